@@ -1,0 +1,38 @@
+# The table of contents: what is configured, which stages there are, what can be asked for.
+from snakemake.utils import min_version
+
+min_version("9.14")
+
+
+configfile: "config.yaml"
+
+
+report: "report/workflow.rst"
+
+
+# A GPU is asked for per job and per host, so that it does not limit submissions to a cluster.
+resource_scopes:
+    gpu="local",
+
+
+include: "rules/common.smk"
+include: "rules/data.smk"
+include: "rules/models.smk"
+include: "rules/erf.smk"
+include: "rules/fit.smk"
+include: "rules/report.smk"
+
+
+localrules:
+    all,
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/tables/table1.parquet",
+        "<results>/tables/correlations.parquet",
+        "<results>/tables/receptive_fields.parquet",
+        "<results>/figures/fig1.png",
+        "<results>/figures/size_against_accuracy.png",
+        expand("<results>/figures/erf_maps/{model}.png", model=SIZE_TEST["models"]),

@@ -1,0 +1,54 @@
+# Data sets: images of one folder per class, their split, and a pack of decoded images.
+
+
+rule generate_synthetic:
+    input:
+        code=library("synthetic"),
+    output:
+        directory("<results>/data/dataset={dataset}/images"),
+    log:
+        "<logs>/generate_synthetic/{dataset}.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        classes=lambda w: config["datasets"][w.dataset]["classes"],
+        images_per_class=lambda w: config["datasets"][w.dataset]["images_per_class"],
+        seed=config["seed"],
+    script:
+        "../scripts/generate_synthetic.py"
+
+
+rule split_dataset:
+    input:
+        images=images_folder,
+        code=library("datasets"),
+    output:
+        manifest="<results>/data/dataset={dataset}/manifest.parquet",
+    log:
+        "<logs>/split_dataset/{dataset}.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        folder=lambda w: config["datasets"][w.dataset].get("path"),
+        exclude=lambda w: config["datasets"][w.dataset].get("exclude", []),
+        fractions=config["split"],
+        seed=config["seed"],
+    script:
+        "../scripts/split_dataset.py"
+
+
+rule pack_images:
+    input:
+        manifest="<results>/data/dataset={dataset}/manifest.parquet",
+        images=images_folder,
+        code=library("images"),
+    output:
+        pack="<results>/data/dataset={dataset}/images.arrow",
+    log:
+        "<logs>/pack_images/{dataset}.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        folder=lambda w: config["datasets"][w.dataset].get("path"),
+    script:
+        "../scripts/pack_images.py"

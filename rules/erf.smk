@@ -1,0 +1,60 @@
+# Receptive fields: the theoretical ones from the networks' arithmetic, the effective ones from gradients.
+
+
+rule compute_trf:
+    input:
+        source=[model_files(model) for model in SIZE_TEST["models"]],
+        code=library("receptive_field", "field_rules", "models"),
+    output:
+        trf="<results>/trf.parquet",
+    log:
+        "<logs>/compute_trf.log",
+    # first of all, because it finds unknown models and targets in seconds
+    priority: 30
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        models={model: model_source(model) for model in SIZE_TEST["models"]},
+        targets={model: model_targets(model) for model in SIZE_TEST["models"]},
+        crop=config["preprocess"]["crop"],
+    script:
+        "../scripts/compute_trf.py"
+
+
+rule accumulate_erf:
+    input:
+        checkpoint=checkpoint,
+        manifest="<results>/data/dataset={dataset}/manifest.parquet",
+        pack="<results>/data/dataset={dataset}/images.arrow",
+        source=lambda w: model_files(w.model),
+        code=library("erf", "models", "preprocessing"),
+    output:
+        erf=expand(
+            ERF + "/target={target}/erf.parquet",
+            target=config["targets"],
+            allow_missing=True,
+        ),
+        blocks=expand(
+            BLOCKS + "/target={target}/blocks.parquet",
+            target=config["targets"],
+            allow_missing=True,
+        ),
+    log:
+        "<logs>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}.log",
+    # before the jobs that need no GPU, or those would keep it waiting
+    priority: 10
+    conda:
+        "../envs/deadpixel.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+    params:
+        model=lambda w: model_source(w.model),
+        targets=lambda w: model_targets(w.model),
+        preprocess=config["preprocess"],
+        erf=config["erf"],
+        device=config["device"],
+        seed=config["seed"],
+        scratch="<results>/.scratch/erf",
+    script:
+        "../scripts/accumulate_erf.py"

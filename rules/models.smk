@@ -1,0 +1,50 @@
+# Checkpoints: published weights, the user's own, or a seeded initialisation calibrated on data.
+
+
+rule convert_weights:
+    input:
+        file=lambda w: (
+            config["models"][w.model]["checkpoint"] if w.weights == "file" else []
+        ),
+        source=lambda w: model_files(w.model),
+        code=library("models"),
+    output:
+        checkpoint="<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors",
+    log:
+        "<logs>/convert_weights/{model}_{weights}_{kernels}.log",
+    wildcard_constraints:
+        weights="imagenet|file",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        model=lambda w: model_source(w.model),
+    script:
+        "../scripts/convert_weights.py"
+
+
+rule calibrate_weights:
+    input:
+        manifest="<results>/data/dataset={dataset}/manifest.parquet",
+        pack="<results>/data/dataset={dataset}/images.arrow",
+        source=lambda w: model_files(w.model),
+        code=library("models", "preprocessing"),
+    output:
+        checkpoint="<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors",
+    log:
+        "<logs>/calibrate_weights/{dataset}_{model}_{weights}_{kernels}.log",
+    wildcard_constraints:
+        weights="calibrated",
+    priority: 20
+    conda:
+        "../envs/deadpixel.yaml"
+    threads: 2
+    resources:
+        gpu=1,
+    params:
+        model=lambda w: model_source(w.model),
+        preprocess=config["preprocess"],
+        calibration=config["calibration"],
+        device=config["device"],
+        seed=config["seed"],
+    script:
+        "../scripts/calibrate_weights.py"

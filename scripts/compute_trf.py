@@ -1,0 +1,18 @@
+"""Theoretical receptive field of every network and target."""
+
+import pandas as pd
+
+from deadpixel import logs, models, receptive_field, store
+
+logs.configure(snakemake.log[0])
+params = snakemake.params
+input_size = (params.crop, params.crop)
+
+rows = []
+for name, source in params.models.items():
+    model, targets = models.build(source), params.targets[name]
+    found = receptive_field.table(model, targets, input_size)
+    rows += [{"model": name, "kernels": "odd", **row} for row in found]
+    logs.log.info("%s done", name)
+trf = pd.DataFrame(rows, columns=store.TRF.names)
+store.write(trf, snakemake.output.trf, store.TRF, store.provenance(input_size=input_size))

@@ -1,0 +1,5 @@
+"""The one exception that means: the user can mend this."""
+
+
+class InputError(ValueError):
+    """Bad input. The message names the file, key or image and says what to do about it."""

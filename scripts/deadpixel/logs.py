@@ -1,0 +1,59 @@
+"""One set-up of logging for every script, and progress that suits a terminal or a log file."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from .errors import InputError
+
+log = logging.getLogger("deadpixel")
+Item = TypeVar("Item")
+_SECONDS_BETWEEN_LINES = 60.0
+
+
+def configure(path: Path | str) -> None:
+    """Log to the file, uncaught exceptions too; Snakemake shows the file if the job fails.
+
+    An `InputError` is one line: the user can mend it. Anything else is a defect and keeps its
+    traceback.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    logging.basicConfig(
+        level=logging.INFO,
+        format="%(asctime)s %(levelname)s %(message)s",
+        datefmt="%H:%M:%S",
+        filename=path,
+        filemode="w",
+        force=True,
+    )
+    logging.captureWarnings(True)
+    sys.excepthook = _log_exception
+
+
+def _log_exception(
+    kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+) -> None:
+    if issubclass(kind, InputError):
+        log.error("%s", error)
+    else:
+        log.critical("unexpected error", exc_info=(kind, error, traceback))
+
+
+def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
+    """Pass `items` on: with a bar on a terminal, with a line a minute elsewhere."""
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=what, leave=False)
+        return
+    last = start = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - last >= _SECONDS_BETWEEN_LINES:
+            log.info("%s: %d of %d after %.0f s", what, done, total, now - start)
+            last = now

@@ -1,0 +1,93 @@
+"""Effective receptive fields as sums over images, and as the files that hold them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import store
+from .errors import InputError
+
+
+@dataclass(frozen=True)
+class Erf:
+    """Effective receptive field of one target, merged with ``+``.
+
+    total and total_squares: sums over images of ReLU(G) and its square, float64 (H, W).
+    count: number of images.
+    """
+
+    total: np.ndarray
+    total_squares: np.ndarray
+    count: int
+
+    @property
+    def mean(self) -> np.ndarray:
+        """R of Eq. 3, float64 (H, W)."""
+        return self.total / self.count
+
+    @property
+    def se(self) -> np.ndarray:
+        """Standard error of `mean` over images, float64 (H, W); NaN for one image."""
+        if self.count < 2:
+            return np.full_like(self.total, np.nan)
+        variance = (self.total_squares - self.total**2 / self.count) / (self.count - 1)
+        return np.sqrt(variance.clip(0) / self.count)
+
+    def __add__(self, other: "Erf") -> "Erf":
+        """The field over both sets of images."""
+        return Erf(
+            self.total + other.total,
+            self.total_squares + other.total_squares,
+            self.count + other.count,
+        )
+
+
+def to_frame(field: Erf) -> pd.DataFrame:
+    """Rows row, col, mean, se of the contract `store.ERF`."""
+    row, col = np.indices(field.total.shape).reshape(2, -1)
+    return pd.DataFrame(
+        {"row": row, "col": col, "mean": field.mean.ravel(), "se": field.se.ravel()}
+    )
+
+
+def blocks_to_frame(blocks: Sequence[Erf]) -> pd.DataFrame:
+    """Rows block, count, row, col, mean of the contract `store.ERF_BLOCKS`."""
+    frames = [
+        to_frame(block).drop(columns="se").assign(block=number, count=block.count)
+        for number, block in enumerate(blocks)
+    ]
+    return pd.concat(frames, ignore_index=True)[store.ERF_BLOCKS.names]
+
+
+def to_field(frame: pd.DataFrame) -> np.ndarray:
+    """R (H, W) from the rows of one map; raises `InputError` if pixels are missing or double."""
+    shape = int(frame["row"].max()) + 1, int(frame["col"].max()) + 1
+    field = np.full(shape, np.nan)
+    field[frame["row"], frame["col"]] = frame["mean"]
+    if len(frame) != field.size or np.isnan(field).any():
+        raise InputError(f"an effective receptive field of {shape} pixels has {len(frame)} rows")
+    return field
+
+
+@dataclass(frozen=True)
+class StoredField:
+    """R (H, W) of one file, with what it is of: dataset, model, weights, kernels and target."""
+
+    key: dict[str, str]
+    n_images: int
+    mean: np.ndarray
+
+
+def read(path: Path | str) -> StoredField:
+    """One ``erf.parquet``; its folders say what it is of."""
+    mean = to_field(store.read(path, store.ERF))
+    return StoredField(store.partitions(path), store.read_provenance(path)["n_images"], mean)
+
+
+def read_blocks(path: Path | str) -> tuple[list[np.ndarray], list[int]]:
+    """Means (H, W) and numbers of images of the blocks of one ``blocks.parquet``."""
+    blocks = [block for _, block in store.read(path, store.ERF_BLOCKS).groupby("block")]
+    return [to_field(block) for block in blocks], [int(block["count"].iloc[0]) for block in blocks]

@@ -1,0 +1,160 @@
+"""Networks by torchvision name or from the user's own file, and their checkpoints."""
+
+import importlib.util
+import json
+import sys
+import warnings
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import torch
+import torchvision
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from . import store
+from .errors import InputError
+
+
+def build(source: str, *, seed: int = 0) -> nn.Module:
+    """A freshly initialised network in evaluation mode, the same for the same `seed`.
+
+    `source` is a torchvision classifier's name, such as ``resnet50``, or ``file.py:factory``, where
+    ``factory()`` returns an `nn.Module` that takes images (N, 3, H, W). Raises `InputError`.
+    """
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's change of default
+        torch.manual_seed(seed)
+        model = _from_file(source) if ":" in source else _from_torchvision(source)
+    return model.eval()
+
+
+def _from_torchvision(name: str) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        raise InputError(
+            f"unknown model {name!r}: name one of torchvision's classifiers ({', '.join(known)}) "
+            "or give your own as file.py:factory"
+        )
+    return torchvision.models.get_model(name, weights=None)
+
+
+def _from_file(source: str) -> nn.Module:
+    file, _, factory = source.rpartition(":")
+    module = _import(Path(file))
+    if not hasattr(module, factory):
+        raise InputError(f"model {source!r}: {file} defines no {factory!r}")
+    model = getattr(module, factory)()
+    if not isinstance(model, nn.Module):
+        raise InputError(f"model {source!r}: {factory}() returned {type(model)}, no nn.Module")
+    return model
+
+
+def _import(file: Path) -> ModuleType:
+    if not file.is_file():
+        raise InputError(f"model file {file} is missing")
+    spec = importlib.util.spec_from_file_location(f"deadpixel_model_{file.stem}", file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickling look a module up by its name
+    spec.loader.exec_module(module)
+    return module
+
+
+def imagenet_state(name: str) -> dict[str, Tensor]:
+    """State of torchvision's ``IMAGENET1K_V1`` weights, downloaded once and checked by hash."""
+    return _imagenet_weights(name).get_state_dict(check_hash=True, weights_only=True)
+
+
+def imagenet_accuracy(name: str) -> tuple[float, float] | None:
+    """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
+    try:
+        metrics = _imagenet_weights(name).meta["_metrics"]["ImageNet-1K"]
+    except InputError:
+        return None
+    return metrics["acc@1"], metrics["acc@5"]
+
+
+def _imagenet_weights(name: str) -> Any:
+    try:
+        return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    except (ValueError, KeyError) as error:
+        raise InputError(
+            f"model {name!r} has no IMAGENET1K_V1 weights in torchvision: "
+            "use weights: calibrated, or weights: file with the model's checkpoint"
+        ) from error
+
+
+def calibrate(model: nn.Module, batches: Iterable[Tensor], *, device: torch.device) -> None:
+    """Set the batch-norm statistics of `model` to the averages over `batches`, in place.
+
+    As `torch.optim.swa_utils.update_bn`, but with dropout and stochastic depth switched off, so
+    that the result is the same every time.
+    """
+    norms = [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    momenta = [norm.momentum for norm in norms]
+    model.to(device).eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None  # a plain average over batches
+        norm.train()
+    with torch.no_grad():
+        for batch in batches:
+            model(batch.to(device))
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    model.cpu().eval()
+
+
+def save_checkpoint(model: nn.Module, path: Path | str, facts: Mapping[str, Any]) -> None:
+    """Write the state of `model` as safetensors, atomically and with its provenance."""
+    state = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
+    with store.atomic(path) as partial:
+        save_file(state, partial, {store.METADATA_KEY.decode(): json.dumps(facts)})
+
+
+def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
+    """Load a safetensors checkpoint, or a PyTorch one without pickle, into `model`; returns it.
+
+    Raises `InputError` that says what differs if it is a checkpoint of another architecture.
+    """
+    return load_state(model, read_state(Path(path)), path)
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Tensors by name from a ``.safetensors`` file or from a file of `torch.save`."""
+    if not path.is_file():
+        raise InputError(f"checkpoint {path} is missing")
+    try:
+        if path.suffix == ".safetensors":
+            with safe_open(path, framework="pt") as file:
+                return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
+        raise InputError(f"checkpoint {path} cannot be read: {error}") from error
+
+
+def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: Path | str) -> nn.Module:
+    """Put `state` into `model`; raises `InputError` naming `origin` if they do not match."""
+    own = model.state_dict()
+    missing = sorted(own.keys() - state.keys())
+    unexpected = sorted(state.keys() - own.keys())
+    shapes = [
+        f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
+        for name in own.keys() & state.keys()
+        if state[name].shape != own[name].shape
+    ]
+    if missing or unexpected or shapes:
+        problems = [
+            *(f"{name} is missing" for name in missing),
+            *(f"{name} is unexpected" for name in unexpected),
+            *sorted(shapes),
+        ]
+        raise InputError(
+            f"checkpoint {origin} belongs to another architecture: {'; '.join(problems[:3])}"
+            + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        )
+    model.load_state_dict(state)
+    return model

@@ -1,0 +1,137 @@
+"""Figures. Functions take arrays and frames and return a Matplotlib figure."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse, Rectangle
+
+from . import store
+from .imbalance import mean_tile
+
+_STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+    "svg.hashsalt": "deadpixel",  # the same figure is the same file
+}
+_MAP = "magma"
+_TILE = 32  # px, the product of a ResNet's strides
+_BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
+_SIZES = {
+    "trf": "theoretical size (px)",
+    "sigma_x": "σx of the fit (px)",
+    "sigma_y": "σy of the fit (px)",
+}
+
+
+def save(figure: Figure, paths: Sequence[Path | str]) -> None:
+    """Write the figure to each of `paths`, its format by the suffix, atomically."""
+    for path in map(Path, paths):
+        bare = {"Date": None} if path.suffix == ".svg" else None
+        with store.atomic(path) as partial:
+            figure.savefig(partial, dpi=200, metadata=bare)
+
+
+def erf_maps(
+    maps: Mapping[str, np.ndarray], fits: pd.DataFrame, trf: pd.DataFrame, title: str
+) -> Figure:
+    """Effective receptive fields of one network as in Fig. 1's top row, and their mean tiles.
+
+    maps: R (H, W) by target. fits and trf: this network's rows, indexed by target. Dashed: the
+    theoretical field; ellipse: one sigma of the fitted Gaussian.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(3.3 * len(maps), 7))
+        axes = figure.subplots(2, len(maps), squeeze=False)
+        tiles = {target: mean_tile(field, _TILE) for target, field in maps.items()}
+        reach = max(np.abs(tile - 1).max() for tile in tiles.values())
+        for column, (target, field) in enumerate(maps.items()):
+            _draw_map(axes[0, column], field, fits.loc[target], trf.loc[target])
+            axes[0, column].set_title(f"{target}\n{_describe(fits.loc[target], trf.loc[target])}")
+            image = axes[1, column].imshow(
+                tiles[target], cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach
+            )
+            axes[1, column].set_title(f"mean {_TILE} x {_TILE} px tile")
+        figure.colorbar(image, ax=axes[1], label="sensitivity / mean around", shrink=0.8)
+        figure.suptitle(title)
+        return figure
+
+
+def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) -> None:
+    axes.imshow(field, cmap=_MAP, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
+    axes.set(xticks=[0, 112, 223], yticks=[0, 112, 223])
+    if pd.notna(fit["sigma_x"]):
+        center = fit["center_x"], fit["center_y"]
+        ring = {"fill": False, "edgecolor": "white", "linewidth": 1}
+        axes.add_patch(Ellipse(center, 2 * fit["sigma_x"], 2 * fit["sigma_y"], **ring))
+    height, width = field.shape
+    if theory["size_h"] < 2 * height:
+        i, j = _central_feature(theory, field.shape)
+        x, y = (
+            theory["offset_w"] + j * theory["stride_w"],
+            theory["offset_h"] + i * theory["stride_h"],
+        )
+        half_w, half_h = theory["size_w"] / 2, theory["size_h"] / 2
+        box = _box(
+            (x - half_w, x + half_w), (y + half_h, y - half_h), color="white", linestyle="--"
+        )
+        axes.add_patch(box)
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _central_feature(theory: pd.Series, shape: tuple[int, int]) -> tuple[int, int]:
+    features = (shape[0] / theory["stride_h"], shape[1] / theory["stride_w"])
+    return int(features[0]) // 2, int(features[1]) // 2
+
+
+def _box(x: tuple[float, float], y: tuple[float, float], **style: object) -> Rectangle:
+    return Rectangle((x[0], y[1]), x[1] - x[0], y[0] - y[1], fill=False, **style)
+
+
+def _describe(fit: pd.Series, theory: pd.Series) -> str:
+    size = theory["size_h"]
+    known = "TRF ∞" if size == np.inf else "TRF unknown" if pd.isna(size) else f"TRF {size:.0f} px"
+    if pd.isna(fit["sigma_x"]):
+        return f"{known}, no Gaussian fits"
+    return f"{known}, σ {fit['sigma_x']:.1f} x {fit['sigma_y']:.1f} px, R² {fit['r_squared']:.3f}"
+
+
+def size_against_accuracy(
+    table: pd.DataFrame, paper: pd.DataFrame, correlations: pd.DataFrame
+) -> Figure:
+    """Published acc@1 over each size of the receptive field, ours and the paper's (Table 1)."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 4.2))
+        axes = figure.subplots(1, len(_SIZES), sharey=True)
+        for panel, (size, label) in zip(axes, _SIZES.items(), strict=True):
+            theirs = {"facecolors": "none", "edgecolors": "#7a7f8c", "label": "the paper"}
+            panel.scatter(paper[size], paper["acc1"], **theirs)
+            panel.scatter(table[size], table["acc1"], color="#c0392b", marker="x", label="ours")
+            for row in paper.itertuples():
+                place = getattr(row, size), row.acc1
+                panel.annotate(row.model, place, (5, 4), textcoords="offset points", fontsize=7)
+            panel.set(xlabel=label)
+            panel.set_title(_correlation_text(correlations, size), fontsize=8, loc="left")
+            panel.margins(x=0.2)
+        axes[0].set_ylabel("ImageNet acc@1 (%), published")
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        return figure
+
+
+def _correlation_text(correlations: pd.DataFrame, size: str) -> str:
+    lines = []
+    for row in correlations[correlations["size"] == size].itertuples():
+        if row.source.endswith("same networks"):
+            continue
+        value = (
+            "undefined" if pd.isna(row.kendall) else f"{row.kendall:+.2f}, p = {row.kendall_p:.2f}"
+        )
+        lines.append(f"{row.source} (n = {row.n}): τ-b {value}")
+    return "\n".join(lines)

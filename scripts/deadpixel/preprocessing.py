@@ -1,0 +1,83 @@
+"""From decoded images to the normalised tensors that networks take."""
+
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+from PIL import Image
+from torch import Tensor
+from torchvision import transforms
+
+from .images import Pack
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
+
+
+def evaluation_transform(resize: int = 256, crop: int = 224) -> transforms.Compose:
+    """torchvision's own chain for validation images: uint8 array to normalised (3, crop, crop)."""
+    return transforms.Compose(
+        [
+            Image.fromarray,
+            transforms.Resize(resize),
+            transforms.CenterCrop(crop),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+
+
+class EvaluationImages(torch.utils.data.Dataset):
+    """Images of a pack as networks are evaluated on: item i is float32 (3, crop, crop)."""
+
+    def __init__(
+        self,
+        pack: Pack,
+        indices: Sequence[int],
+        labels: Sequence[int],
+        transform: Callable[[np.ndarray], Tensor],
+    ) -> None:
+        """Choose `indices` of `pack`; `labels` are those images' classes."""
+        self._pack, self._indices, self._transform = pack, indices, transform
+        self.labels = torch.as_tensor(labels, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        """Number of chosen images."""
+        return len(self._indices)
+
+    def __getitem__(self, index: int) -> Tensor:
+        """One transformed image."""
+        return self._transform(self._pack[self._indices[index]])
+
+    def path(self, index: int) -> str:
+        """File that one image was decoded from."""
+        return self._pack.path(self._indices[index])
+
+    def every(self, step: int, start: int = 0) -> "EvaluationImages":
+        """Every `step`-th image from `start` on."""
+        chosen = slice(start, None, step)
+        return EvaluationImages(
+            self._pack, self._indices[chosen], self.labels[chosen], self._transform
+        )
+
+    def batches(self, batch_size: int) -> Iterable[Tensor]:
+        """Batches (batch_size, 3, crop, crop) in order."""
+        return torch.utils.data.DataLoader(self, batch_size)
+
+
+def evaluation_images(
+    pack: Path | str,
+    manifest: pd.DataFrame,
+    split: str,
+    *,
+    resize: int,
+    crop: int,
+    most: int | None = None,
+) -> EvaluationImages:
+    """The images of one split of a manifest, at `most` so many, evenly spread over it."""
+    chosen = np.flatnonzero(manifest["split"] == split)
+    if most is not None and most < len(chosen):
+        chosen = chosen[np.arange(most) * len(chosen) // most]
+    labels = manifest["label"].to_numpy()[chosen]
+    return EvaluationImages(Pack(pack), chosen, labels, evaluation_transform(resize, crop))

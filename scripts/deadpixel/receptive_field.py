@@ -1,0 +1,303 @@
+"""Theoretical receptive fields: exact for every operation in `field_rules`, an error for any other.
+
+One forward pass runs under a dispatch mode that sees each ATen operation, so that any network that
+runs can be measured, whatever its Python looks like. The arithmetic is that of Araujo, Norris and
+Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
+"""
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.multiprocessing.reductions import StorageWeakRef
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
+from torch.utils._pytree import tree_leaves
+from torch.utils.weak import WeakIdKeyDictionary
+
+from .errors import InputError
+from .field_rules import (
+    EVERYWHERE,
+    UNKNOWN,
+    Field,
+    UnknownOperationError,
+    compact,
+    constant,
+    image_field,
+    period,
+    propagate,
+    span,
+    varies,
+)
+from .logs import log
+
+
+@dataclass(frozen=True)
+class ReceptiveField:
+    """Receptive field of the features of one map, in input pixels, each as (height, width).
+
+    size: last minus first position plus one, positions in the padding included; `math.inf` where a
+        feature depends on the whole image whatever its size.
+    stride: distance between the fields of neighbouring features, on average where it varies; NaN
+        where there is one feature or the size is infinite.
+    offset: centre of feature (0, 0)'s field; NaN where the size is infinite.
+    """
+
+    size: tuple[float, float]
+    stride: tuple[float, float]
+    offset: tuple[float, float]
+
+
+def theoretical(
+    model: nn.Module,
+    target: str,
+    input_size: tuple[int, int] = (224, 224),
+    *,
+    squeeze_excitation: bool = True,
+) -> ReceptiveField:
+    """Theoretical receptive field of `target`, the name of a module of `model` or ``output``.
+
+    With `squeeze_excitation=False` a map multiplied by a gate of fewer positions keeps its own
+    field, as if the gate were the identity. `model` is left as it was.
+
+    Raises `InputError` if the target does not exist or yields no single tensor, and
+    `UnknownOperationError` if an operation on the way to it is not known.
+    """
+    return fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
+
+
+def fields(
+    model: nn.Module,
+    targets: Iterable[str] | None = None,
+    input_size: tuple[int, int] = (224, 224),
+    *,
+    squeeze_excitation: bool = True,
+) -> dict[str, ReceptiveField]:
+    """`theoretical` for several targets in one pass; by default for every module with one output.
+
+    Of a module that is called more than once, the first call counts.
+    """
+    model = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    modules = {"output": model, **{name: m for name, m in model.named_modules() if name}}
+    wanted = check_targets(targets, modules) if targets is not None else list(modules)
+    mode = _FieldMode(gates_are_identity=not squeeze_excitation)
+    found: dict[str, ReceptiveField] = {}
+
+    def hook(name: str) -> Callable[..., None]:
+        def record(_module: nn.Module, _arguments: Any, output: Any) -> None:
+            if isinstance(output, Tensor) and output in mode.fields:
+                if name not in found:
+                    with _disable_current_modes():
+                        found[name] = _summarise(name, mode.fields[output])
+            elif targets is not None:
+                raise InputError(
+                    f"target {name!r} does not yield one tensor that the image reaches"
+                )
+            if targets is not None and len(found) == len(wanted):
+                raise _AllFoundError
+
+        return record
+
+    for name in wanted:
+        modules[name].register_forward_hook(hook(name))
+    image = torch.zeros(1, 3, *input_size)
+    with torch.no_grad(), _ExitMode(mode), mode, contextlib.suppress(_AllFoundError):
+        mode.record(image, image_field(input_size))
+        model(image)
+    if targets is not None and (unreached := [name for name in wanted if name not in found]):
+        raise InputError(f"target {unreached[0]!r} is never called in a forward pass")
+    return found
+
+
+def table(
+    model: nn.Module, targets: Mapping[str, str], input_size: tuple[int, int]
+) -> list[dict[str, float | str]]:
+    """Rows target, size_h, size_w, ... of the contract `store.TRF`, for module names by target.
+
+    gateless_size is the size with squeeze-excitation taken as the identity. Where an operation is
+    not known the numbers are missing, and the log names it.
+    """
+    rows: list[dict[str, float | str]] = []
+    for target, module in targets.items():
+        row: dict[str, float | str] = {"target": target}
+        try:
+            field = theoretical(model, module, input_size)
+            gateless = theoretical(model, module, input_size, squeeze_excitation=False)
+        except UnknownOperationError as error:
+            log.warning("target %s: %s", target, error)
+        else:
+            parts = {**asdict(field), "gateless_size": gateless.size}
+            for name, (height, width) in parts.items():
+                row |= {f"{name}_h": height, f"{name}_w": width}
+        rows.append(row)
+    return rows
+
+
+class _AllFoundError(Exception):
+    """Ends the forward pass: what comes after the last target need not be known."""
+
+
+def check_targets(targets: Iterable[str], modules: Iterable[str]) -> list[str]:
+    """`targets` as a list; raises `InputError` for one that is not among `modules`."""
+    targets, known = list(dict.fromkeys(targets)), set(modules)
+    for target in targets:
+        if target not in known:
+            top = ", ".join(sorted(name for name in known if "." not in name))
+            raise InputError(
+                f"unknown target {target!r}: name a module of the network; it has {top}"
+            )
+    return targets
+
+
+def _summarise(target: str, field: Field) -> ReceptiveField:
+    """Size at the central feature, whose field no rule about borders has touched."""
+
+    axes = [
+        [dim for dim in range(place.ndim) if span(place, field, [dim]).any()] for place in field[4:]
+    ]
+    if field.row.ndim != 4 or axes[0] == axes[1]:  # no longer a map: one place
+        axes = [[], []]
+
+    def along(first: Tensor, last: Tensor, axis: list[int], other: list[int]) -> tuple[float, ...]:
+        if len(other) == 1:
+            first, last = (
+                part.narrow(other[0], part.shape[other[0]] // 2, 1) for part in (first, last)
+            )
+        across = [dim for dim in range(first.ndim) if [dim] != axis]
+        first, last = first.amin(across).view(-1), -last.amin(across).view(-1)
+        middle = len(first) // 2
+        size = float(last[middle] - first[middle] + 1)
+        if size == -math.inf:
+            raise InputError(f"the central feature of target {target!r} depends on no pixel")
+        if size == math.inf:
+            return math.inf, math.nan, math.nan
+        if size > -UNKNOWN / 2:
+            raise InputError(
+                f"the feature maps before target {target!r} are too small to tell its receptive "
+                "field; choose a larger input size"
+            )
+        centre = (first + last) / 2
+        stride = _mean_step(centre)
+        return size, stride, float(centre[middle] - middle * stride if middle else centre[0])
+
+    rows = along(field.first_row, field.last_row, *axes)
+    columns = along(field.first_column, field.last_column, *axes[::-1])
+    return ReceptiveField(*zip(rows, columns, strict=True))
+
+
+def _mean_step(centres: Tensor) -> float:
+    """Distance of neighbouring centres, over one recurrence of their pattern, borders aside."""
+    centres = centres.nan_to_num(math.inf)  # features that depend on nothing
+    known = (centres.abs() < -UNKNOWN / 2).nonzero().flatten()
+    if len(known) < 2:
+        return math.nan
+    centres = centres[known[0] : known[-1] + 1]
+    step = period(centres, 0) or len(centres) - 1
+    return float(centres[step] - centres[0]) / step
+
+
+class _ExitMode(TorchFunctionMode):
+    """Refuses to let values that depend on the image leave PyTorch, where no rule follows them."""
+
+    def __init__(self, fields: "_FieldMode") -> None:
+        super().__init__()
+        self.fields = fields.fields
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        if func in (Tensor.numpy, Tensor.tolist, Tensor.__array__) and args[0] in self.fields:
+            raise UnknownOperationError(
+                f"the receptive field of {func.__name__}() is not known; choose a target before it"
+            )
+        return func(*args, **(kwargs or {}))
+
+
+class _FieldMode(TorchDispatchMode):
+    """Carries fields through each operation; tensors without one do not depend on the image."""
+
+    def __init__(self, *, gates_are_identity: bool) -> None:
+        super().__init__()
+        self.fields: WeakIdKeyDictionary = WeakIdKeyDictionary()
+        self.memory: set[StorageWeakRef] = set()  # all that ever held a tensor with a field
+        self.gates_are_identity = gates_are_identity
+
+    def record(self, tensor: Tensor, field: Field) -> None:
+        """Notes the field of a tensor."""
+        self.fields[tensor] = field
+        self.memory.add(StorageWeakRef(tensor.untyped_storage()))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        tracked = [tensor for tensor in inputs if tensor in self.fields]
+        self._check_untracked(func, inputs)
+        old_shape = args[0].shape if args and isinstance(args[0], Tensor) else None
+        result = func(*args, **kwargs)
+        if not tracked:
+            return result
+        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
+        if func.overloadpacket in (torch.ops.aten.mul, torch.ops.aten.mul_):
+            tracked = self._without_gates(tracked, outputs[0].shape)
+        results = propagate(func, args, kwargs, tracked, outputs, self.fields)
+        if func._schema.is_mutable:
+            self._check_in_place(func, args[0], outputs[0], old_shape, results[0])
+        for output, field in zip(outputs, results, strict=False):
+            self.record(output, field)
+        for by_product in outputs[len(results) :]:  # statistics, indices: never assumed local
+            self.record(by_product, constant(by_product.shape, EVERYWHERE))
+        return result
+
+    def _without_gates(self, factors: list[Tensor], shape: torch.Size) -> list[Tensor]:
+        """The factors of a product that vary along each axis of space along which any does."""
+        if not self.gates_are_identity:
+            return factors
+        fields = [self.fields[tensor].map(lambda part: part.expand(shape)) for tensor in factors]
+        axes = [{dim for dim in range(len(shape)) if varies(field, dim)} for field in fields]
+        maps = [t for t, own in zip(factors, axes, strict=True) if own == set().union(*axes)]
+        return maps or factors
+
+    def _check_untracked(self, func: Any, inputs: list[Tensor]) -> None:
+        """A tensor without a field may be another name for the memory of one that has."""
+        for tensor in inputs:
+            if (
+                tensor not in self.fields
+                and tensor.layout is torch.strided
+                and StorageWeakRef(tensor.untyped_storage()) in self.memory
+            ):
+                raise UnknownOperationError(
+                    f"operation {func} reads or writes a second tensor in the memory of one that "
+                    "depends on the image, whose receptive field is not known"
+                )
+
+    def _check_in_place(
+        self, func: Any, tensor: Tensor, written: Tensor, shape: Any, new: Field
+    ) -> None:
+        """Writing changes each tensor in the same memory, whose fields would go stale."""
+        storage = tensor.untyped_storage().data_ptr()
+        shared = tensor._is_view() or any(
+            other is not tensor and other.untyped_storage().data_ptr() == storage
+            for other in self.fields
+        )
+        if (
+            written is not tensor
+            or tensor.shape != shape
+            or (shared and self._changes(tensor, new))
+        ):
+            raise UnknownOperationError(
+                f"operation {func} writes into a view, whose receptive field is not known, or into "
+                "a tensor that has one"
+            )
+
+    def _changes(self, tensor: Tensor, new: Field) -> bool:
+        old = self.fields.get(tensor)
+        return old is None or any(
+            bool((compact(a) != compact(b)).any()) for a, b in zip(old[:4], new[:4], strict=True)
+        )

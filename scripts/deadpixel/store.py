@@ -1,0 +1,193 @@
+"""Result files: Parquet of an agreed schema, written at once or not at all, with provenance."""
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from .errors import InputError
+
+METADATA_KEY = b"deadpixel"
+_PACKAGES = ("deadpixel", "torch", "torchvision", "numpy", "pandas", "pyarrow", "lmfit", "scipy")
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+_MAP = {
+    "dataset": pa.string(),
+    "model": pa.string(),
+    "weights": pa.string(),
+    "kernels": pa.string(),
+}
+
+MANIFEST = _schema(
+    path=pa.string(),
+    label=pa.int16(),
+    class_name=pa.string(),
+    split=pa.string(),
+    width=pa.int32(),
+    height=pa.int32(),
+)
+ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64())
+ERF_BLOCKS = _schema(
+    block=pa.int16(), count=pa.int32(), row=pa.int16(), col=pa.int16(), mean=pa.float64()
+)
+TRF = _schema(
+    model=pa.string(),
+    kernels=pa.string(),
+    target=pa.string(),
+    **{
+        f"{name}_{axis}": pa.float64()
+        for name in ("size", "stride", "offset", "gateless_size")
+        for axis in "hw"
+    },
+)
+FITS = _schema(
+    **_MAP,
+    target=pa.string(),
+    n_images=pa.int32(),
+    **dict.fromkeys(
+        ["amplitude", "center_x", "center_y", "sigma_x", "sigma_y", "sigma_x_se", "sigma_y_se"],
+        pa.float64(),
+    ),
+    r_squared=pa.float64(),
+    failure=pa.string(),
+)
+IMBALANCE = _schema(
+    **_MAP,
+    target=pa.string(),
+    n_images=pa.int32(),
+    **dict.fromkeys(["l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"], pa.float64()),
+)
+
+
+@contextlib.contextmanager
+def atomic(path: Path | str) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; it takes that name only if the block succeeds."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def provenance(**facts: Any) -> dict[str, Any]:
+    """`facts` with the versions of the packages and the git commit that made a result."""
+    return {**facts, "versions": _versions(), "git_commit": _git_commit()}
+
+
+def write(
+    frame: pd.DataFrame, path: Path | str, schema: pa.Schema, facts: Mapping[str, Any]
+) -> None:
+    """Write `frame` atomically as Parquet, its provenance under the metadata key ``deadpixel``.
+
+    Raises `InputError` if the columns are not those of `schema`.
+    """
+    _check_names(list(frame.columns), schema, path)
+    table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
+    with atomic(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
+
+
+def read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
+    """Read one Parquet file; raises `InputError` naming the file and the column that is wrong."""
+    try:
+        with pq.ParquetFile(path) as file:
+            found = file.schema_arrow
+            _check_names(found.names, schema, path)
+            for field in schema:
+                if found.field(field.name).type != field.type:
+                    raise InputError(
+                        f"{path}: column {field.name!r} is {found.field(field.name).type}, "
+                        f"expected {field.type}; delete the file and run again"
+                    )
+            return file.read().to_pandas()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+class Scratch:
+    """Where a long job keeps what it has finished, until its results are written.
+
+    The folder's name is a hash of everything the work depends on, so that a job started again
+    after a kill goes on where it was, and one with other settings starts anew.
+    """
+
+    def __init__(self, root: Path | str, inputs: Iterable[Path | str], **settings: Any) -> None:
+        """Depend on the `inputs`' names, sizes and times of change, and on `settings`."""
+        files = [(str(f), Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in inputs]
+        key = hashlib.sha256(json.dumps([files, settings], sort_keys=True, default=str).encode())
+        self._folder = Path(root) / key.hexdigest()[:20]
+
+    def load(self, name: str) -> dict[str, np.ndarray] | None:
+        """Arrays saved under `name`, or None."""
+        file = self._folder / f"{name}.npz"
+        if not file.exists():
+            return None
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+
+    def save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
+        """Keep arrays under `name`, atomically."""
+        with atomic(self._folder / f"{name}.npz") as partial:
+            np.savez(partial, **arrays)
+
+    def clear(self) -> None:
+        """Forget everything: the results are written."""
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def read_provenance(path: Path | str) -> dict[str, Any]:
+    """The provenance that `write` put into a Parquet file."""
+    return json.loads(pq.read_metadata(path).metadata[METADATA_KEY])
+
+
+def partitions(path: Path | str) -> dict[str, str]:
+    """Columns that a hive-partitioned path gives: ``model=resnet18`` is {"model": "resnet18"}."""
+    return dict(part.split("=", 1) for part in Path(path).parts if "=" in part)
+
+
+def _check_names(names: list[str], schema: pa.Schema, path: Path | str) -> None:
+    missing = [name for name in schema.names if name not in names]
+    extra = [name for name in names if name not in schema.names]
+    if missing or extra:
+        raise InputError(f"{path}: missing columns {missing}, unexpected columns {extra}")
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[package] = metadata.version(package)
+    return found
+
+
+def _git_commit() -> str | None:
+    """Commit of the code, with ``+`` behind it where files differ from it; None outside git."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--abbrev=40"]
+    try:
+        described = subprocess.run(
+            [*command, "--dirty=+", "--exclude=*"], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return described.stdout.strip()

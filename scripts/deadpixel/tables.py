@@ -1,0 +1,218 @@
+"""The paper's tables with its numbers beside ours, as frames and as Markdown and HTML."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+
+from . import stats, store
+
+_PAPER = Path(__file__).parent / "paper"
+_MEASURES = dict.fromkeys(["acc1", "acc5", "trf", "sigma_x", "sigma_y", "r_squared"], pa.float64())
+TABLE1 = pa.schema(
+    [
+        pa.field("model", pa.string()),
+        *(pa.field(name, kind) for name, kind in _MEASURES.items()),
+        pa.field("n_images", pa.int32()),
+        *(pa.field(f"paper_{name}", kind) for name, kind in _MEASURES.items()),
+    ]
+)
+CORRELATIONS = pa.schema(
+    [
+        pa.field("source", pa.string()),
+        pa.field("size", pa.string()),
+        pa.field("n", pa.int32()),
+        *(
+            pa.field(name, pa.float64())
+            for name in ("kendall", "kendall_p", "spearman", "spearman_p")
+        ),
+        pa.field("exact", pa.bool_()),
+    ]
+)
+FIELDS = pa.schema(
+    [
+        *(field for field in store.FITS if field.name not in ("amplitude", "failure")),
+        *(pa.field(name, pa.float64()) for name in ("trf_h", "trf_w", "offset_y", "offset_x")),
+        *(pa.field(name, pa.float64()) for name in ("l1", "l1_se", "l2", "l2_se")),
+    ]
+)
+_SIZES = ("trf", "sigma_x", "sigma_y")
+_HEADERS = {
+    "model": "model",
+    "dataset": "data set",
+    "weights": "weights",
+    "kernels": "kernels",
+    "target": "target",
+    "n_images": "images",
+    "acc1": "acc@1 (%)",
+    "acc5": "acc@5 (%)",
+    "trf": "TRF (px)",
+    "trf_h": "TRF (px)",
+    "offset_y": "TRF offset (px)",
+    "center_x": "centre x (px)",
+    "center_y": "centre y (px)",
+    "sigma_x": "σx (px)",
+    "sigma_y": "σy (px)",
+    "r_squared": "R²",
+    "l1": "L1",
+    "l1_se": "± se",
+    "l2": "L2",
+    "l2_se": "± se ",
+    "source": "numbers of",
+    "size": "size",
+    "kendall": "Kendall τ-b",
+    "kendall_p": "p (τ-b)",
+    "spearman": "Spearman ρ",
+    "spearman_p": "p (ρ)",
+    "exact": "exact p",
+}
+_DECIMALS = {"trf": 0, "trf_h": 0, "offset_y": 1, "center_x": 1, "center_y": 1}
+
+
+def paper_table1() -> pd.DataFrame:
+    """Table 1 as printed in the paper: model, acc1, acc5, trf, sigma_x, sigma_y, r_squared."""
+    return pd.read_csv(_PAPER / "table1.csv")
+
+
+def table1(
+    fits: pd.DataFrame, trf: pd.DataFrame, accuracies: Mapping[str, tuple[float, float] | None]
+) -> pd.DataFrame:
+    """Table 1: accuracy, theoretical and effective size, one row per row of `fits`.
+
+    fits and trf: rows of one target. accuracies: published acc@1 and acc@5 in percent by model.
+    Rows are in the order of accuracy, as in the paper; a model it does not have comes without its
+    numbers.
+    """
+    acc1, acc5 = (
+        [(accuracies.get(model) or (None, None))[k] for model in fits["model"]] for k in (0, 1)
+    )
+    sizes = trf.set_index(["model", "kernels"])["size_h"]
+    ours = pd.DataFrame(
+        {
+            "model": fits["model"],
+            "acc1": acc1,
+            "acc5": acc5,
+            "trf": [sizes.get(key) for key in zip(fits["model"], fits["kernels"], strict=True)],
+            **{name: fits[name] for name in ("sigma_x", "sigma_y", "r_squared", "n_images")},
+        }
+    )
+    paper = paper_table1().set_index("model").add_prefix("paper_")
+    joined = ours.join(paper, on="model")[TABLE1.names]
+    return joined.astype(
+        {name: float for name in joined if name not in ("model", "n_images")}
+    ).sort_values("acc1", na_position="last", kind="stable", ignore_index=True)
+
+
+def size_correlations(table: pd.DataFrame) -> pd.DataFrame:
+    """Rank correlation of each size with acc@1 over the rows of Table 1.
+
+    For our numbers, for the paper's of the same networks, and for all nine of the paper.
+    """
+    paper = paper_table1()
+    same = table.dropna(subset="paper_acc1")
+    same = same[["model", *(f"paper_{name}" for name in ("acc1", *_SIZES))]]
+    sources = {
+        "ours": table,
+        "the paper, same networks": same.rename(columns=lambda name: name.removeprefix("paper_")),
+        "the paper, all nine": paper,
+    }
+    rows = []
+    for source, frame in sources.items():
+        for size in _SIZES:
+            pairs = frame[["acc1", size]].dropna()
+            kendall = stats.kendall(pairs[size].to_numpy(), pairs["acc1"].to_numpy())
+            spearman = stats.spearman(pairs[size].to_numpy(), pairs["acc1"].to_numpy())
+            rows.append(
+                {
+                    "source": source,
+                    "size": size,
+                    "n": kendall.n,
+                    "kendall": kendall.statistic,
+                    "kendall_p": kendall.p_value,
+                    "spearman": spearman.statistic,
+                    "spearman_p": spearman.p_value,
+                    "exact": kendall.exact,
+                }
+            )
+    return pd.DataFrame(rows, columns=CORRELATIONS.names)
+
+
+def receptive_fields(
+    fits: pd.DataFrame, trf: pd.DataFrame, imbalance: pd.DataFrame
+) -> pd.DataFrame:
+    """Theoretical field, Gaussian fit and imbalance of every map, one row each."""
+    key = ["dataset", "model", "weights", "kernels", "target"]
+    theory = trf.rename(
+        columns={
+            "size_h": "trf_h",
+            "size_w": "trf_w",
+            "offset_h": "offset_y",
+            "offset_w": "offset_x",
+        }
+    )
+    joined = fits.merge(theory, "left", ["model", "kernels", "target"])
+    return joined.merge(imbalance.drop(columns="n_images"), "left", key)[FIELDS.names]
+
+
+def save(
+    table: pd.DataFrame,
+    schema: pa.Schema,
+    facts: Mapping[str, Any],
+    parquet: str,
+    markdown_path: str,
+    html_path: str,
+) -> None:
+    """Write a table whole as Parquet, and its main columns to be read."""
+    store.write(table, parquet, schema, facts)
+    for path, text in ((markdown_path, markdown(table)), (html_path, html(table))):
+        with store.atomic(path) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def markdown(table: pd.DataFrame) -> str:
+    """The table's main columns as Markdown, rounded for reading."""
+    return _readable(table).to_markdown(index=False, disable_numparse=True) + "\n"
+
+
+def html(table: pd.DataFrame) -> str:
+    """The table's main columns as an HTML page that stands alone."""
+    return _PAGE.format(body=_readable(table).to_html(index=False, border=0))
+
+
+def _readable(table: pd.DataFrame) -> pd.DataFrame:
+    def header(name: str) -> str:
+        bare = name.removeprefix("paper_")
+        return ("paper: " if bare != name else "") + _HEADERS.get(bare, bare)
+
+    columns = {
+        header(name): [_cell(value, name.removeprefix("paper_")) for value in table[name]]
+        for name in table
+        if name.removeprefix("paper_") in _HEADERS
+    }
+    return pd.DataFrame(columns)
+
+
+def _cell(value: object, name: str) -> str:
+    if value is None or value != value:
+        return "–"
+    if not isinstance(value, float):
+        return str(value)
+    if value == float("inf"):
+        return "∞"
+    return f"{value:.{_DECIMALS.get(name, 3)}f}"
+
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>dead pixel test</title>
+<style>
+body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5em; color: #1f2430; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
+th, td {{ padding: .3em .8em; text-align: right; white-space: nowrap; }}
+th {{ border-bottom: 2px solid #1f2430; }} tr:nth-child(even) td {{ background: #f3f5f9; }}
+th:first-child, td:first-child {{ text-align: left; }}
+</style></head><body>
+{body}
+</body></html>
+"""

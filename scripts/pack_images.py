@@ -1,0 +1,12 @@
+"""Decode each image of a data set once."""
+
+from pathlib import Path
+
+from deadpixel import images, logs, store
+
+logs.configure(snakemake.log[0])
+folder = Path(snakemake.params.folder or snakemake.input.images)
+
+manifest = store.read(snakemake.input.manifest, store.MANIFEST)
+facts = store.provenance(folder=str(folder))
+images.pack(manifest["path"], folder, Path(snakemake.output.pack), facts)

@@ -1,0 +1,14 @@
+"""Every map in one table: theoretical size, Gaussian fit and imbalance."""
+
+from deadpixel import logs, store, tables
+
+logs.configure(snakemake.log[0])
+output = snakemake.output
+
+table = tables.receptive_fields(
+    store.read(snakemake.input.fits, store.FITS),
+    store.read(snakemake.input.trf, store.TRF),
+    store.read(snakemake.input.imbalance, store.IMBALANCE),
+)
+facts = store.provenance()
+tables.save(table, tables.FIELDS, facts, output.table, output.markdown, output.html)
