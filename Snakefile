@@ -27,12 +27,24 @@ localrules:
     all,
 
 
+# Every result a user opens is asked for by name, or a lost one would not be missed.
 rule all:
     default_target: True
     input:
-        "<results>/tables/table1.parquet",
-        "<results>/tables/correlations.parquet",
-        "<results>/tables/receptive_fields.parquet",
-        "<results>/figures/fig1.png",
-        "<results>/figures/size_against_accuracy.png",
+        size_test_maps(ERF),
+        expand(
+            "<results>/{table}.parquet",
+            table=[
+                "trf",
+                "fits",
+                "imbalance",
+                "tables/table1",
+                "tables/correlations",
+                "tables/receptive_fields",
+            ],
+        ),
+        expand(
+            "<results>/figures/{figure}.png",
+            figure=["fig1", "size_against_accuracy"],
+        ),
         expand("<results>/figures/erf_maps/{model}.png", model=SIZE_TEST["models"]),

@@ -20,8 +20,6 @@ def config_problems():
 
 
 def schema_problem(error):
-    if error.context:  # of the alternatives, the one that came nearest
-        error = jsonschema.exceptions.best_match([error])
     key = ".".join(map(str, error.absolute_path))
     if error.validator != "additionalProperties":
         return f"{key or 'top level'}: {error.message}"
@@ -71,10 +69,10 @@ if problems:
     )
 
 SIZE_TEST = config["size_test"]
-ERF = (
-    "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}"
-)
-BLOCKS = ERF.replace("/erf/", "/erf_blocks/")
+ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
+BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
+CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
+CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
 
 
 wildcard_constraints:
@@ -117,18 +115,17 @@ def images_folder(wildcards):
 
 def checkpoint(wildcards):
     """Weights of a network; calibrated ones depend on the data set."""
-    folder = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}"
-    calibrated = "/dataset={dataset}" if wildcards.weights == "calibrated" else ""
-    return (folder + calibrated + "/checkpoint.safetensors").format(**wildcards)
+    pattern = CALIBRATED if wildcards.weights == "calibrated" else CHECKPOINT
+    return pattern.format(**wildcards)
 
 
-def size_test_maps(pattern):
-    """Paths of every map of the size test."""
+def size_test_maps(pattern, models=SIZE_TEST["models"]):
+    """Paths of the maps of the size test, every target of each network."""
     return expand(
-        f"{pattern}",
+        pattern,
         dataset=SIZE_TEST["dataset"],
         weights=SIZE_TEST["weights"],
-        model=SIZE_TEST["models"],
+        model=models,
         kernels="odd",
         target=config["targets"],
     )

@@ -27,15 +27,15 @@ rule accumulate_erf:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
-        code=library("erf", "models", "preprocessing"),
+        code=library("erf", "maps", "models", "preprocessing"),
     output:
         erf=expand(
-            ERF + "/target={target}/erf.parquet",
+            ERF,
             target=config["targets"],
             allow_missing=True,
         ),
         blocks=expand(
-            BLOCKS + "/target={target}/blocks.parquet",
+            BLOCKS,
             target=config["targets"],
             allow_missing=True,
         ),
@@ -55,6 +55,6 @@ rule accumulate_erf:
         erf=config["erf"],
         device=config["device"],
         seed=config["seed"],
-        scratch="<results>/.scratch/erf",
+        scratch=Path(config["pathvars"]["results"], ".scratch/erf").as_posix(),
     script:
         "../scripts/accumulate_erf.py"

@@ -3,7 +3,7 @@
 
 rule fit_gaussians:
     input:
-        erf=size_test_maps(ERF + "/target={target}/erf.parquet"),
+        erf=size_test_maps(ERF),
         code=library("gaussian"),
     output:
         fits="<results>/fits.parquet",
@@ -17,8 +17,8 @@ rule fit_gaussians:
 
 rule measure_imbalance:
     input:
-        erf=size_test_maps(ERF + "/target={target}/erf.parquet"),
-        blocks=size_test_maps(BLOCKS + "/target={target}/blocks.parquet"),
+        erf=size_test_maps(ERF),
+        blocks=size_test_maps(BLOCKS),
         code=library("imbalance"),
     output:
         imbalance="<results>/imbalance.parquet",

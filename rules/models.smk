@@ -9,7 +9,7 @@ rule convert_weights:
         source=lambda w: model_files(w.model),
         code=library("models"),
     output:
-        checkpoint="<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors",
+        checkpoint=CHECKPOINT,
     log:
         "<logs>/convert_weights/{model}_{weights}_{kernels}.log",
     wildcard_constraints:
@@ -29,7 +29,7 @@ rule calibrate_weights:
         source=lambda w: model_files(w.model),
         code=library("models", "preprocessing"),
     output:
-        checkpoint="<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors",
+        checkpoint=CALIBRATED,
     log:
         "<logs>/calibrate_weights/{dataset}_{model}_{weights}_{kernels}.log",
     wildcard_constraints:

@@ -81,14 +81,7 @@ rule plot_size_against_accuracy:
 
 rule plot_erf_maps:
     input:
-        erf=lambda w: expand(
-            ERF + "/target={target}/erf.parquet",
-            dataset=SIZE_TEST["dataset"],
-            weights=SIZE_TEST["weights"],
-            model=w.model,
-            kernels="odd",
-            target=config["targets"],
-        ),
+        erf=lambda w: size_test_maps(ERF, w.model),
         fits="<results>/fits.parquet",
         trf="<results>/trf.parquet",
         code=library("plots", "imbalance"),
@@ -118,5 +111,7 @@ rule copy_fig1:
     log:
         "<logs>/copy_fig1.log",
     localrule: True
+    conda:
+        "../envs/deadpixel.yaml"
     shell:
         "cp {input.png} {output.png} 2> {log} && cp {input.svg} {output.svg} 2>> {log}"

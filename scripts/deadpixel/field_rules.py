@@ -103,7 +103,7 @@ def propagate(
             f"the receptive field of operation {func} is not known; choose a target before it"
         )
     main = tree_leaves(args[0])
-    if rule is not _matrix_product and any(
+    if rule not in (_matrix_product, _copied) and any(
         all(tensor is not operand for operand in main) for tensor in tracked
     ):
         raise UnknownOperationError(
@@ -193,43 +193,62 @@ def _reduced_along(field: Field, dim: int, far: float) -> Field:
 
 def _extended(field: Field, dim: int, before: int, after: int) -> Field:
     """`field` going on as it was beyond both ends of a dimension of space: padding counts."""
-    return field.map(lambda part: _continued(part, dim, before, after))
-
-
-def _continued(edge: Tensor, dim: int, before: int, after: int) -> Tensor:
-    length = edge.shape[dim]
     if before <= 0 and after <= 0:
-        return edge.narrow(dim, -before, length + before + after)
-    shape = list(edge.shape)
+        size = field.row.shape[dim] + before + after
+        return field.map(lambda part: part.narrow(dim, -before, size))
+    rows, columns = field[:2], field[2:4]
+    if all(
+        bool((edge == edge.narrow(dim, 0, 1)).all()) for edge in map(compact, (*rows, *columns))
+    ):
+        # a single place, however often repeated, does not tell how far off its neighbour would be
+        own = rows if dim == ROWS else columns
+        steps = [0 if any(bool(compact(edge).isfinite().any()) for edge in own) else None] * 2
+    else:
+        steps = [period(pair, dim) for pair in (rows, columns)]
+    steps = [steps[0], steps[0], steps[1], steps[1], None, None]
+    return Field(*map(_continued, field, steps, [dim] * 6, [before] * 6, [after] * 6))
+
+
+def _continued(part: Tensor, step: int | None, dim: int, before: int, after: int) -> Tensor:
+    """`part` going on in its pattern of `step` places; unknown if that is 0, at rest if None."""
+    shape, length = list(part.shape), part.shape[dim]
     shape[dim] += before + after
-    edge = compact(edge, dim)
-    index = torch.arange(-before, length + after)
-    step = period(edge, dim)
-    if step == 0:
-        clamped = edge.index_select(dim, index.clamp(0, length - 1))
-        inside = ((index >= 0) & (index < length)).view([-1] + [1] * (-1 - dim))
-        return torch.where(inside | clamped.isinf(), clamped, UNKNOWN).expand(shape)
-    start = edge.index_select(dim, index % step)
-    drift = edge.index_select(dim, index % step + step) - start
-    times = index.div(step, rounding_mode="floor").view([-1] + [1] * (-1 - dim))
+    part, index = compact(part, dim), torch.arange(-before, length + after)
+    along = [-1] + [1] * (-1 - dim)
+    if not step:
+        result = part.index_select(dim, index.clamp(0, length - 1))
+        if step == 0:
+            outside = ((index < 0) | (index >= length)).view(along)
+            result = torch.where(outside & result.isfinite(), UNKNOWN, result)
+        return result.expand(shape)
+    start = part.index_select(dim, index % step)
+    drift = part.index_select(dim, index % step + step) - start
+    times = index.div(step, rounding_mode="floor").view(along)
     return torch.where(start.isinf(), start, start + drift * times).expand(shape)
 
 
-def period(edge: Tensor, dim: int) -> int:
-    """After how many steps along `dim` the pattern recurs, moved on; 0 if it does not.
+def period(edges: Sequence[Tensor], dim: int) -> int:
+    """After how many steps along `dim` the pattern of `edges` recurs, all moved on alike; or 0.
 
     It is 1 but for maps that were enlarged, whose features are not all alike.
     """
-    lines = edge.movedim(dim, -1)
-    sample = lines[(0,) * (lines.ndim - 1)]  # rules out most periods at little cost
-    for step in range(1, lines.shape[-1] // 2 + 1):
-        if _recurs(sample, step) and _recurs(lines, step):
+    lines = [compact(edge, dim).movedim(dim, -1) for edge in edges]
+    sample = [line[(0,) * (line.ndim - 1)] for line in lines]  # rules out most at little cost
+    for step in range(1, edges[0].shape[dim] // 2 + 1):
+        if _recur(sample, step) and _recur(lines, step):
             return step
     return 0
 
 
-def _recurs(lines: Tensor, step: int) -> bool:
-    earlier, later = lines[..., :-step], lines[..., step:]
+def _recur(lines: Sequence[Tensor], step: int) -> bool:
+    if len(lines) == 2:
+        size = lines[0] + lines[1]  # the last positions are negative
+        if bool((size[..., step:] != size[..., :-step]).any()):
+            return False
+    return all(_recurs(line[..., :-step], line[..., step:]) for line in lines)
+
+
+def _recurs(earlier: Tensor, later: Tensor) -> bool:
     infinite = earlier.isinf() & (earlier == later)
     drift = later - earlier
     known = infinite | (drift.abs() < -UNKNOWN / 2)
@@ -424,6 +443,11 @@ def _restrided(call: Call) -> list[Field]:
     return [call.field(tensor)]
 
 
+def _copied(call: Call) -> list[Field]:
+    shape = call.outputs[0].shape
+    return [call.field(call.args[1]).map(lambda part: part.expand(shape))]
+
+
 def _independent(call: Call) -> list[Field]:
     """Only the shape of the input counts."""
     return [constant(call.outputs[0].shape, NOWHERE)]
@@ -518,6 +542,7 @@ RULES: dict[Any, Callable[[Call], list[Field]]] = {
     **dict.fromkeys([aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d], _padded),
     **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], _matrix_product),
     aten.as_strided_: _restrided,
+    aten.copy_: _copied,
     **dict.fromkeys([aten.view, aten._unsafe_view], _reshaped),
     **dict.fromkeys(_REARRANGEMENTS, _rearranged),
     **dict.fromkeys(_RESAMPLINGS, _resample),

@@ -7,15 +7,16 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps
 
 from . import store
 from .errors import InputError
 from .logs import progress
 
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
-_TRANSPOSED = {5, 6, 7, 8}  # EXIF orientations that swap width and height
+_TRANSPOSED = {5, 6, 7, 8}  # EXIF orientations that swap width and height; Pillow turns TIFF itself
 _ORIENTATION = 0x0112
+_DAMAGE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)  # as Pillow reports it
 _PACK = pa.schema(
     [
         pa.field("path", pa.string()),
@@ -31,8 +32,8 @@ def upright_size(file: Path) -> tuple[int, int]:
     try:
         with Image.open(file) as image:
             width, height = image.size
-            turned = image.getexif().get(_ORIENTATION) in _TRANSPOSED
-    except (OSError, UnidentifiedImageError) as error:
+            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _TRANSPOSED
+    except _DAMAGE as error:
         raise InputError(f"image {file} cannot be read: {error}") from error
     return (height, width) if turned else (width, height)
 
@@ -44,11 +45,13 @@ def decode(file: Path) -> np.ndarray:
     """
     try:
         with Image.open(file) as image:
-            if image.mode not in _MODES:
-                raise InputError(f"image {file} has mode {image.mode}: convert it to 8-bit RGB")
-            return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    except (OSError, SyntaxError, UnidentifiedImageError) as error:
+            mode = image.mode
+            upright = ImageOps.exif_transpose(image).convert("RGB") if mode in _MODES else None
+    except _DAMAGE as error:
         raise InputError(f"image {file} cannot be decoded: {error}") from error
+    if upright is None:
+        raise InputError(f"image {file} has mode {mode}: convert it to 8-bit RGB")
+    return np.asarray(upright)
 
 
 def pack(paths: Iterable[str], root: Path, output: Path, facts: dict[str, Any]) -> None:
@@ -81,6 +84,9 @@ class Pack:
             self._reader = pa.ipc.open_file(pa.memory_map(str(file)))
         except (pa.ArrowInvalid, OSError) as error:
             raise InputError(f"{file}: cannot be read as a pack of images ({error})") from error
+        if not self._reader.schema.equals(_PACK):
+            found = self._reader.schema.names
+            raise InputError(f"{file}: no pack of images, its columns are {found}")
 
     def __len__(self) -> int:
         """Number of images."""
@@ -92,7 +98,8 @@ class Pack:
             raise IndexError(index)
         batch = self._reader.get_batch(index)
         shape = (batch["height"][0].as_py(), batch["width"][0].as_py(), 3)
-        return np.frombuffer(batch["pixels"][0].as_buffer(), np.uint8).reshape(shape)
+        *_, pixels = batch["pixels"].buffers()  # those of its one row; a scalar would be a copy
+        return np.frombuffer(pixels, np.uint8).reshape(shape)
 
     def path(self, index: int) -> str:
         """File that one image was decoded from, relative to the data set's folder."""

@@ -52,7 +52,8 @@ def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
         .sum(axis=(0, 2))
         for part in (field, around)
     ]
-    return sums[0] / sums[1]
+    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing around is sensitive: NaN
+        return sums[0] / sums[1]
 
 
 def standard_errors(means: Sequence[np.ndarray], counts: Sequence[int]) -> Imbalance:

@@ -62,13 +62,18 @@ def blocks_to_frame(blocks: Sequence[Erf]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[store.ERF_BLOCKS.names]
 
 
-def to_field(frame: pd.DataFrame) -> np.ndarray:
-    """R (H, W) from the rows of one map; raises `InputError` if pixels are missing or double."""
+def to_field(frame: pd.DataFrame, origin: Path | str = "a map") -> np.ndarray:
+    """R (H, W) from the rows of one map.
+
+    Raises `InputError` naming `origin` if pixels are missing or double.
+    """
+    if frame.empty:
+        raise InputError(f"{origin}: an effective receptive field without rows")
     shape = int(frame["row"].max()) + 1, int(frame["col"].max()) + 1
     field = np.full(shape, np.nan)
     field[frame["row"], frame["col"]] = frame["mean"]
     if len(frame) != field.size or np.isnan(field).any():
-        raise InputError(f"an effective receptive field of {shape} pixels has {len(frame)} rows")
+        raise InputError(f"{origin}: a receptive field of {shape} pixels has {len(frame)} rows")
     return field
 
 
@@ -83,11 +88,13 @@ class StoredField:
 
 def read(path: Path | str) -> StoredField:
     """One ``erf.parquet``; its folders say what it is of."""
-    mean = to_field(store.read(path, store.ERF))
+    mean = to_field(store.read(path, store.ERF), path)
     return StoredField(store.partitions(path), store.read_provenance(path)["n_images"], mean)
 
 
 def read_blocks(path: Path | str) -> tuple[list[np.ndarray], list[int]]:
     """Means (H, W) and numbers of images of the blocks of one ``blocks.parquet``."""
     blocks = [block for _, block in store.read(path, store.ERF_BLOCKS).groupby("block")]
-    return [to_field(block) for block in blocks], [int(block["count"].iloc[0]) for block in blocks]
+    return [to_field(block, path) for block in blocks], [
+        int(block["count"].iloc[0]) for block in blocks
+    ]

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 import torchvision
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
@@ -27,7 +27,7 @@ def build(source: str, *, seed: int = 0) -> nn.Module:
     """
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's change of default
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # and not a GPU's, which is not forked
         model = _from_file(source) if ":" in source else _from_torchvision(source)
     return model.eval()
 
@@ -45,8 +45,8 @@ def _from_torchvision(name: str) -> nn.Module:
 def _from_file(source: str) -> nn.Module:
     file, _, factory = source.rpartition(":")
     module = _import(Path(file))
-    if not hasattr(module, factory):
-        raise InputError(f"model {source!r}: {file} defines no {factory!r}")
+    if not callable(getattr(module, factory, None)):
+        raise InputError(f"model {source!r}: {file} defines no function {factory!r}")
     model = getattr(module, factory)()
     if not isinstance(model, nn.Module):
         raise InputError(f"model {source!r}: {factory}() returned {type(model)}, no nn.Module")
@@ -54,8 +54,8 @@ def _from_file(source: str) -> nn.Module:
 
 
 def _import(file: Path) -> ModuleType:
-    if not file.is_file():
-        raise InputError(f"model file {file} is missing")
+    if file.suffix != ".py" or not file.is_file():
+        raise InputError(f"model file {file} is missing or no .py file")
     spec = importlib.util.spec_from_file_location(f"deadpixel_model_{file.stem}", file)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look a module up by its name
@@ -131,15 +131,27 @@ def read_state(path: Path) -> dict[str, Tensor]:
         if path.suffix == ".safetensors":
             with safe_open(path, framework="pt") as file:
                 return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except (SafetensorError, OSError, RuntimeError, ValueError, EOFError) as error:
-        raise InputError(f"checkpoint {path} cannot be read: {error}") from error
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged pickle, or one with code, raises anything
+        reason = str(error).partition("\n")[0].partition(". ")[0] or type(error).__name__
+        raise InputError(
+            f"checkpoint {path} cannot be read as a state dict ({reason}): "
+            "save model.state_dict() alone"
+        ) from error
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise InputError(f"checkpoint {path} is no state dict: save model.state_dict() alone")
+    return state
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: Path | str) -> nn.Module:
-    """Put `state` into `model`; raises `InputError` naming `origin` if they do not match."""
+    """Put `state` into `model`; raises `InputError` naming `origin` if they do not match.
+
+    Batch norm's counters may be missing: torchvision's older weights have none, nothing needs them.
+    """
     own = model.state_dict()
-    missing = sorted(own.keys() - state.keys())
+    missing = sorted(
+        name for name in own.keys() - state.keys() if not name.endswith("num_batches_tracked")
+    )
     unexpected = sorted(state.keys() - own.keys())
     shapes = [
         f"{name} is {tuple(state[name].shape)}, not {tuple(own[name].shape)}"
@@ -156,5 +168,5 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: Path | str
             f"checkpoint {origin} belongs to another architecture: {'; '.join(problems[:3])}"
             + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
         )
-    model.load_state_dict(state)
+    model.load_state_dict(state, strict=False)
     return model

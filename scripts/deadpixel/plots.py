@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Rectangle
 
 from . import store
@@ -18,7 +19,6 @@ _STYLE = {
     "axes.titlesize": 10,
     "axes.spines.top": False,
     "axes.spines.right": False,
-    "figure.constrained_layout.use": True,
     "svg.hashsalt": "deadpixel",  # the same figure is the same file
 }
 _MAP = "magma"
@@ -35,7 +35,7 @@ def save(figure: Figure, paths: Sequence[Path | str]) -> None:
     """Write the figure to each of `paths`, its format by the suffix, atomically."""
     for path in map(Path, paths):
         bare = {"Date": None} if path.suffix == ".svg" else None
-        with store.atomic(path) as partial:
+        with mpl.rc_context(_STYLE), store.atomic(path) as partial:
             figure.savefig(partial, dpi=200, metadata=bare)
 
 
@@ -48,17 +48,18 @@ def erf_maps(
     theoretical field; ellipse: one sigma of the fitted Gaussian.
     """
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.3 * len(maps), 7))
+        figure = Figure(figsize=(3.3 * len(maps), 6.6), layout="compressed")
         axes = figure.subplots(2, len(maps), squeeze=False)
-        tiles = {target: mean_tile(field, _TILE) for target, field in maps.items()}
-        reach = max(np.abs(tile - 1).max() for tile in tiles.values())
+        period = min(_TILE, *(length for field in maps.values() for length in field.shape))
+        tiles = {target: mean_tile(field, period) for target, field in maps.items()}
+        reach = max(np.abs(np.nan_to_num(tile - 1)).max() for tile in tiles.values())
         for column, (target, field) in enumerate(maps.items()):
             _draw_map(axes[0, column], field, fits.loc[target], trf.loc[target])
             axes[0, column].set_title(f"{target}\n{_describe(fits.loc[target], trf.loc[target])}")
             image = axes[1, column].imshow(
                 tiles[target], cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach
             )
-            axes[1, column].set_title(f"mean {_TILE} x {_TILE} px tile")
+            axes[1, column].set_title(f"mean {period} x {period} px tile")
         figure.colorbar(image, ax=axes[1], label="sensitivity / mean around", shrink=0.8)
         figure.suptitle(title)
         return figure
@@ -66,12 +67,12 @@ def erf_maps(
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) -> None:
     axes.imshow(field, cmap=_MAP, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
-    axes.set(xticks=[0, 112, 223], yticks=[0, 112, 223])
     if pd.notna(fit["sigma_x"]):
         center = fit["center_x"], fit["center_y"]
         ring = {"fill": False, "edgecolor": "white", "linewidth": 1}
         axes.add_patch(Ellipse(center, 2 * fit["sigma_x"], 2 * fit["sigma_y"], **ring))
     height, width = field.shape
+    axes.set(xticks=[0, width // 2, width - 1], yticks=[0, height // 2, height - 1])
     if theory["size_h"] < 2 * height:
         i, j = _central_feature(theory, field.shape)
         x, y = (
@@ -108,20 +109,23 @@ def size_against_accuracy(
 ) -> Figure:
     """Published acc@1 over each size of the receptive field, ours and the paper's (Table 1)."""
     with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(11, 4.2))
+        figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         axes = figure.subplots(1, len(_SIZES), sharey=True)
         for panel, (size, label) in zip(axes, _SIZES.items(), strict=True):
             theirs = {"facecolors": "none", "edgecolors": "#7a7f8c", "label": "the paper"}
             panel.scatter(paper[size], paper["acc1"], **theirs)
             panel.scatter(table[size], table["acc1"], color="#c0392b", marker="x", label="ours")
-            for row in paper.itertuples():
+            for number, row in enumerate(paper.itertuples(), start=1):
                 place = getattr(row, size), row.acc1
-                panel.annotate(row.model, place, (5, 4), textcoords="offset points", fontsize=7)
+                panel.annotate(number, place, (6, -2), textcoords="offset points", fontsize=7)
             panel.set(xlabel=label)
             panel.set_title(_correlation_text(correlations, size), fontsize=8, loc="left")
-            panel.margins(x=0.2)
+            panel.margins(x=0.1)
         axes[0].set_ylabel("ImageNet acc@1 (%), published")
-        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+        names = [f"{number} {model}" for number, model in enumerate(paper["model"], start=1)]
+        handles, labels = axes[0].get_legend_handles_labels()
+        unseen = [Line2D([], [], linestyle="none") for _ in names]
+        figure.legend(handles + unseen, labels + names, loc="outside right", frameon=False)
         return figure
 
 

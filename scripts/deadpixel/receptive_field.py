@@ -106,7 +106,7 @@ def fields(
     for name in wanted:
         modules[name].register_forward_hook(hook(name))
     image = torch.zeros(1, 3, *input_size)
-    with torch.no_grad(), _ExitMode(mode), mode, contextlib.suppress(_AllFoundError):
+    with torch.no_grad(), _ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
         mode.record(image, image_field(input_size))
         model(image)
     if targets is not None and (unreached := [name for name in wanted if name not in found]):
@@ -156,38 +156,45 @@ def check_targets(targets: Iterable[str], modules: Iterable[str]) -> list[str]:
 
 def _summarise(target: str, field: Field) -> ReceptiveField:
     """Size at the central feature, whose field no rule about borders has touched."""
+    rows, columns = _map_axes(field)
+    height = _along(target, field.first_row, field.last_row, rows, columns)
+    width = _along(target, field.first_column, field.last_column, columns, rows)
+    return ReceptiveField(*zip(height, width, strict=True))
 
+
+def _map_axes(field: Field) -> tuple[int | None, int | None]:
+    """Along which dimensions the rows and the columns of a map lie; None if there is but one."""
     axes = [
         [dim for dim in range(place.ndim) if span(place, field, [dim]).any()] for place in field[4:]
     ]
     if field.row.ndim != 4 or axes[0] == axes[1]:  # no longer a map: one place
-        axes = [[], []]
+        return None, None
+    rows, columns = (axis[0] if len(axis) == 1 else None for axis in axes)
+    return rows, columns
 
-    def along(first: Tensor, last: Tensor, axis: list[int], other: list[int]) -> tuple[float, ...]:
-        if len(other) == 1:
-            first, last = (
-                part.narrow(other[0], part.shape[other[0]] // 2, 1) for part in (first, last)
-            )
-        across = [dim for dim in range(first.ndim) if [dim] != axis]
-        first, last = first.amin(across).view(-1), -last.amin(across).view(-1)
-        middle = len(first) // 2
-        size = float(last[middle] - first[middle] + 1)
-        if size == -math.inf:
-            raise InputError(f"the central feature of target {target!r} depends on no pixel")
-        if size == math.inf:
-            return math.inf, math.nan, math.nan
-        if size > -UNKNOWN / 2:
-            raise InputError(
-                f"the feature maps before target {target!r} are too small to tell its receptive "
-                "field; choose a larger input size"
-            )
-        centre = (first + last) / 2
-        stride = _mean_step(centre)
-        return size, stride, float(centre[middle] - middle * stride if middle else centre[0])
 
-    rows = along(field.first_row, field.last_row, *axes)
-    columns = along(field.first_column, field.last_column, *axes[::-1])
-    return ReceptiveField(*zip(rows, columns, strict=True))
+def _along(
+    target: str, first: Tensor, last: Tensor, axis: int | None, other: int | None
+) -> tuple[float, float, float]:
+    """Size, stride and offset along an axis of the map, half-way along the other."""
+    if other is not None:
+        first, last = (part.narrow(other, part.shape[other] // 2, 1) for part in (first, last))
+    across = [dim for dim in range(first.ndim) if dim != axis]
+    first, last = first.amin(across).view(-1), -last.amin(across).view(-1)
+    middle = len(first) // 2
+    size = float(last[middle] - first[middle] + 1)
+    if size == math.inf:
+        return math.inf, math.nan, math.nan
+    if size == -math.inf:
+        raise InputError(f"the central feature of target {target!r} depends on no pixel")
+    if size > -UNKNOWN / 2:
+        raise InputError(
+            f"the feature maps before target {target!r} are too small to tell its receptive field; "
+            "choose a larger input size"
+        )
+    centre = (first + last) / 2
+    stride = _mean_step(centre)
+    return size, stride, float(centre[middle] - middle * stride if middle else centre[0])
 
 
 def _mean_step(centres: Tensor) -> float:
@@ -197,21 +204,24 @@ def _mean_step(centres: Tensor) -> float:
     if len(known) < 2:
         return math.nan
     centres = centres[known[0] : known[-1] + 1]
-    step = period(centres, 0) or len(centres) - 1
+    step = period([centres], 0) or len(centres) - 1
     return float(centres[step] - centres[0]) / step
+
+
+_EXITS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
 
 
 class _ExitMode(TorchFunctionMode):
     """Refuses to let values that depend on the image leave PyTorch, where no rule follows them."""
 
-    def __init__(self, fields: "_FieldMode") -> None:
+    def __init__(self, fields: WeakIdKeyDictionary) -> None:
         super().__init__()
-        self.fields = fields.fields
+        self.fields = fields
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
-        if func in (Tensor.numpy, Tensor.tolist, Tensor.__array__) and args[0] in self.fields:
+        if func in _EXITS and args[0] in self.fields:
             raise UnknownOperationError(
                 f"the receptive field of {func.__name__}() is not known; choose a target before it"
             )
@@ -239,7 +249,6 @@ class _FieldMode(TorchDispatchMode):
         inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
         tracked = [tensor for tensor in inputs if tensor in self.fields]
         self._check_untracked(func, inputs)
-        old_shape = args[0].shape if args and isinstance(args[0], Tensor) else None
         result = func(*args, **kwargs)
         if not tracked:
             return result
@@ -248,7 +257,7 @@ class _FieldMode(TorchDispatchMode):
             tracked = self._without_gates(tracked, outputs[0].shape)
         results = propagate(func, args, kwargs, tracked, outputs, self.fields)
         if func._schema.is_mutable:
-            self._check_in_place(func, args[0], outputs[0], old_shape, results[0])
+            self._check_written(func, outputs[0], results[0])
         for output, field in zip(outputs, results, strict=False):
             self.record(output, field)
         for by_product in outputs[len(results) :]:  # statistics, indices: never assumed local
@@ -277,23 +286,17 @@ class _FieldMode(TorchDispatchMode):
                     "depends on the image, whose receptive field is not known"
                 )
 
-    def _check_in_place(
-        self, func: Any, tensor: Tensor, written: Tensor, shape: Any, new: Field
-    ) -> None:
+    def _check_written(self, func: Any, tensor: Tensor, new: Field) -> None:
         """Writing changes each tensor in the same memory, whose fields would go stale."""
-        storage = tensor.untyped_storage().data_ptr()
-        shared = tensor._is_view() or any(
-            other is not tensor and other.untyped_storage().data_ptr() == storage
+        memory = tensor.untyped_storage().data_ptr()
+        shared = any(
+            other is not tensor and other.untyped_storage().data_ptr() == memory
             for other in self.fields
         )
-        if (
-            written is not tensor
-            or tensor.shape != shape
-            or (shared and self._changes(tensor, new))
-        ):
+        if shared and self._changes(tensor, new):
             raise UnknownOperationError(
-                f"operation {func} writes into a view, whose receptive field is not known, or into "
-                "a tensor that has one"
+                f"operation {func} writes into a part or a view of another tensor, whose receptive "
+                "field is not known"
             )
 
     def _changes(self, tensor: Tensor, new: Field) -> bool:

@@ -157,8 +157,11 @@ class Scratch:
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
-    """The provenance that `write` put into a Parquet file."""
-    return json.loads(pq.read_metadata(path).metadata[METADATA_KEY])
+    """The provenance that `write` put into a Parquet file; raises `InputError` if it has none."""
+    facts = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY)
+    if facts is None:
+        raise InputError(f"{path}: no provenance, so not of this workflow; delete it and run again")
+    return json.loads(facts)
 
 
 def partitions(path: Path | str) -> dict[str, str]:

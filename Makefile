@@ -1,0 +1,38 @@
+# Set-up and the four things to do with it. Everything lives in .venv; nothing outside is touched.
+PYTHON ?= python3
+CORES ?= all
+RESULTS := results/demo
+BIN := .venv/bin
+
+.PHONY: demo test lint lock clean
+
+demo: .venv/installed
+	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/report.html
+	@echo "The report is $(RESULTS)/report.html: open it in a browser."
+
+test: .venv/installed
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+lint: .venv/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+# After a change of the dependencies in pyproject.toml; then bring envs/ in line (a test tells).
+lock: .venv/installed
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra workflow --group dev --universal --fork-strategy fewest \
+	    --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements.lock
+
+clean:
+	rm -rf .venv .snakemake $(RESULTS) logs/demo
+
+# pip brings uv, at the hash of the lock; uv brings the rest, in a fraction of the time.
+.venv/installed: requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	    { echo "Python 3.11 to 3.13 is needed: make PYTHON=/path/to/python3.12"; exit 1; }
+	$(PYTHON) -m venv .venv
+	sed -n '/^uv==/,/[^\\]$$/p' requirements.lock > .venv/uv.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r .venv/uv.txt
+	$(BIN)/uv pip install --quiet --require-hashes -r requirements.lock
+	touch $@

@@ -1,0 +1,275 @@
+"""The effective receptive field against a hand-written loop, one image and one target at a time."""
+
+import copy
+import functools
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from deadpixel import erf, models, receptive_field
+from deadpixel.errors import InputError
+
+TARGETS = ["layer3", "layer4", "output"]
+
+
+def plain_loop(
+    model: nn.Module, images: Tensor, targets: list[str], dtype: torch.dtype, labels=None
+):
+    """Eqs. 1 to 3 as they are written."""
+    model = copy.deepcopy(model).to(dtype).eval()
+    total = dict.fromkeys(targets, 0.0)
+    for number, target in itertools.product(range(len(images)), targets):
+        image = images[number : number + 1].to(dtype).requires_grad_()
+        features = []
+        if target != "output":
+            module = model.get_submodule(target)
+            keep = functools.partial(lambda kept, _m, _a, out: kept.append(out), features)
+            handle = module.register_forward_hook(keep)
+        logits = model(image)
+        if target == "output":
+            label = logits[0].argmax() if labels is None else labels[number]
+            value = logits[0, label]
+        else:
+            handle.remove()
+            height, width = features[0].shape[2:]
+            value = features[0][0, :, height // 2, width // 2].mean()
+        (gradient,) = torch.autograd.grad(value, image)
+        total[target] = total[target] + gradient[0].mean(0).relu().double().numpy()
+    return {target: value / len(images) for target, value in total.items()}
+
+
+def distance(found: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
+
+
+@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+def network(request):
+    model = models.build(request.param)
+    images = torch.randn(8, 3, 224, 224, generator=torch.Generator().manual_seed(1))
+    models.calibrate(model, images.split(4), device=torch.device("cpu"))
+    return model, images[:4]
+
+
+@pytest.fixture(scope="module")
+def reference(network):
+    return plain_loop(*network, TARGETS, torch.float64)
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_float64_is_the_plain_loop(network, reference, batch_size):
+    found = erf.accumulate(*network, TARGETS, batch_size=batch_size, dtype=torch.float64)
+    for target in TARGETS:
+        assert distance(found[target].mean, reference[target]) < 1e-9
+
+
+def test_merged_shards_are_one_pass(network):
+    model, images = network
+    whole = erf.accumulate(model, images, ["layer4"], batch_size=4, dtype=torch.float64)["layer4"]
+    shards = [
+        erf.accumulate(model, part, ["layer4"], dtype=torch.float64)["layer4"]
+        for part in (images[:1], images[1:])
+    ]
+    merged = shards[0] + shards[1]
+    assert merged.count == whole.count == 4
+    assert distance(merged.mean, whole.mean) < 1e-12
+    assert distance(merged.se, whole.se) < 1e-9
+
+
+def test_float32_is_as_near_as_a_float32_loop(network, reference):
+    """Rounding flips some ReLUs: which ones is chance, how many is not."""
+    found = erf.accumulate(*network, TARGETS, batch_size=4)
+    loop = plain_loop(*network, TARGETS, torch.float32)
+    ours = np.mean([distance(found[target].mean, reference[target]) for target in TARGETS])
+    theirs = np.mean([distance(loop[target], reference[target]) for target in TARGETS])
+    assert ours < max(2 * theirs, 0.012)
+
+
+@pytest.mark.parametrize("target", ["layer1", "layer2", "layer3"])
+def test_the_field_ends_exactly_where_the_theoretical_one_does(network, target):
+    """Rows and columns 7 to 217 for layer3 of resnet18, as in SPEC."""
+    model, images = network
+    field = erf.accumulate(model, images, [target], dtype=torch.float64)[target].mean
+    theory = receptive_field.theoretical(model, target)
+    features = 224 // int(theory.stride[0])
+    centre = theory.offset[0] + features // 2 * theory.stride[0]
+    first = max(0, round(centre - (theory.size[0] - 1) / 2))
+    last = min(223, round(centre + (theory.size[0] - 1) / 2))
+    rows, columns = field.any(1).nonzero()[0], field.any(0).nonzero()[0]
+    assert rows.min() >= first and rows.max() <= last
+    assert columns.min() >= first and columns.max() <= last
+    if target == "layer1":  # small enough for four images to reach its corners
+        assert (rows.min(), rows.max()) == (first, last)
+
+
+class Small(nn.Module):
+    """Everything that makes hooks go wrong: ReLU in place after the target, a module used twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.second = nn.Conv2d(4, 5, 3, padding=1)
+        self.norm = nn.BatchNorm2d(5)
+        self.unused = nn.Conv2d(3, 3, 1)
+        self.drop = nn.Dropout(0.5)
+        self.head = nn.Linear(5, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.relu(self.first(image))
+        features = self.relu(self.norm(self.second(features)))
+        return self.head(self.drop(features).mean((2, 3)))
+
+
+@pytest.fixture
+def small():
+    torch.manual_seed(0)
+    model = Small()
+    model.norm.running_mean.uniform_(-1, 1)
+    model.norm.running_var.uniform_(0.5, 2)
+    nn.init.uniform_(model.norm.weight, 0.5, 2)
+    images = torch.randn(5, 3, 9, 7)
+    return model, images
+
+
+@pytest.mark.parametrize("target", ["first", "second", "norm", "output"])
+def test_any_module_is_a_target(small, target):
+    """`first` is changed in place behind the hook; `second` would be folded into."""
+    model, images = small
+    if target in ("first", "norm"):
+        truth_model = copy.deepcopy(model)
+        truth_model.relu = nn.ReLU()
+    else:
+        truth_model = model
+    truth = plain_loop(truth_model, images, [target], torch.float64)[target]
+    found = erf.accumulate(model, images, [target], batch_size=2, dtype=torch.float64)[target]
+    assert distance(found.mean, truth) < 1e-12
+
+
+def test_the_relu_acts_on_each_image_not_on_the_average(small):
+    model, images = small
+    field = erf.accumulate(model, images, ["output"], logit="mean", dtype=torch.float64)["output"]
+    batch = images.double().requires_grad_()
+    copy.deepcopy(model).double().eval()(batch).mean(1).sum().backward()
+    after_averaging = batch.grad.mean((0, 1)).relu().numpy()
+    assert distance(field.mean, after_averaging) > 0.1
+    assert distance(field.mean, batch.grad.mean(1).relu().mean(0).numpy()) < 1e-12
+
+
+def test_the_logit_is_chosen(small):
+    model, images = small
+    labels = torch.tensor([0, 1, 2, 1, 0])
+    true = erf.accumulate(model, images, ["output"], labels=labels, dtype=torch.float64)["output"]
+    truth = plain_loop(model, images, ["output"], torch.float64, labels)["output"]
+    assert distance(true.mean, truth) < 1e-12
+    predicted = erf.accumulate(
+        model, images, ["output"], labels=labels, logit="predicted", dtype=torch.float64
+    )["output"]
+    assert distance(predicted.mean, true.mean) > 0.1
+    batches = erf.accumulate(
+        model, images.split(2), ["output"], labels=labels.split(2), dtype=torch.float64
+    )["output"]
+    assert distance(batches.mean, true.mean) < 1e-12
+
+
+def test_the_position_is_chosen(small):
+    model, images = small
+    field = erf.accumulate(model, images, ["first"], positions={"first": (0, 1)})["first"].mean
+    assert field[:2, :3].any() and field.sum() == field[:2, :3].sum()
+
+
+def test_standard_error_is_that_of_the_images(small):
+    model, images = small
+    singles = [
+        erf.accumulate(model, image[None], ["output"], dtype=torch.float64)["output"].mean
+        for image in images
+    ]
+    field = erf.accumulate(model, images, ["output"], dtype=torch.float64)["output"]
+    expected = np.std(singles, axis=0, ddof=1) / np.sqrt(len(images))
+    np.testing.assert_allclose(field.se, expected, rtol=1e-9, atol=1e-15)
+
+
+def test_the_model_is_left_as_it_was(small):
+    model, images = small
+    model.train()
+    before = copy.deepcopy(model.state_dict())
+    erf.accumulate(model, images, ["second", "output"])
+    assert model.training and model.norm.training
+    assert all(parameter.requires_grad for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("targets", "options", "message"),
+    [
+        (["nowhere"], {}, "'nowhere'"),
+        (["relu"], {}, "more than once"),
+        (["unused"], {}, "never called"),
+        (["head"], {}, "no map"),
+        (["first"], {"positions": {"first": (9, 0)}}, "outside"),
+        (["output"], {"logit": "true"}, "needs the labels"),
+        (["output"], {"labels": torch.tensor([0, 1, 2, 3, 0])}, "label 3 is beyond"),
+    ],
+)
+def test_bad_input_is_named(small, targets, options, message):
+    with pytest.raises(InputError, match=message):
+        erf.accumulate(*small, targets, **options)
+
+
+def test_no_images_is_an_error(small):
+    with pytest.raises(InputError, match="no images"):
+        erf.accumulate(small[0], [], ["output"])
+
+
+class Root(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image.abs().sqrt().mean((2, 3))
+
+
+def test_a_gradient_that_is_not_finite_names_the_image():
+    images = torch.ones(5, 3, 4, 4)
+    images[3, 0, 2, 2] = 0
+    with pytest.raises(erf.NonFiniteGradientError, match="image 3") as caught:
+        erf.accumulate(Root(), images, ["output"], batch_size=2)
+    assert caught.value.index == 3
+
+
+class Branching(Small):
+    """Pre-activation: the convolution's output has a second reader, so its norm must stay."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        features = self.second(self.first(image))
+        return self.head((features + self.norm(features)).mean((2, 3)))
+
+
+def test_batch_norms_are_folded_only_where_nothing_else_reads(small):
+    model = small[0].eval().double()
+    assert erf.fold_batch_norms(copy.deepcopy(model)) == 1
+    assert erf.fold_batch_norms(copy.deepcopy(model), keep=["second"]) == 0
+    branching = Branching().eval()
+    assert erf.fold_batch_norms(branching) == 0
+    resnet = models.build("resnet18").double()
+    image = torch.randn(1, 3, 64, 64, dtype=torch.float64)
+    before = resnet(image)
+    assert erf.fold_batch_norms(resnet) == 20
+    torch.testing.assert_close(resnet(image), before, rtol=1e-12, atol=1e-12)
+
+
+def test_memory_does_not_grow_with_the_number_of_images(small):
+    """An iterable is read batch by batch, never kept."""
+    model, images = small
+    alive = []
+
+    def batches():
+        for _ in range(50):
+            batch = images.clone()
+            alive.append(torch.utils.weak.WeakTensorKeyDictionary({batch: None}))
+            yield batch
+            del batch
+            assert sum(len(reference) for reference in alive) <= 2
+
+    field = erf.accumulate(model, batches(), ["output"])["output"]
+    assert field.count == 250

@@ -1,0 +1,96 @@
+"""Effective receptive fields as sums over images, and their way through files and back."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deadpixel import maps, store
+from deadpixel.errors import InputError
+
+
+def _stack(*shape: int) -> np.ndarray:
+    """Gradients (images, H, W) after the ReLU, of different scale from pixel to pixel."""
+    rng = np.random.default_rng(0)
+    return rng.normal(size=shape).clip(0) * rng.uniform(0.1, 10, size=shape[1:])
+
+
+def _erf(stack: np.ndarray) -> maps.Erf:
+    return maps.Erf(stack.sum(0), (stack**2).sum(0), len(stack))
+
+
+def _files(root: Path, blocks: list[maps.Erf], **facts: object) -> tuple[Path, Path]:
+    """Write the merged field and its blocks as the workflow does."""
+    folder = root / "dataset=cub" / "model=resnet18"
+    erf, parts = folder / "erf.parquet", folder / "blocks.parquet"
+    store.write(maps.to_frame(sum(blocks[1:], start=blocks[0])), erf, store.ERF, facts)
+    store.write(maps.blocks_to_frame(blocks), parts, store.ERF_BLOCKS, facts)
+    return erf, parts
+
+
+@pytest.mark.parametrize("cuts", [[], [1], [3, 4, 15]])
+def test_merged_is_as_of_all_images(cuts: list[int]) -> None:
+    """Mean and standard error are those over the stacked images, however they were divided."""
+    stack = _stack(20, 5, 7)
+    first, *rest = (_erf(part) for part in np.split(stack, cuts))
+    field = sum(rest, start=first)
+    assert field.count == 20
+    np.testing.assert_allclose(field.mean, stack.mean(0), rtol=1e-12)
+    np.testing.assert_allclose(field.se, stack.std(0, ddof=1) / np.sqrt(20), rtol=1e-9)
+
+
+def test_standard_error_of_the_same_and_of_one() -> None:
+    """Zero where all images agree, in spite of rounding; unknown of a single image."""
+    same = np.repeat(_stack(1, 9, 9), 7, axis=0)
+    np.testing.assert_allclose(_erf(same).se, 0, atol=1e-6)
+    with np.errstate(all="raise"):
+        assert np.isnan(_erf(same[:1]).se).all()
+    assert _erf(same[:1]).mean.tolist() == same[0].tolist()
+
+
+def test_files_hold_the_field(tmp_path: Path) -> None:
+    """Row and column are where they belong, and the folders say what the field is of."""
+    blocks = [_erf(part) for part in np.split(_stack(9, 3, 5), [4, 6])]
+    erf, parts = _files(tmp_path, blocks, n_images=9)
+    merged = blocks[0] + blocks[1] + blocks[2]
+    pixel = store.read(erf, store.ERF).set_index(["row", "col"]).loc[(1, 4)]
+    assert pixel.tolist() == [merged.mean[1, 4], merged.se[1, 4]]
+
+    stored = maps.read(erf)
+    assert stored.key == {"dataset": "cub", "model": "resnet18"}
+    assert stored.n_images == 9
+    np.testing.assert_array_equal(stored.mean, merged.mean)
+
+    means, counts = maps.read_blocks(parts)
+    assert counts == [4, 2, 3]
+    for mean, block in zip(means, blocks, strict=True):
+        np.testing.assert_array_equal(mean, block.mean)
+
+
+def test_rows_in_any_order() -> None:
+    field = _erf(_stack(3, 4, 6))
+    shuffled = maps.to_frame(field).sample(frac=1, random_state=0)
+    np.testing.assert_array_equal(maps.to_field(shuffled), field.mean)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda frame: frame.drop(7),
+        lambda frame: frame.drop([0, 1, 2, 3, 4]),
+        lambda frame: pd.concat([frame, frame.iloc[[7]]]),
+        lambda frame: pd.concat([frame.drop(7), frame.iloc[[8]]]),
+        lambda frame: frame.assign(mean=np.nan),
+        lambda frame: frame.iloc[:0],
+    ],
+    ids=["missing", "row missing", "double", "one for another", "no numbers", "empty"],
+)
+def test_missing_and_double_pixels(tmp_path: Path, spoil) -> None:
+    """No hole is filled with zeros."""
+    frame = spoil(maps.to_frame(_erf(_stack(3, 3, 5))))
+    with pytest.raises(InputError, match="effective receptive field"):
+        maps.to_field(frame)
+    store.write(frame, tmp_path / "erf.parquet", store.ERF, {"n_images": 3})
+    with pytest.raises(InputError):
+        maps.read(tmp_path / "erf.parquet")

@@ -1,0 +1,117 @@
+"""Lock, environments, configuration and documentation agree with each other."""
+
+import re
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+
+
+def locked() -> dict[str, str]:
+    text = (ROOT / "requirements.lock").read_text()
+    return dict(re.findall(r"^([a-z0-9-]+)==([^ ;\\]+)", text, re.MULTILINE))
+
+
+def test_every_environment_has_the_versions_of_the_lock():
+    for file in (ROOT / "envs").glob("*.yaml"):
+        for line in yaml.safe_load(file.read_text())["dependencies"]:
+            name, version = line.split(" =")
+            if name != "python":
+                assert version == locked()[CONDA_NAMES.get(name, name)], f"{file.name}: {name}"
+
+
+def test_the_environment_has_what_the_library_depends_on():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[>=<]", name)[0] for name in project["dependencies"]}
+    (file,) = (ROOT / "envs").glob("*.yaml")
+    names = [line.split(" =")[0] for line in yaml.safe_load(file.read_text())["dependencies"]]
+    assert needed | {"python"} == {CONDA_NAMES.get(name, name) for name in names}
+
+
+def test_the_lock_is_hashed_has_no_duplicates_and_names_no_index():
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]
+    assert len(entries) == len(locked())
+    assert all("--hash=sha256:" in entry for entry in entries)
+    assert "://" not in text
+
+
+def test_the_wheel_holds_the_library_and_the_papers_numbers(tmp_path):
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {"deadpixel/erf.py", "deadpixel/paper/table1.csv"} <= set(names)
+    assert not any(name.startswith(("scripts", "tests")) for name in names)
+    script = "import deadpixel.erf, deadpixel.tables as t; print(len(t.paper_table1()))"
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    environment = {"PYTHONPATH": str(tmp_path / "site")}
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment,
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "9"
+
+
+GPU_MODULES = ("erf", "models", "preprocessing", "receptive_field", "devices")
+
+
+def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
+    """Clusters bring their own PyTorch, and often little else."""
+    imports = "; ".join(f"import deadpixel.{module}" for module in GPU_MODULES)
+    script = (
+        f"import sys; {imports}; print([m for m in ('snakemake', 'lmfit') if m in sys.modules])"
+    )
+    found = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT / "scripts",
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "[]"
+
+
+FLOORS = [
+    {"errors", "store", "logs", "devices"},
+    {"datasets", "images", "synthetic", "preprocessing", "models", "maps"},
+    {"field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
+    {"stats", "plots", "tables"},
+]
+
+
+def test_imports_only_go_down():
+    """A module imports from its own floor or from those before it in the list."""
+    floor = {module: number for number, modules in enumerate(FLOORS) for module in modules}
+    for file in (ROOT / "scripts/deadpixel").glob("[!_]*.py"):
+        text = file.read_text()
+        imported = re.findall(r"^from \.(\w+) import", text, re.MULTILINE)
+        for names in re.findall(r"^from (?:\.|deadpixel) import (.+)$", text, re.MULTILINE):
+            imported += names.split(", ")
+        for module in imported:
+            assert floor[module] <= floor[file.stem], f"{file.stem} imports {module}"
+
+
+def test_every_key_of_the_configuration_is_commented():
+    """A comment stands above each key, or above the section it is in."""
+    lines = (ROOT / "config.yaml").read_text().splitlines()
+    for number, line in enumerate(lines):
+        if re.match(r"[a-z_]+:", line):
+            assert lines[number - 1].startswith("#"), f"config.yaml:{number + 1}: {line}"
+
+
+def test_the_readme_names_every_output():
+    readme = (ROOT / "README.md").read_text()
+    rules = "\n".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
+    for name in set(re.findall(r'"<results>/([a-z_]+)[./]', rules)):
+        assert name in readme, name

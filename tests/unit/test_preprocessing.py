@@ -1,0 +1,111 @@
+"""Evaluation images: torchvision's transform to the bit, the right images in order."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torchvision.transforms import functional
+
+from deadpixel import images
+from deadpixel.preprocessing import evaluation_images, evaluation_transform
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+COUNT = 23
+
+
+@pytest.mark.parametrize("sizes", [(256, 224), (40, 32), (24, 24)])
+@pytest.mark.parametrize("shape", [(60, 91), (91, 60), (300, 300)])
+def test_transform_is_torchvisions(sizes: tuple[int, int], shape: tuple[int, int]) -> None:
+    """Of the image as Pillow has it: resized, cut from the middle, scaled and normalised."""
+    resize, crop = sizes
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    image = functional.center_crop(functional.resize(Image.fromarray(pixels), resize), crop)
+    expected = functional.normalize(functional.to_tensor(image), MEAN, STD)
+    result = evaluation_transform(resize, crop)(pixels)
+    assert result.dtype == torch.float32
+    assert result.shape == (3, crop, crop)
+    assert torch.equal(result, expected)
+
+
+def test_transform_defaults_are_the_papers() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
+    assert torch.equal(evaluation_transform()(pixels), evaluation_transform(256, 224)(pixels))
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images of several sizes, each grey and as bright as its number times ten."""
+    root = tmp_path_factory.mktemp("images")
+    names = [f"{number}.png" for number in range(COUNT)]
+    for number, name in enumerate(names):
+        Image.new("RGB", (10 + number, 40 - number), (10 * number,) * 3).save(root / name)
+    images.pack(names, root, root / "images.arrow", {})
+    return root / "images.arrow"
+
+
+@pytest.fixture(scope="module")
+def manifest() -> pd.DataFrame:
+    """Labels of their own, and the splits in no order."""
+    rng = np.random.default_rng(0)
+    splits = rng.permutation(["train"] * 10 + ["valid"] * 6 + ["test"] * 7)
+    frame = pd.DataFrame({"split": splits, "label": rng.permutation(COUNT)})
+    frame["label"] = frame["label"].astype("int16")
+    return frame.set_index(pd.RangeIndex(100, 100 + COUNT))  # rows count, not their names
+
+
+def _numbers(batch: torch.Tensor) -> list[int]:
+    """Which images these are, by their brightness."""
+    grey = batch.mean((-2, -1)) * torch.tensor(STD) + torch.tensor(MEAN)
+    return (grey.mean(-1) * 25.5).round().int().tolist()
+
+
+@pytest.mark.parametrize("split", ["train", "valid", "test"])
+def test_split_is_chosen(pack: Path, manifest: pd.DataFrame, split: str) -> None:
+    """Its images in the manifest's order, with their own labels and paths."""
+    chosen = evaluation_images(pack, manifest, split, resize=12, crop=8)
+    expected = np.flatnonzero(manifest["split"] == split).tolist()
+    assert len(chosen) == len(expected)
+    assert chosen[0].shape == (3, 8, 8)
+    assert _numbers(torch.stack([chosen[i] for i in range(len(chosen))])) == expected
+    assert [chosen.path(i) for i in range(len(chosen))] == [f"{n}.png" for n in expected]
+    assert chosen.labels.dtype == torch.int64
+    assert chosen.labels.tolist() == manifest["label"].iloc[expected].tolist()
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 7, 9, 10, 11, None])
+def test_most_are_spread_evenly(pack: Path, manifest: pd.DataFrame, most: int | None) -> None:
+    """Over the whole split, none twice; more than there are is all of them."""
+    every = np.flatnonzero(manifest["split"] == "train").tolist()
+    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8, most=most)
+    places = [every.index(number) for number in _numbers(next(iter(chosen.batches(99))))]
+    assert len(places) == min(most or 10, 10)
+    assert places[0] == 0
+    gaps = np.diff([*places, len(every)])
+    assert gaps.min() >= 1
+    assert np.ptp(gaps) <= 1
+    assert chosen.labels.tolist() == manifest["label"].iloc[[every[p] for p in places]].tolist()
+
+
+def test_every_interleaves(pack: Path, manifest: pd.DataFrame) -> None:
+    """Blocks take turns: each is spread over the images, together they are all of them."""
+    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8)
+    for start in range(3):
+        block = chosen.every(3, start)
+        places = range(start, 10, 3)
+        assert [block.path(i) for i in range(len(block))] == [chosen.path(p) for p in places]
+        assert block.labels.tolist() == chosen.labels[start::3].tolist()
+        assert torch.equal(block[1], chosen[start + 3])
+        assert len(block.every(2)) == len(places[::2])
+
+
+def test_batches_are_in_order(pack: Path, manifest: pd.DataFrame) -> None:
+    """The last is what is left, and they can be had again."""
+    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8)
+    batches = chosen.batches(4)
+    for _ in range(2):
+        found = list(batches)
+        assert [tuple(batch.shape) for batch in found] == [(n, 3, 8, 8) for n in (4, 4, 2)]
+        assert torch.equal(torch.cat(found), torch.stack([chosen[i] for i in range(10)]))

@@ -1,0 +1,58 @@
+"""Exact rank correlations against every order, written out."""
+
+import itertools
+
+import numpy as np
+import pytest
+import scipy.stats
+
+from deadpixel import stats
+
+TIED = ([427, 971, 427, 1451, 971], [3.0, 1.0, 2.0, 5.0, 4.0])
+PLAIN = ([5.0, 1.0, 4.0, 2.0, 3.0, 6.0], [2.0, 1.0, 6.0, 3.0, 4.0, 5.0])
+
+
+@pytest.mark.parametrize("sample", [TIED, PLAIN], ids=["ties", "no ties"])
+@pytest.mark.parametrize(
+    ("function", "reference"),
+    [(stats.kendall, scipy.stats.kendalltau), (stats.spearman, scipy.stats.spearmanr)],
+    ids=["kendall", "spearman"],
+)
+def test_statistic_and_p_value_over_all_orders(function, reference, sample):
+    x, y = sample
+    found = function(np.array(x), np.array(y))
+    values = np.array([reference(x, order).statistic for order in itertools.permutations(y)])
+    observed = reference(x, y).statistic
+    tail = min((values >= observed - 1e-9).mean(), (values <= observed + 1e-9).mean())
+    assert found.statistic == pytest.approx(observed)
+    assert found.p_value == pytest.approx(min(1, 2 * tail))
+    assert found.exact and found.n == len(x)
+
+
+def test_kendall_without_ties_is_scipys_exact_test():
+    rng = np.random.default_rng(0)
+    x, y = rng.random(8), rng.random(8)
+    expected = scipy.stats.kendalltau(x, y, method="exact")
+    found = stats.kendall(x, y)
+    assert (found.statistic, found.p_value) == pytest.approx((expected.statistic, expected.pvalue))
+
+
+def test_more_networks_than_can_be_permuted_are_drawn_and_said_to_be():
+    x = np.arange(12.0)
+    found = stats.spearman(x, x + np.tile([0.0, 1.5], 6))
+    assert not found.exact and found.p_value < 0.001
+    assert found == stats.spearman(x, x + np.tile([0.0, 1.5], 6))
+
+
+@pytest.mark.parametrize("function", [stats.kendall, stats.spearman])
+def test_infinite_sizes_are_tied_and_largest(function):
+    y = np.array([3.0, 1.0, 2.0, 4.0])
+    infinite = function(np.array([1.0, np.inf, np.inf, 2.0]), y)
+    assert infinite == function(np.array([1.0, 9.0, 9.0, 2.0]), y)
+
+
+@pytest.mark.parametrize("function", [stats.kendall, stats.spearman])
+def test_without_an_order_there_is_no_correlation(function):
+    found = function(np.array([1.0, 1.0, 1.0]), np.array([1.0, 2.0, 3.0]))
+    assert np.isnan(found.statistic) and np.isnan(found.p_value)
+    assert np.isnan(function(np.array([1.0]), np.array([2.0])).statistic)

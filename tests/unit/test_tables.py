@@ -1,0 +1,246 @@
+"""The paper's tables: its numbers beside ours, nothing lost, and to be read as printed."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import kendalltau
+
+from deadpixel import store, tables
+
+PAPER = {  # acc@1, acc@5, TRF, sigma x, sigma y, R2 as printed
+    "resnet18": (69.758, 89.078, 435, 76.534, 73.662, 0.908),
+    "resnet34": (73.314, 91.420, 899, 96.148, 97.242, 0.785),
+    "resnet50": (76.130, 92.862, 427, 64.820, 62.208, 0.945),
+    "resnet101": (77.374, 93.546, 971, 60.061, 60.679, 0.937),
+    "resnext50_32x4d": (77.618, 93.698, 427, 70.921, 67.679, 0.908),
+    "resnet152": (78.312, 94.046, 1451, 60.589, 58.738, 0.930),
+    "wide_resnet50_2": (78.468, 94.086, 427, 58.415, 60.676, 0.954),
+    "wide_resnet101_2": (78.848, 94.284, 971, 56.900, 59.888, 0.944),
+    "resnext101_32x8d": (79.312, 94.526, 971, 77.664, 77.047, 0.889),
+}
+SIZES = ("trf", "sigma_x", "sigma_y")
+
+
+def _fits(*models: str, target: str = "layer4") -> pd.DataFrame:
+    """Fits whose sigmas are 10, 20, ... by model; their rows are numbered from 5 on."""
+    count = len(models)
+    numbers = {
+        name: 10.0 * np.arange(1, count + 1)
+        for name in store.FITS.names
+        if name.startswith(("sigma", "center", "amplitude"))
+    }
+    names = {"dataset": "cub", "model": models, "weights": "imagenet", "kernels": "odd"}
+    others = {"target": target, "n_images": 8, "r_squared": 0.9, "failure": None}
+    index = pd.RangeIndex(5, 5 + count)
+    return pd.DataFrame({**names, **numbers, **others}, index)[store.FITS.names]
+
+
+def _trf(*models: str, target: str = "layer4", size: float = 100.0) -> pd.DataFrame:
+    """Theoretical fields of `size`, one pixel more from model to model."""
+    sizes = dict.fromkeys(store.TRF.names[3:], size + np.arange(len(models)))
+    return pd.DataFrame({"model": models, "kernels": "odd", "target": target, **sizes})
+
+
+def _failed(fits: pd.DataFrame, row: int) -> pd.DataFrame:
+    """The fits, one of which has no Gaussian."""
+    numbers = [name for name in fits if str(store.FITS.field(name).type) == "double"]
+    fits = fits.copy()
+    fits.loc[fits.index[row], numbers] = np.nan
+    fits.loc[fits.index[row], "failure"] = "the map is constant"
+    return fits
+
+
+# ---------------------------------------------------------------------------------- table 1
+
+
+def test_table1_is_ours_beside_the_papers() -> None:
+    """In the order of accuracy; each model has its own numbers and the paper's of the same."""
+    models = [*PAPER][::-1]
+    accuracies = {model: PAPER[model][:2] for model in models}
+    trf = pd.concat([_trf(*models, size=400), _trf(*models).assign(kernels="padded")])
+    table = tables.table1(_fits(*models), trf.sample(frac=1, random_state=0), accuracies)
+    ours = ["acc1", "acc5", "trf", "sigma_x", "sigma_y", "r_squared"]
+    theirs = [f"paper_{name}" for name in ours]
+    assert [*table] == ["model", *ours, "n_images", *theirs]
+    assert table["model"].tolist() == [*PAPER]
+    assert table.index.tolist() == [*range(9)]
+    for place, (model, numbers) in enumerate(PAPER.items()):
+        row, k = table.loc[place], 8 - place
+        assert tuple(row[theirs]) == numbers
+        assert tuple(row[ours]) == (*accuracies[model], 400 + k, 10 * (k + 1), 10 * (k + 1), 0.9)
+        assert row["n_images"] == 8
+
+
+def test_table1_of_an_unknown_network() -> None:
+    """The user's own has no accuracy and no paper; it comes last, an unpublished one likewise."""
+    fits = _fits("mine", "resnet18", "half known")
+    table = tables.table1(
+        fits, _trf("mine", "resnet18"), {"resnet18": (69.758, 89.078), "mine": None}
+    )
+    assert table["model"].tolist() == ["resnet18", "mine", "half known"]
+    assert table["trf"].tolist() == pytest.approx([101, 100, np.nan], nan_ok=True)
+    unknown = ["acc1", "acc5", *(name for name in table if name.startswith("paper_"))]
+    assert table.loc[1:, unknown].isna().all(axis=None)
+    assert table.loc[0].notna().all()
+    assert {str(table[name].dtype) for name in unknown} == {"float64"}
+
+
+def test_failed_fit_stays_a_row() -> None:
+    """Without its sizes, with all else."""
+    fits = _failed(_fits("resnet18", "resnet34"), 0)
+    table = tables.table1(fits, _trf("resnet18", "resnet34"), {"resnet18": (69.0, 89.0)})
+    first = table.loc[0]
+    assert first["model"] == "resnet18"
+    assert first[["sigma_x", "sigma_y", "r_squared"]].isna().all()
+    assert first[["trf", "acc1", "n_images", "paper_sigma_x"]].tolist() == [100, 69, 8, 76.534]
+    assert table.loc[1, "sigma_x"] == 20
+    fields = tables.receptive_fields(fits, _trf("resnet18", "resnet34"), _imbalance(fits))
+    assert fields["sigma_x"].tolist() == pytest.approx([np.nan, 20], nan_ok=True)
+
+
+# ----------------------------------------------------------------------------- correlations
+
+
+@pytest.fixture(scope="module")
+def correlations() -> pd.DataFrame:
+    """Of four networks: our sigmas rise with accuracy, and so do the theoretical sizes but one."""
+    models = ["resnet18", "resnet50", "wide_resnet50_2", "mine", "unpublished"]
+    trf = _trf(*models).assign(size_h=[1.0, 3.0, 2.0, 4.0, 0.0])
+    accuracies = {m: (PAPER[m][:2] if m in PAPER else (90.0, 99.0)) for m in models[:-1]}
+    table = tables.table1(_fits(*models), trf, accuracies)
+    return tables.size_correlations(table).set_index(["source", "size"])
+
+
+def test_correlations_of_the_papers_nine(correlations: pd.DataFrame) -> None:
+    """The values that its Table 1 gives, with exact p-values."""
+    paper = correlations.loc["the paper, all nine"]
+    assert paper["n"].tolist() == [9] * 3
+    assert paper["exact"].all()
+    accuracy = [numbers[0] for numbers in PAPER.values()]
+    for place, size in enumerate(SIZES, start=2):
+        reference = kendalltau([numbers[place] for numbers in PAPER.values()], accuracy)
+        assert paper.loc[size, "kendall"] == pytest.approx(reference.statistic)
+        if size != "trf":  # scipy is exact only without ties
+            assert paper.loc[size, "kendall_p"] == pytest.approx(reference.pvalue)
+    assert paper.loc["trf", "kendall"] == pytest.approx(0.2434, abs=5e-5)
+    assert paper.loc["sigma_x", "kendall"] == pytest.approx(-0.3889, abs=5e-5)
+    assert paper.loc["sigma_x", "kendall_p"] == pytest.approx(0.1802, abs=5e-5)
+
+
+def test_correlations_of_ours(correlations: pd.DataFrame) -> None:
+    """Over the networks whose accuracy is published, ours and of the paper's the same ones."""
+    ours, same = (correlations.loc[source] for source in ("ours", "the paper, same networks"))
+    assert ours["n"].tolist() == [4] * 3
+    assert ours["kendall"].tolist() == pytest.approx([2 / 3, 1, 1])
+    assert ours["spearman"].tolist() == pytest.approx([0.8, 1, 1])
+    assert ours["kendall_p"].tolist() == pytest.approx([8 / 24, 2 / 24, 2 / 24])
+    assert same["n"].tolist() == [3] * 3
+    assert same.loc[["sigma_x", "sigma_y"], "kendall"].tolist() == pytest.approx([-1, -1])
+    assert correlations.columns.tolist() == tables.CORRELATIONS.names[2:]
+
+
+# ------------------------------------------------------------------------- receptive fields
+
+
+def _imbalance(fits: pd.DataFrame) -> pd.DataFrame:
+    """Indices that count the rows of the fits."""
+    numbers = dict.fromkeys(store.IMBALANCE.names[6:], np.arange(1.0, len(fits) + 1))
+    return fits[store.IMBALANCE.names[:6]].reset_index(drop=True).assign(**numbers)
+
+
+def test_receptive_fields_have_a_row_of_every_map() -> None:
+    """In the order of the fits, each with the theory and the imbalance of the same map."""
+    fits = pd.concat([_fits("a", "b", target=t) for t in ("layer3", "layer4", "output")])
+    trf = pd.concat(
+        [_trf("a", "b", target="layer3", size=10), _trf("a", "b", target="output", size=np.inf)]
+    )
+    trf = trf.assign(size_w=7.0, offset_h=1.5, offset_w=2.5)
+    imbalance = _imbalance(fits)
+    found = tables.receptive_fields(fits, trf, imbalance.sample(frac=1, random_state=0))
+    assert [*found] == tables.FIELDS.names
+    keys = ["model", "target"]
+    assert found[keys].to_numpy().tolist() == fits[keys].to_numpy().tolist()
+    nan = np.nan
+    assert found["trf_h"].tolist() == pytest.approx([10, 11, nan, nan, np.inf, np.inf], nan_ok=True)
+    assert found.loc[0, ["trf_w", "offset_y", "offset_x"]].tolist() == [7, 1.5, 2.5]
+    for name in ("l1", "l1_se", "l2", "l2_se"):
+        assert found[name].tolist() == [1, 2, 3, 4, 5, 6]
+    assert found["sigma_x"].tolist() == fits["sigma_x"].tolist()
+    assert found["n_images"].tolist() == [8] * 6
+
+
+# ------------------------------------------------------------------------------- to be read
+
+
+@pytest.fixture(scope="module")
+def table() -> pd.DataFrame:
+    """Of a network of the paper, an own one without a Gaussian, and one that sees everything."""
+    models = ["resnet18", "mine", "global"]
+    trf = _trf(*models).assign(size_h=[435.0, np.nan, np.inf])
+    accuracies = {"resnet18": (69.758, 89.078), "global": (70.0, 90.0)}
+    fits = _fits(*models).assign(sigma_x=[76.53449, 20, 30], n_images=[8, 9, 10])
+    return tables.table1(_failed(fits, 1), trf, accuracies)
+
+
+HEADER = ["model", "acc@1 (%)", "acc@5 (%)", "TRF (px)", "σx (px)", "σy (px)", "R²", "images"]
+PRINTED = [
+    [*HEADER, *(f"paper: {name}" for name in HEADER[1:-1])],
+    [
+        *("resnet18", "69.758", "89.078", "435", "76.534", "10.000", "0.900", "8"),
+        *("69.758", "89.078", "435", "76.534", "73.662", "0.908"),
+    ],
+    ["global", "70.000", "90.000", "∞", "30.000", "30.000", "0.900", "10", *["–"] * 6],
+    ["mine", *["–"] * 6, "9", *["–"] * 6],
+]
+
+
+def test_markdown(table: pd.DataFrame) -> None:
+    """Rounded for reading; infinite is ∞ and unknown a dash."""
+    head, _, *body = tables.markdown(table).splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in (head, *body)]
+    assert rows == PRINTED
+
+
+def test_html(table: pd.DataFrame) -> None:
+    """The same cells, on a page of its own."""
+    page = tables.html(table)
+    assert page.startswith("<!doctype html>")
+    assert 'charset="utf-8"' in page
+    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in page.split("<tr")[1:]]
+    assert rows == PRINTED
+
+
+def test_long_tables_are_whole(table: pd.DataFrame) -> None:
+    """No row and no name is cut for the screen."""
+    long = pd.concat([table.assign(model="m" * 90)] * 70)
+    assert tables.html(long).count("m" * 90) == 210
+    assert tables.markdown(long).count("m" * 90) == 210
+
+
+def test_save_writes_all_three(tmp_path: Path, table: pd.DataFrame) -> None:
+    """The Parquet file keeps every digit, and what the numbers are of."""
+    files = [tmp_path / "tables" / f"table1.{suffix}" for suffix in ("parquet", "md", "html")]
+    tables.save(table, tables.TABLE1, {"target": "layer4"}, *map(str, files))
+    read = store.read(files[0], tables.TABLE1)
+    pd.testing.assert_frame_equal(read, table.astype({"n_images": "int32"}), check_dtype=True)
+    assert read.loc[0, "sigma_x"] == 76.53449
+    assert store.read_provenance(files[0]) == {"target": "layer4"}
+    assert files[1].read_text(encoding="utf-8") == tables.markdown(table)
+    assert files[2].read_text(encoding="utf-8") == tables.html(table)
+    assert len([*files[0].parent.iterdir()]) == 3
+
+
+def test_every_table_can_be_written(tmp_path: Path, correlations: pd.DataFrame) -> None:
+    """Of its own columns and types."""
+    fits = _failed(_fits("a", "b"), 0)
+    fields = tables.receptive_fields(fits, _trf("a"), _imbalance(fits))
+    for frame, schema in (
+        (fields, tables.FIELDS),
+        (correlations.reset_index(), tables.CORRELATIONS),
+    ):
+        store.write(frame, tmp_path / "a.parquet", schema, {})
+        assert len(store.read(tmp_path / "a.parquet", schema)) == len(frame)
+        assert tables.markdown(frame).count("\n") == len(frame) + 2

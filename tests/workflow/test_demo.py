@@ -1,0 +1,173 @@
+"""`make demo` end to end: results, contracts, a second run, a lost file, a kill, the report."""
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from deadpixel import maps, store, tables
+
+DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
+MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
+MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
+
+
+@pytest.fixture
+def results(demo):
+    return demo.folder / "results/demo"
+
+
+def erf_path(results, model, target):
+    return results / "erf" / MAPS.format(model=model, target=target) / "erf.parquet"
+
+
+def test_every_file_keeps_its_contract(results):
+    contracts = {
+        "trf.parquet": store.TRF,
+        "fits.parquet": store.FITS,
+        "imbalance.parquet": store.IMBALANCE,
+        "tables/table1.parquet": tables.TABLE1,
+        "tables/correlations.parquet": tables.CORRELATIONS,
+        "tables/receptive_fields.parquet": tables.FIELDS,
+        "data/dataset=synthetic/manifest.parquet": store.MANIFEST,
+    }
+    for name, schema in contracts.items():
+        assert pq.read_schema(results / name).remove_metadata() == schema, name
+        assert store.read_provenance(results / name)["versions"]["torch"], name
+    figures = ["fig1", "size_against_accuracy", "erf_maps/resnet18", "erf_maps/resnet50"]
+    for name in figures:
+        assert (results / f"figures/{name}.png").stat().st_size > 10_000
+        assert (results / f"figures/{name}.svg").read_text().startswith("<?xml")
+
+
+def test_one_read_sees_every_map(results):
+    everything = pd.read_parquet(results / "erf")
+    key = ["dataset", "model", "weights", "kernels", "target"]
+    assert set(everything.columns) == {"row", "col", "mean", "se", *key}
+    assert len(everything) == len(MODELS) * len(TARGETS) * 224 * 224
+    assert (everything["mean"] >= 0).all() and (everything["se"] >= 0).all()
+
+
+def test_provenance_of_a_map(results):
+    facts = store.read_provenance(erf_path(results, "resnet18", "output"))
+    assert facts["n_images"] >= 64
+    assert facts["device"] == "cpu" and facts["dtype"] == "float32"
+    assert facts["logit"] == "predicted" and facts["input_size"] == 224 and facts["seed"] == 0
+    assert {"batch_size", "seconds", "git_commit", "versions"} <= set(facts)
+
+
+def test_the_numbers_are_those_of_the_networks(results):
+    trf = store.read(results / "trf.parquet", store.TRF).set_index(["model", "target"])
+    assert trf.loc[("resnet18", "layer4"), "size_h"] == 435
+    assert trf.loc[("resnet50", "layer4"), "size_h"] == 427
+    assert trf.loc[("resnet50", "output"), "size_h"] == np.inf
+    fits = store.read(results / "fits.parquet", store.FITS).set_index(["model", "target"])
+    for model in MODELS:
+        assert fits.loc[(model, "layer4"), "center_x"] == pytest.approx(96, abs=2)
+        assert fits.loc[(model, "layer4"), "center_y"] == pytest.approx(96, abs=2)
+        assert fits.loc[(model, "layer3"), "center_x"] == pytest.approx(112, abs=2)
+    field = maps.read(erf_path(results, "resnet18", "layer3")).mean
+    assert field[7:218, 7:218].any()
+    assert not field[:7].any() and not field[218:].any()
+    assert not field[:, :7].any() and not field[:, 218:].any()
+
+
+def test_the_checkerboard_shows(results):
+    """Pixels at odd rows and columns count most, at even ones least, well beyond the noise."""
+    for model in MODELS:
+        stored = maps.read(erf_path(results, model, "output"))
+        strong, weak = stored.mean[1::2, 1::2].mean(), stored.mean[::2, ::2].mean()
+        assert strong > 1.2 * weak
+    imbalance = store.read(results / "imbalance.parquet", store.IMBALANCE)
+    assert (imbalance["l1"] > 20 * imbalance["l1_se"]).all()
+
+
+def test_table1_sets_the_paper_beside_ours(results):
+    table = store.read(results / "tables/table1.parquet", tables.TABLE1).set_index("model")
+    assert table.loc["resnet50", ["acc1", "acc5", "trf"]].tolist() == [76.13, 92.862, 427]
+    assert table.loc["resnet50", "paper_sigma_x"] == 64.82
+    assert "64.820" in (results / "tables/table1.md").read_text()
+
+
+def test_a_second_run_has_nothing_to_do(demo):
+    status, output = demo.run("make", "--old-file=.venv/installed", "demo")
+    assert status == 0 and "Nothing to be done" in output
+
+
+def planned(output: str) -> dict[str, int]:
+    """Jobs of a dry run by rule."""
+    table = output.split("Job stats:")[1].split("total")[0].splitlines()[3:]
+    return {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
+
+
+def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
+    path = erf_path(results, "resnet50", "layer4")
+    before = shutil.copy(path, tmp_path / "before.parquet")
+    fits_before = store.read(results / "fits.parquet", store.FITS)
+    path.unlink()
+    status, output = demo.snakemake("-n", *DEMO)
+    assert status == 0
+    assert planned(output) == {
+        "accumulate_erf": 1,
+        "fit_gaussians": 1,
+        "measure_imbalance": 1,
+        "make_table1": 1,
+        "tabulate_receptive_fields": 1,
+        "plot_size_against_accuracy": 1,
+        "plot_erf_maps": 2,
+        "copy_fig1": 1,
+        "all": 1,
+    }
+
+    process = demo.start("snakemake", *DEMO)
+    scratch, deadline = results / ".scratch/erf", time.monotonic() + 300
+    while not list(scratch.glob("*/block-1.npz")):
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.02)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.communicate()
+    finished = {file: file.stat().st_mtime_ns for file in scratch.glob("*/block-*.npz")}
+    assert 2 <= len(finished) < 10
+
+    process = demo.start("snakemake", "--unlock", *DEMO)
+    process.communicate()
+    process = demo.start("snakemake", *DEMO)
+    kept: dict = {}
+    while process.poll() is None:
+        found = {f: f.stat().st_mtime_ns for f in finished if f.exists()}
+        kept = found or kept
+        time.sleep(0.1)
+    assert process.returncode == 0, process.stdout.read()
+    assert kept == finished, "finished blocks were computed again"
+    assert not list(scratch.iterdir())
+    pd.testing.assert_frame_equal(store.read(path, store.ERF), store.read(before, store.ERF))
+    fits_after = store.read(results / "fits.parquet", store.FITS)
+    pd.testing.assert_frame_equal(fits_after, fits_before)
+
+
+@pytest.mark.skipif(not shutil.which("chromium"), reason="Chromium is not installed")
+def test_the_report_opens_in_a_browser(results, tmp_path):
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run"]
+    quiet = ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+    page = subprocess.run(
+        [
+            *command,
+            *quiet,
+            f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+            (results / "report.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    ).stdout
+    for text in ("Which pixels does a convolutional network", "This is the demo", "Size test"):
+        assert text in page

@@ -1,0 +1,196 @@
+"""A user's mistakes: one clear message, an exit status that is not 0, nothing lost."""
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from PIL import Image
+
+from deadpixel import images, store
+
+CONFIG_MISTAKES = {
+    "typo in a key": (
+        {"erf": {"bacth_size": 4}},
+        "erf.bacth_size: unknown key; did you mean batch_size?",
+    ),
+    "typo at the top": ({"sede": 1}, "sede: unknown key; did you mean seed?"),
+    "wrong type": ({"seed": "one"}, "seed: 'one' is not of type 'integer'"),
+    "wrong choice": ({"device": "gpu"}, "device: 'gpu' is not one of"),
+    "unknown data set": (
+        {"size_test": {"dataset": "cub"}},
+        "size_test.dataset: 'cub' is not among datasets",
+    ),
+    "unlisted model": (
+        {"size_test": {"models": ["vgg16"]}},
+        "size_test.models: 'vgg16' is not among models",
+    ),
+    "figure of another model": ({"shape_test": {"model": "vgg16"}}, "shape_test.model: 'vgg16'"),
+    "shares": ({"split": {"train": 0.8}}, "split: the shares add up to 1.1, not 1"),
+    "output in Table 1": ({"size_test": {"target": "output"}}, "size_test.target: 'output'"),
+    "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
+    "synthetic without classes": (
+        {"datasets": {"drawn": {"source": "synthetic", "images_per_class": 3}}},
+        "datasets.drawn: 'classes' is a required property",
+    ),
+    "typo in a data set": (
+        {"datasets": {"cub200": {"pth": "."}}},
+        "datasets.cub200.pth: unknown key; did you mean path?",
+    ),
+    "too few images": ({"erf": {"images": 1}}, "erf.images: 1 is less than the minimum of 2"),
+}
+
+
+@pytest.mark.parametrize(("overlay", "message"), CONFIG_MISTAKES.values(), ids=CONFIG_MISTAKES)
+def test_a_config_mistake_stops_before_any_job(checkout, overlay, message):
+    status, output = checkout.snakemake("-n", overlay=overlay)
+    assert status != 0
+    assert message in output
+    assert "Traceback" not in output
+
+
+def write_images(folder, classes=2, each=8):
+    for label in range(classes):
+        (folder / f"class{label}").mkdir(parents=True)
+        for number in range(each):
+            pixels = np.random.default_rng([label, number]).integers(0, 255, (70, 90, 3))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / f"class{label}/{number}.jpg")
+
+
+def own_data(weights="calibrated", model="resnet18", **model_keys):
+    """An overlay: one network on the images in my_images, everything small."""
+    return {
+        "device": "cpu",
+        "datasets": {"mine": {"source": "folder", "path": "my_images"}},
+        "split": {"train": 0.5, "valid": 0.25, "test": 0.25},
+        "preprocess": {"resize": 70, "crop": 64},
+        "calibration": {"images": 4, "batch_size": 2},
+        "erf": {"blocks": 2, "batch_size": 2},
+        "models": {model: model_keys},
+        "size_test": {"dataset": "mine", "weights": weights, "models": [model]},
+        "shape_test": {"model": model},
+    }
+
+
+def assert_one_message(status, output, *parts):
+    assert status != 0
+    for part in parts:
+        assert part in output, output
+    assert "Traceback" not in output
+
+
+PACK = "results/data/dataset=mine/images.arrow"
+MANIFEST = "results/data/dataset=mine/manifest.parquet"
+TRF = "results/trf.parquet"
+
+
+def test_missing_image_folder(checkout):
+    status, output = checkout.snakemake(MANIFEST, "--cores", "1", overlay=own_data())
+    assert_one_message(status, output, "image folder my_images is missing")
+
+
+def test_fewer_than_two_images_in_a_split(checkout):
+    write_images(checkout.folder / "my_images", classes=2, each=2)
+    status, output = checkout.snakemake(MANIFEST, "--cores", "1", overlay=own_data())
+    assert_one_message(status, output, "every split needs at least two")
+
+
+def test_truncated_jpeg_is_named_and_mending_it_is_enough(checkout):
+    folder = checkout.folder / "my_images"
+    write_images(folder)
+    broken = folder / "class1/3.jpg"
+    whole = broken.read_bytes()
+    broken.write_bytes(whole[: len(whole) // 2])
+    status, output = checkout.snakemake(PACK, "--cores", "1", overlay=own_data())
+    assert_one_message(status, output, "class1/3.jpg cannot be decoded")
+    assert not (checkout.folder / PACK).exists()
+    broken.write_bytes(whole)
+    status, output = checkout.snakemake(PACK, "--cores", "1", overlay=own_data())
+    assert status == 0, output
+    assert len(images.Pack(checkout.folder / PACK)) == 16
+
+
+def test_unknown_model(checkout):
+    overlay = own_data(model="resnet19")
+    status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
+    assert_one_message(status, output, "unknown model 'resnet19'", "resnet18")
+
+
+def test_unknown_target(checkout):
+    overlay = own_data(targets={"layer3": "stage3"})
+    status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
+    assert_one_message(status, output, "unknown target 'stage3'", "layer1")
+
+
+def test_checkpoint_of_another_architecture(checkout):
+    other = torchvision.models.resnet34(weights=None).state_dict()
+    torch.save(other, checkout.folder / "other.pt")
+    overlay = own_data("file", checkpoint="other.pt")
+    target = "results/checkpoints/model=resnet18/weights=file/kernels=odd/checkpoint.safetensors"
+    status, output = checkout.snakemake(target, "--cores", "1", overlay=overlay)
+    assert_one_message(status, output, "other.pt belongs to another architecture", "layer1.2")
+
+
+def test_missing_checkpoint_stops_before_any_job(checkout):
+    status, output = checkout.snakemake("-n", overlay=own_data("file", checkpoint="lost.pt"))
+    assert_one_message(status, output, "lost.pt")
+
+
+def test_a_gpu_that_is_not_there(checkout):
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    write_images(checkout.folder / "my_images")
+    overlay = {**own_data(), "device": "cuda"}
+    status, output = checkout.snakemake(
+        "--until", "calibrate_weights", "--cores", "2", overlay=overlay
+    )
+    assert_one_message(status, output, "PyTorch sees no GPU")
+
+
+OWN_NETWORK = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(True))
+        self.deep = nn.Conv2d(8, 8, 3, 2, 1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, image):
+        features = self.deep(self.stem(image))
+        spectrum = torch.fft.rfft2(features).abs()
+        return self.head(spectrum.mean((2, 3)))
+
+def build():
+    return Net()
+"""
+
+
+def test_own_network_own_weights_own_images(checkout):
+    """The whole workflow, the true class's logit included; what cannot be known is left out."""
+    write_images(checkout.folder / "my_images", classes=2, each=16)
+    (checkout.folder / "net.py").write_text(OWN_NETWORK)
+    namespace: dict = {}
+    exec(OWN_NETWORK, namespace)
+    torch.manual_seed(3)
+    torch.save(namespace["build"]().state_dict(), checkout.folder / "net.pt")
+    overlay = own_data(
+        "file",
+        "mine",
+        source="net.py:build",
+        checkpoint="net.pt",
+        targets={"layer3": "stem", "layer4": "deep"},
+    )
+    overlay["erf"]["logit"] = True
+    status, output = checkout.snakemake("--cores", "2", overlay=overlay)
+    assert status == 0, output
+    trf = store.read(checkout.folder / TRF, store.TRF).set_index("target")
+    assert trf["size_h"].loc[["layer3", "layer4"]].tolist() == [3, 7]
+    assert np.isnan(trf.loc["output", "size_h"])
+    log = (checkout.folder / "logs/compute_trf.log").read_text()
+    assert "fft" in log
+    path = "results/erf/dataset=mine/model=mine/weights=file/kernels=odd/target=output/erf.parquet"
+    facts = store.read_provenance(checkout.folder / path)
+    assert facts["logit"] == "true" and facts["n_images"] == 8
+    assert "–" in (checkout.folder / "results/tables/receptive_fields.md").read_text()
