@@ -25,26 +25,32 @@ include: "rules/report.smk"
 
 localrules:
     all,
+    size_test,
+    shape_test,
 
 
 # Every result a user opens is asked for by name, or a lost one would not be missed.
+rule size_test:
+    input:
+        size_test_maps(ERF),
+        "<results>/trf.parquet",
+        "<results>/fits.parquet",
+        "<results>/tables/table1.parquet",
+        "<results>/tables/correlations.parquet",
+        "<results>/figures/size_against_accuracy.png",
+
+
+rule shape_test:
+    input:
+        size_test_maps(BLOCKS),
+        "<results>/imbalance.parquet",
+        "<results>/tables/receptive_fields.parquet",
+        "<results>/figures/fig1.png",
+        expand("<results>/figures/erf_maps/{model}.png", model=SIZE_TEST["models"]),
+
+
 rule all:
     default_target: True
     input:
-        size_test_maps(ERF),
-        expand(
-            "<results>/{table}.parquet",
-            table=[
-                "trf",
-                "fits",
-                "imbalance",
-                "tables/table1",
-                "tables/correlations",
-                "tables/receptive_fields",
-            ],
-        ),
-        expand(
-            "<results>/figures/{figure}.png",
-            figure=["fig1", "size_against_accuracy"],
-        ),
-        expand("<results>/figures/erf_maps/{model}.png", model=SIZE_TEST["models"]),
+        rules.size_test.input,
+        rules.shape_test.input,

@@ -162,7 +162,7 @@ def _reduced(field: Field, dims: Sequence[int], *, far: float = 0.5) -> Field:
     Places less than `far` of the map apart are neighbours, as after a space-to-depth, and keep to
     themselves; a part of each region of the map is always further apart than that.
     """
-    for dim in sorted(dims, key=lambda dim: varies(field, dim)):
+    for dim in dims:
         field = _reduced_along(field, dim, far)
     return field
 

@@ -7,10 +7,12 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
-from deadpixel import erf, models, receptive_field
+from deadpixel import erf, images, models, receptive_field, store
 from deadpixel.errors import InputError
+from deadpixel.preprocessing import EvaluationImages, evaluation_transform
 
 TARGETS = ["layer3", "layer4", "output"]
 
@@ -273,3 +275,51 @@ def test_memory_does_not_grow_with_the_number_of_images(small):
 
     field = erf.accumulate(model, batches(), ["output"])["output"]
     assert field.count == 250
+
+
+@pytest.fixture
+def evaluated(small, tmp_path):
+    """Seven images of a pack, the labels of three classes."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    names = [f"{number}.png" for number in range(7)]
+    for name in names:
+        Image.fromarray(rng.integers(0, 255, (12, 11, 3), dtype=np.uint8)).save(folder / name)
+    images.pack(names, folder, tmp_path / "images.arrow", {})
+    labels = [0, 1, 2, 0, 1, 2, 0]
+    pack = images.Pack(tmp_path / "images.arrow")
+    return EvaluationImages(pack, np.arange(7), labels, evaluation_transform(10, 9))
+
+
+def in_blocks(small, evaluated, scratch):
+    return erf.accumulate_blocks(
+        small[0], evaluated, ["second", "output"], 3, scratch, logit="true", batch_size=2,
+        dtype=torch.float64,
+    )  # fmt: skip
+
+
+def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, tmp_path):
+    scratch = store.Scratch(tmp_path / "scratch", [])
+    blocks = in_blocks(small, evaluated, scratch)
+    everything = torch.stack([evaluated[number] for number in range(7)])
+    whole = erf.accumulate(
+        small[0], everything, ["second", "output"], labels=evaluated.labels, dtype=torch.float64
+    )
+    for target, parts in blocks.items():
+        assert [part.count for part in parts] == [3, 2, 2]
+        assert distance(sum(parts[1:], start=parts[0]).mean, whole[target].mean) < 1e-12
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(erf, "accumulate", None)  # nothing is left to compute
+        again = in_blocks(small, evaluated, scratch)
+    assert np.array_equal(again["output"][2].total, blocks["output"][2].total)
+
+
+def test_a_gradient_that_is_not_finite_names_the_file(evaluated, tmp_path):
+    evaluated._transform = lambda pixels: torch.full((3, 4, 4), float(pixels[0, 0, 0] != first))
+    first = evaluated._pack[4][0, 0, 0]
+    scratch = store.Scratch(tmp_path / "scratch", [])
+    with pytest.raises(InputError, match=r"4\.png: .*not finite"):
+        erf.accumulate_blocks(
+            Root(), evaluated, ["output"], 3, scratch, logit="predicted", batch_size=2
+        )

@@ -460,6 +460,22 @@ def test_enlarged_maps_against_gradients(name: str) -> None:
         _assert_true(field, _truth(model, "output", size), size)
 
 
+def test_borders_of_an_aligned_enlargement() -> None:
+    """The cubic kernel reads beyond a map of three pixels; every second pixel is read as it is."""
+    for length, enlarged in ((12, 5), (28, 13), (60, 29)):
+        upsample = nn.Upsample((enlarged, enlarged), mode="bicubic", align_corners=True)
+        model, size = nn.Sequential(nn.AvgPool2d(4), upsample, _same(3)), (length, length)
+        field = receptive_field.theoretical(model, "output", size)
+        assert field.size == (20.0, 20.0)
+    _assert_true(field, _truth(model, "output", size), size)
+
+
+def test_patterns_cut_short_are_refused() -> None:
+    """Two features whose fields differ in size do not tell what the next one is."""
+    model = nn.Sequential(ENLARGED["nearest, cropped"], nn.ZeroPad2d((2, 0, 2, 0)), _conv(3))
+    assert "larger input size" in _refused(model, size=(8, 8))
+
+
 STRIDES = {"nearest": 1, "nearest to 3/2": 4 / 3, "bilinear": 2, "transposed 4, 2, 1": 2}
 
 
@@ -536,6 +552,13 @@ def test_margins_by_concatenation() -> None:
     )
     assert "larger input size" in _refused(model, size=(16, 4))
 
+    def padded_pixel(net: Net, x: Tensor) -> Tensor:
+        x = net.stem(x)
+        return net.conv(torch.cat([torch.zeros(x.shape), x], 2))
+
+    conv = nn.Sequential(nn.ZeroPad2d((0, 0, 0, 1)), _conv((2, 1)))
+    assert "larger input size" in _refused(Net(padded_pixel, stem=_conv(24), conv=conv))
+
 
 def test_pooling_of_one_pixel_is_refused() -> None:
     """It may be that of the whole of a small map."""
@@ -543,8 +566,9 @@ def test_pooling_of_one_pixel_is_refused() -> None:
     assert receptive_field.theoretical(stem, "output", (24, 24)).size == (24.0, 24.0)
     enlarge = nn.Sequential(nn.Upsample(scale_factor=2), _same(3))
     shuffle = nn.Sequential(_conv(1, 3, 12), nn.PixelShuffle(2), _conv(1), _same(3))
-    for pool in (nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1), enlarge, shuffle):
-        assert "larger input size" in _refused(nn.Sequential(stem, pool))
+    padded = nn.Sequential(nn.ZeroPad2d(1), _conv(3))
+    for tail in (nn.AdaptiveAvgPool2d(1), nn.AdaptiveMaxPool2d(1), enlarge, shuffle, padded):
+        assert "larger input size" in _refused(nn.Sequential(stem, tail))
     vector = nn.Sequential(stem, nn.Flatten(), nn.Linear(3, 2))
     assert receptive_field.theoretical(vector, "output", (24, 24)).size == (24.0, 24.0)
 
@@ -601,13 +625,19 @@ def test_factors_as_large_as_the_map_are_no_gates() -> None:
     """Attention over space has as many places as the map; outer products have no map at all."""
     nets = [
         _local(lambda net, x: x * net.conv(x).mean(1, True), conv=_same(7)),
+        _local(
+            lambda net, x: (
+                functional.pad(x, (0, 0, 0, 0, 2, 0)) * functional.pad(net.conv(x), (0,) * 5 + (2,))
+            )[:, 2:],
+            conv=_same(7),
+        ),
         _local(lambda _net, x: x.amax(2, keepdim=True) * x.amax(3, keepdim=True)),
     ]
     sizes = [
         receptive_field.theoretical(net, "output", (24, 24), squeeze_excitation=False).size
         for net in nets
     ]
-    assert sizes == [(13.0, 13.0), INFINITE]
+    assert sizes == [(13.0, 13.0), (13.0, 13.0), INFINITE]
 
 
 WHOLE: dict[str, nn.Module] = {
@@ -622,6 +652,12 @@ WHOLE: dict[str, nn.Module] = {
     "standardised": _local(lambda _net, x: (x - x.mean()) / x.std()),
     "indices as values": _local(
         lambda _net, x: functional.max_pool2d(x, 3, 1, 1, return_indices=True)[1].float()
+    ),
+    "all of a map with blind channels": _local(
+        lambda _net, x: functional.pad(x, (0, 0, 0, 0, 1, 1)).mean(1, True).mean((2, 3), True) + x
+    ),
+    "all of a map with one place added": _local(
+        lambda _net, x: (x[:, :, :1, :1] + x).mean((2, 3), True) + x
     ),
     "extremes": _local(lambda _net, x: (x - x.min()) / x.max()),
     "normalised": _local(lambda _net, x: functional.normalize(x.flatten(1)).view(x.shape)),
@@ -684,11 +720,17 @@ def test_running_statistics_stay_local() -> None:
 
 def test_targets_in_other_layouts() -> None:
     """Channels last is still a map; a map made into a vector is one place, all of it."""
-    model = nn.Sequential(_same(3, stride=2), Net(lambda _, x: x.permute(0, 2, 3, 1)), nn.Flatten())
+    model = nn.Sequential(
+        _same(3, stride=2),
+        Net(lambda _net, x: x.permute(0, 2, 3, 1)),
+        Net(lambda _net, x: x.flatten(1, 2).unsqueeze(1)),
+        nn.Flatten(),
+    )
     found = receptive_field.fields(model, input_size=(24, 16))
     assert found["1"] == found["0"]
-    assert found["2"].size == found["output"].size == (25.0, 17.0)  # with the padding
-    assert all(map(math.isnan, found["2"].stride))
+    for vector in ("2", "3", "output"):
+        assert found[vector].size == (25.0, 17.0)  # with the padding
+        assert all(map(math.isnan, found[vector].stride))
 
 
 # --------------------------------------------------------------------------------------- errors
@@ -825,6 +867,9 @@ WRITES = {
     **{f.__name__: f for f in (_slice_of_new_memory_written, _mask_written)},
     "parameter": lambda net, x: x + nn.Parameter(net.conv(x)),
     "transposed in place": lambda _net, x: x.clone().as_strided_(x.shape, x.mT.stride()),
+    "transposed and made contiguous in place": lambda _net, x: x.mT.clone().mT.as_strided_(
+        x.shape, x.stride()
+    ),
     "resized in place": lambda _net, x: x.clone().unsqueeze_(0)[0],
 }
 
