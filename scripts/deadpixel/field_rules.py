@@ -336,12 +336,20 @@ def _pool(call: Call) -> list[Field]:
     return [_slide(field, call.outputs[0], kernel, stride, padding, dilation, along=_window)]
 
 
+def _in_space(field: Field, dim: int) -> bool:
+    """Whether `dim` is one of space: in a map of a single pixel its position has to tell."""
+    reaches = bool((compact(field.first_row) != NOWHERE).any())
+    return varies(field, dim) or (
+        reaches and field.row.ndim == 4 and dim % 4 >= 2 and field.row.shape[dim] == 1
+    )
+
+
 def _padded(call: Call) -> list[Field]:
     """Padding with anything counts as zeros would: reflected pixels are in the padding too."""
     field, pad = call.field(call.args[0]), call.argument("pad") or call.argument("padding")
     for axis, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
         dim = -1 - axis
-        if varies(field, dim) or (axis < 2 and field.row.shape[dim] == 1):
+        if _in_space(field, dim):
             field = _extended(field, dim, before, after)
         else:  # new channels depend on nothing
             sizes = [0, 0] * axis + [before, after]
@@ -415,7 +423,7 @@ def _rearranged(call: Call) -> list[Field]:
     operands = call.args[0] if isinstance(call.args[0], (list, tuple)) else [call.args[0]]
     operand_fields = [call.field(tensor) for tensor in operands]
     if call.func.overloadpacket is aten.cat and any(
-        field.row.ndim > 1 and varies(field, call.argument("dim")) for field in operand_fields
+        field.row.ndim > 1 and _in_space(field, call.argument("dim")) for field in operand_fields
     ):  # a margin that is no padding operation: how the map goes on there cannot be told
         operand_fields = [
             field.map(lambda part: part.masked_fill(part == NOWHERE, UNKNOWN))

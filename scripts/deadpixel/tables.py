@@ -10,13 +10,15 @@ import pyarrow as pa
 from . import stats, store
 
 _PAPER = Path(__file__).parent / "paper"
-_MEASURES = dict.fromkeys(["acc1", "acc5", "trf", "sigma_x", "sigma_y", "r_squared"], pa.float64())
 TABLE1 = pa.schema(
     [
         pa.field("model", pa.string()),
-        *(pa.field(name, kind) for name, kind in _MEASURES.items()),
         pa.field("n_images", pa.int32()),
-        *(pa.field(f"paper_{name}", kind) for name, kind in _MEASURES.items()),
+        *(
+            pa.field(f"{whose}{name}", pa.float64())
+            for name in ("acc1", "acc5", "trf", "sigma_x", "sigma_y", "r_squared")
+            for whose in ("", "paper_")
+        ),
     ]
 )
 CORRELATIONS = pa.schema(
@@ -207,10 +209,11 @@ def _cell(value: object, name: str) -> str:
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><title>dead pixel test</title>
 <style>
-body {{ font: 15px/1.5 system-ui, sans-serif; margin: 1.5em; color: #1f2430; }}
+body {{ font: 13px/1.4 system-ui, sans-serif; margin: 1em; color: #1f2430; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3em .8em; text-align: right; white-space: nowrap; }}
-th {{ border-bottom: 2px solid #1f2430; }} tr:nth-child(even) td {{ background: #f3f5f9; }}
+th, td {{ padding: .3em .5em; text-align: right; }}
+td {{ white-space: nowrap; }} th {{ border-bottom: 2px solid #1f2430; vertical-align: bottom; }}
+tr:nth-child(even) td {{ background: #f3f5f9; }}
 th:first-child, td:first-child {{ text-align: left; }}
 </style></head><body>
 {body}

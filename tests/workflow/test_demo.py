@@ -122,8 +122,6 @@ def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, t
         "plot_size_against_accuracy": 1,
         "plot_erf_maps": 2,
         "copy_fig1": 1,
-        "size_test": 1,
-        "shape_test": 1,
         "all": 1,
     }
 
