@@ -49,10 +49,10 @@ rule accumulate_erf:
     resources:
         gpu=1,
     params:
+        **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
         model=lambda w: model_source(w.model),
         targets=lambda w: model_targets(w.model),
         preprocess=config["preprocess"],
-        erf=config["erf"],
         device=config["device"],
         seed=config["seed"],
         scratch=Path(config["pathvars"]["results"], ".scratch/erf").as_posix(),

@@ -1,10 +1,12 @@
 """Theoretical receptive field of every network and target."""
 
 import pandas as pd
+import torch
 
 from deadpixel import logs, models, receptive_field, store
 
 logs.configure(snakemake.log[0])
+torch.set_num_threads(snakemake.threads)
 params = snakemake.params
 input_size = (params.crop, params.crop)
 

@@ -25,8 +25,8 @@ NOWHERE, EVERYWHERE = math.inf, -math.inf
 UNKNOWN = -1e300  # beyond every position, so that it wins each union but that with EVERYWHERE
 
 
-class UnknownOperationError(InputError):
-    """The network uses an operation whose receptive field is not known here."""
+class UnknownFieldError(InputError):
+    """A receptive field that cannot be told: of an operation without a rule, or of tiny maps."""
 
 
 class Field(NamedTuple):
@@ -92,21 +92,21 @@ def propagate(
 ) -> list[Field]:
     """Fields of the first outputs of one operation, whose `tracked` inputs depend on the image.
 
-    Raises `UnknownOperationError` if there is no rule for it.
+    Raises `UnknownFieldError` if there is no rule for it.
     """
     packet, pointwise = func.overloadpacket, torch.Tag.pointwise in func.tags
     if outputs and (pointwise or packet in ALSO_POINTWISE):
         return [union([fields[tensor] for tensor in tracked], outputs[0].shape)]
     rule = RULES.get(packet)
     if rule is None:
-        raise UnknownOperationError(
+        raise UnknownFieldError(
             f"the receptive field of operation {func} is not known; choose a target before it"
         )
     main = tree_leaves(args[0])
     if rule not in (_matrix_product, _copied) and any(
         all(tensor is not operand for operand in main) for tensor in tracked
     ):
-        raise UnknownOperationError(
+        raise UnknownFieldError(
             f"operation {func} is not known with weights, statistics or indices that are computed "
             "from the image"
         )
@@ -114,7 +114,7 @@ def propagate(
 
 
 def constant(shape: Sequence[int], position: float) -> Field:
-    """Field of a tensor that depends on the image `NOWHERE` or `EVERYWHERE`."""
+    """Field of a tensor that depends on the image `NOWHERE`, `EVERYWHERE` or who knows where."""
     edge = torch.full((1,) * len(shape), position, dtype=torch.float64).expand(shape)
     return Field(edge, edge, edge, edge, *[torch.zeros_like(edge[:1]).expand(shape)] * 2)
 
@@ -251,10 +251,9 @@ def _recur(lines: Sequence[Tensor], step: int) -> bool:
 def _recurs(earlier: Tensor, later: Tensor) -> bool:
     infinite = earlier.isinf() & (earlier == later)
     drift = later - earlier
-    known = infinite | (drift.abs() < -UNKNOWN / 2)
     low = torch.where(infinite, math.inf, drift).amin(-1)
     high = torch.where(infinite, -math.inf, drift).amax(-1)
-    return bool(((low >= high) & known.all(-1)).all())
+    return bool((low >= high).all())
 
 
 def _window(
@@ -316,7 +315,7 @@ def _pair(value: int | Sequence[int]) -> tuple[int, int]:
 def _convolution(call: Call) -> list[Field]:
     source, weight, output = call.argument("input"), call.argument("weight"), call.outputs[0]
     if source.ndim != 4:
-        raise UnknownOperationError(f"operation {call.func} is known in two dimensions only")
+        raise UnknownFieldError(f"operation {call.func} is known in two dimensions only")
     sizes = [_pair(call.argument(name)) for name in ("stride", "padding", "dilation")]
     along = _transposed_window if call.argument("transposed") else _window
     groups = call.argument("groups")
@@ -336,20 +335,12 @@ def _pool(call: Call) -> list[Field]:
     return [_slide(field, call.outputs[0], kernel, stride, padding, dilation, along=_window)]
 
 
-def _in_space(field: Field, dim: int) -> bool:
-    """Whether `dim` is one of space: in a map of a single pixel its position has to tell."""
-    reaches = bool((compact(field.first_row) != NOWHERE).any())
-    return varies(field, dim) or (
-        reaches and field.row.ndim == 4 and dim % 4 >= 2 and field.row.shape[dim] == 1
-    )
-
-
 def _padded(call: Call) -> list[Field]:
     """Padding with anything counts as zeros would: reflected pixels are in the padding too."""
     field, pad = call.field(call.args[0]), call.argument("pad") or call.argument("padding")
     for axis, (before, after) in enumerate(zip(pad[::2], pad[1::2], strict=True)):
         dim = -1 - axis
-        if _in_space(field, dim):
+        if varies(field, dim) or (axis < 2 and field.row.shape[dim] == 1):
             field = _extended(field, dim, before, after)
         else:  # new channels depend on nothing
             sizes = [0, 0] * axis + [before, after]
@@ -387,7 +378,7 @@ def _resampled(call: Call, field: Field, dim: int, scale: float | None) -> Field
     before, after = call.args[0].shape[dim], call.outputs[0].shape[dim]
     aligned = call.argument("align_corners")
     if aligned is False and scale and not math.isclose(before * scale, after):
-        raise UnknownOperationError(
+        raise UnknownFieldError(
             f"the receptive field of {call.func} by {scale} is not known for a map of {before} "
             "pixels; choose an input size that makes it whole"
         )
@@ -423,11 +414,12 @@ def _rearranged(call: Call) -> list[Field]:
     operands = call.args[0] if isinstance(call.args[0], (list, tuple)) else [call.args[0]]
     operand_fields = [call.field(tensor) for tensor in operands]
     if call.func.overloadpacket is aten.cat and any(
-        field.row.ndim > 1 and _in_space(field, call.argument("dim")) for field in operand_fields
+        field.row.ndim > 1 and varies(field, call.argument("dim")) for field in operand_fields
     ):  # a margin that is no padding operation: how the map goes on there cannot be told
+        unknown = [constant(field.row.shape, UNKNOWN) for field in operand_fields]
         operand_fields = [
-            field.map(lambda part: part.masked_fill(part == NOWHERE, UNKNOWN))
-            for field in operand_fields
+            field if bool((field.first_row != NOWHERE).any()) else margin
+            for field, margin in zip(operand_fields, unknown, strict=True)
         ]
 
     def rearrange(part: int) -> list[Tensor]:
@@ -447,7 +439,7 @@ def _restrided(call: Call) -> list[Field]:
     """How PyTorch marks a globally pooled map as channels-last."""
     tensor = call.outputs[0]
     if tensor.shape[2:] != (1, 1) or not tensor.is_contiguous():
-        raise UnknownOperationError(f"operation {call.func} to another order is not known")
+        raise UnknownFieldError(f"operation {call.func} to another order is not known")
     return [call.field(tensor)]
 
 

@@ -1,8 +1,9 @@
 """Effective receptive fields as sums over images, and as the files that hold them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,6 +61,16 @@ def blocks_to_frame(blocks: Sequence[Erf]) -> pd.DataFrame:
         for number, block in enumerate(blocks)
     ]
     return pd.concat(frames, ignore_index=True)[store.ERF_BLOCKS.names]
+
+
+def write(
+    blocks: Sequence[Erf], path: Path | str, blocks_path: Path | str, facts: Mapping[str, Any]
+) -> None:
+    """The field over all `blocks` as ``erf.parquet``, and each of them as ``blocks.parquet``."""
+    merged = sum(blocks[1:], start=blocks[0])
+    facts = {**facts, "n_images": merged.count}
+    store.write(to_frame(merged), path, store.ERF, facts)
+    store.write(blocks_to_frame(blocks), blocks_path, store.ERF_BLOCKS, facts)
 
 
 def to_field(frame: pd.DataFrame, origin: Path | str = "a map") -> np.ndarray:

@@ -25,7 +25,7 @@ from .field_rules import (
     EVERYWHERE,
     UNKNOWN,
     Field,
-    UnknownOperationError,
+    UnknownFieldError,
     compact,
     constant,
     image_field,
@@ -65,8 +65,9 @@ def theoretical(
     With `squeeze_excitation=False` a map multiplied by a gate of fewer positions keeps its own
     field, as if the gate were the identity. `model` is left as it was.
 
-    Raises `InputError` if the target does not exist or yields no single tensor, and
-    `UnknownOperationError` if an operation on the way to it is not known.
+    Raises `InputError` if the target does not exist or yields no single tensor, or if feature maps
+    of a few pixels leave its field open; `UnknownFieldError` if an operation on the way to it
+    is not known.
     """
     return fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
 
@@ -84,7 +85,7 @@ def fields(
     """
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
     modules = {"output": model, **{name: m for name, m in model.named_modules() if name}}
-    wanted = check_targets(targets, modules) if targets is not None else list(modules)
+    wanted = check_targets(dict.fromkeys(modules if targets is None else targets), modules)
     mode = _FieldMode(gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}
 
@@ -119,8 +120,8 @@ def table(
 ) -> list[dict[str, float | str]]:
     """Rows target, size_h, size_w, ... of the contract `store.TRF`, for module names by target.
 
-    gateless_size is the size with squeeze-excitation taken as the identity. Where an operation is
-    not known the numbers are missing, and the log names it.
+    gateless_size is the size with squeeze-excitation taken as the identity. Where a
+    field cannot be told the numbers are missing, and the log says why.
     """
     rows: list[dict[str, float | str]] = []
     for target, module in targets.items():
@@ -128,7 +129,7 @@ def table(
         try:
             field = theoretical(model, module, input_size)
             gateless = theoretical(model, module, input_size, squeeze_excitation=False)
-        except UnknownOperationError as error:
+        except UnknownFieldError as error:
             log.warning("target %s: %s", target, error)
         else:
             parts = {**asdict(field), "gateless_size": gateless.size}
@@ -144,7 +145,7 @@ class _AllFoundError(Exception):
 
 def check_targets(targets: Iterable[str], modules: Iterable[str]) -> list[str]:
     """`targets` as a list; raises `InputError` for one that is not among `modules`."""
-    targets, known = list(dict.fromkeys(targets)), set(modules)
+    targets, known = list(targets), set(modules)
     for target in targets:
         if target not in known:
             top = ", ".join(sorted(name for name in known if "." not in name))
@@ -188,7 +189,7 @@ def _along(
     if size == -math.inf:
         raise InputError(f"the central feature of target {target!r} depends on no pixel")
     if size > -UNKNOWN / 2:
-        raise InputError(
+        raise UnknownFieldError(
             f"the feature maps before target {target!r} are too small to tell its receptive field; "
             "choose a larger input size"
         )
@@ -222,7 +223,7 @@ class _ExitMode(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         if func in _EXITS and args[0] in self.fields:
-            raise UnknownOperationError(
+            raise UnknownFieldError(
                 f"the receptive field of {func.__name__}() is not known; choose a target before it"
             )
         return func(*args, **(kwargs or {}))
@@ -281,7 +282,7 @@ class _FieldMode(TorchDispatchMode):
                 and tensor.layout is torch.strided
                 and StorageWeakRef(tensor.untyped_storage()) in self.memory
             ):
-                raise UnknownOperationError(
+                raise UnknownFieldError(
                     f"operation {func} reads or writes a second tensor in the memory of one that "
                     "depends on the image, whose receptive field is not known"
                 )
@@ -294,7 +295,7 @@ class _FieldMode(TorchDispatchMode):
             for other in self.fields
         )
         if shared and self._changes(tensor, new):
-            raise UnknownOperationError(
+            raise UnknownFieldError(
                 f"operation {func} writes into a part or a view of another tensor, whose receptive "
                 "field is not known"
             )

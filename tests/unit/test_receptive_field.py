@@ -23,8 +23,9 @@ from torchvision.ops import SqueezeExcitation
 
 from deadpixel import receptive_field
 from deadpixel.errors import InputError
-from deadpixel.field_rules import UnknownOperationError
+from deadpixel.field_rules import UnknownFieldError
 
+pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 INFINITE = (math.inf, math.inf)
 LINEAR = (
     *(nn.BatchNorm2d, nn.LayerNorm, nn.ReLU, nn.ReLU6, nn.SiLU, nn.GELU, nn.Hardswish),
@@ -460,14 +461,20 @@ def test_enlarged_maps_against_gradients(name: str) -> None:
         _assert_true(field, _truth(model, "output", size), size)
 
 
-def test_borders_of_an_aligned_enlargement() -> None:
-    """The cubic kernel reads beyond a map of three pixels; every second pixel is read as it is."""
-    for length, enlarged in ((12, 5), (28, 13), (60, 29)):
-        upsample = nn.Upsample((enlarged, enlarged), mode="bicubic", align_corners=True)
-        model, size = nn.Sequential(nn.AvgPool2d(4), upsample, _same(3)), (length, length)
-        field = receptive_field.theoretical(model, "output", size)
-        assert field.size == (20.0, 20.0)
-    _assert_true(field, _truth(model, "output", size), size)
+@pytest.mark.parametrize(
+    ("mode", "kernel", "enlarged", "size"),
+    [("bicubic", 3, {12: 5, 28: 13, 60: 29}, 20), ("bilinear", 5, {20: 9, 36: 17, 60: 29}, 12)],
+)
+def test_aligned_enlargement_of_small_maps(
+    mode: str, kernel: int, enlarged: dict[int, int], size: int
+) -> None:
+    """Every second pixel is read as it is; the cubic kernel reads beyond a map of three pixels."""
+    for length, outputs in enlarged.items():
+        upsample = nn.Upsample((outputs, outputs), mode=mode, align_corners=True)
+        model = nn.Sequential(nn.AvgPool2d(4), upsample, _same(kernel))
+        field = receptive_field.theoretical(model, "output", (length, length))
+        assert field.size == (size, size)
+    _assert_true(field, _truth(model, "output", (length, length)), (length, length))
 
 
 def test_patterns_cut_short_are_refused() -> None:
@@ -552,12 +559,12 @@ def test_margins_by_concatenation() -> None:
     )
     assert "larger input size" in _refused(model, size=(16, 4))
 
-    def padded_pixel(net: Net, x: Tensor) -> Tensor:
-        x = net.stem(x)
+    def doubled(net: Net, x: Tensor) -> Tensor:
+        x = net.stem(x)  # two pixels
         return net.conv(torch.cat([torch.zeros(x.shape), x], 2))
 
-    conv = nn.Sequential(nn.ZeroPad2d((0, 0, 0, 1)), _conv((2, 1)))
-    assert "larger input size" in _refused(Net(padded_pixel, stem=_conv(24), conv=conv))
+    conv = nn.Sequential(nn.ZeroPad2d((0, 0, 0, 2)), _conv((3, 1)))
+    assert "larger input size" in _refused(Net(doubled, stem=_conv(23), conv=conv))
 
 
 def test_pooling_of_one_pixel_is_refused() -> None:
@@ -626,10 +633,8 @@ def test_factors_as_large_as_the_map_are_no_gates() -> None:
     nets = [
         _local(lambda net, x: x * net.conv(x).mean(1, True), conv=_same(7)),
         _local(
-            lambda net, x: (
-                functional.pad(x, (0, 0, 0, 0, 2, 0)) * functional.pad(net.conv(x), (0,) * 5 + (2,))
-            )[:, 2:],
-            conv=_same(7),
+            lambda net, x: (functional.pad(x, (0, 0, 0, 0, 2, 0)) * net.conv(x))[:, 2:],
+            conv=_conv(7, 3, 5, padding=3),
         ),
         _local(lambda _net, x: x.amax(2, keepdim=True) * x.amax(3, keepdim=True)),
     ]
@@ -775,7 +780,7 @@ def test_unknown_operations_are_named(name: str) -> None:
         after=_same(3),
     )
     for target in ("after", "output"):
-        with pytest.raises(UnknownOperationError, match=name):
+        with pytest.raises(UnknownFieldError, match=name):
             receptive_field.theoretical(model, target, (23, 23))
     for targets in (["before"], ["before", "before"]):
         found = receptive_field.fields(model, targets, (23, 23))
@@ -799,7 +804,7 @@ COMPUTED = {
 @pytest.mark.parametrize("name", COMPUTED)
 def test_parameters_made_from_the_image_are_refused(name: str) -> None:
     """Such operands reach further than the map they act on."""
-    with pytest.raises(UnknownOperationError, match="computed from the image"):
+    with pytest.raises(UnknownFieldError, match="computed from the image"):
         receptive_field.theoretical(_local(COMPUTED[name], conv=_same(3)), "output", (24, 24))
 
 
@@ -877,7 +882,7 @@ WRITES = {
 @pytest.mark.parametrize("name", WRITES)
 def test_writes_through_other_names_are_refused(name: str) -> None:
     """A slice, a base or an alias would keep the smaller field it had."""
-    with pytest.raises(UnknownOperationError):
+    with pytest.raises(UnknownFieldError):
         receptive_field.theoretical(_local(WRITES[name], conv=_same(7)), "output", (24, 24))
 
 
