@@ -53,7 +53,7 @@ def _permuted(
         other = features(np.moveaxis(orders, axis, -1))
         return (own * other).sum(-1) / np.sqrt((own**2).sum() * (other**2).sum(-1))
 
-    if np.ptp(x) == 0 or np.ptp(y) == 0:  # without any order there is no correlation
+    if min(len(set(x)), len(set(y))) < 2:  # without any order there is no correlation
         return RankCorrelation(math.nan, math.nan, True, len(x))
     exact = math.factorial(len(x)) <= _MOST_ORDERS
     result = stats.permutation_test(

@@ -56,3 +56,4 @@ def test_without_an_order_there_is_no_correlation(function):
     found = function(np.array([1.0, 1.0, 1.0]), np.array([1.0, 2.0, 3.0]))
     assert np.isnan(found.statistic) and np.isnan(found.p_value)
     assert np.isnan(function(np.array([1.0]), np.array([2.0])).statistic)
+    assert np.isnan(function(np.array([]), np.array([])).statistic)
