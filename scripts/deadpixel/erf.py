@@ -7,6 +7,7 @@ own gradient; in evaluation mode the images of a batch do not mix, so batches ch
 """
 
 import collections
+import contextlib
 import copy
 import dataclasses
 import functools
@@ -36,6 +37,15 @@ class NonFiniteGradientError(InputError):
         self.index = index
 
 
+@contextlib.contextmanager
+def _full_precision() -> Iterator[None]:
+    """Gradients on, and convolutions on a GPU neither in TF32 nor different every time."""
+    cudnn = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
+    with torch.enable_grad(), torch.backends.cudnn.flags(**cudnn):
+        yield
+
+
+@_full_precision()
 def accumulate(
     model: nn.Module,
     images: Tensor | Iterable[Tensor],
@@ -66,9 +76,8 @@ def accumulate(
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
     positions = positions or {}
-    targets = check_targets(
-        targets, ["output", *(name for name, _ in model.named_modules() if name)]
-    )
+    modules = ["output", *(name for name, _ in model.named_modules() if name)]
+    targets = check_targets(dict.fromkeys(targets), modules)
     model = _prepared(model, targets, torch.device(device), dtype)
     memory_format = _memory_format(torch.device(device))
     captured: dict[str, Tensor] = {}

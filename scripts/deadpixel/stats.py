@@ -47,14 +47,14 @@ def _permuted(
 ) -> RankCorrelation:
     """Cosine of the `features` of both samples' ranks, against that of every order of y."""
     x, y = stats.rankdata(x), stats.rankdata(y)  # two infinite sizes are a tie
+    if min(len(set(x)), len(set(y))) < 2:  # without any order there is no correlation
+        return RankCorrelation(math.nan, math.nan, True, len(x))
     own = features(x)
 
     def cosine(orders: np.ndarray, axis: int = -1) -> np.ndarray:
         other = features(np.moveaxis(orders, axis, -1))
         return (own * other).sum(-1) / np.sqrt((own**2).sum() * (other**2).sum(-1))
 
-    if min(len(set(x)), len(set(y))) < 2:  # without any order there is no correlation
-        return RankCorrelation(math.nan, math.nan, True, len(x))
     exact = math.factorial(len(x)) <= _MOST_ORDERS
     result = stats.permutation_test(
         (y,),

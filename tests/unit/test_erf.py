@@ -221,6 +221,16 @@ def test_bad_input_is_named(small, targets, options, message):
         erf.accumulate(*small, targets, **options)
 
 
+def test_gradients_are_on_and_a_target_named_twice_counts_once(small):
+    model, images = small
+    expected = erf.accumulate(model, images, ["second", "output"])
+    with torch.no_grad():
+        found = erf.accumulate(model, images, ["second", "output", "second"])
+    assert found["second"].count == len(images)
+    for target in expected:
+        assert np.array_equal(found[target].total, expected[target].total)
+
+
 def test_no_images_is_an_error(small):
     with pytest.raises(InputError, match="no images"):
         erf.accumulate(small[0], [], ["output"])
