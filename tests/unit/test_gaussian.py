@@ -70,9 +70,11 @@ def test_x_is_the_column_and_y_the_row():
         (np.full((50, 50), 3.0), "constant"),
         (np.where(np.eye(50), np.nan, 1), "not finite"),
         (-gaussian.evaluate((50, 50), 1, 25, 25, 5, 5), "no positive sum"),
+        (np.tile(np.arange(50.0), (50, 1)), "no Gaussian"),
+        (np.tile(np.exp(-((np.arange(50) - 20.0) ** 2) / 50), (50, 1)), "no Gaussian"),
         (np.add.outer((np.arange(50.0) - 25) ** 2, (np.arange(50.0) - 25) ** 2), "no Gaussian"),
     ],
-    ids=["zero", "constant", "nan", "negative", "bowl"],
+    ids=["zero", "constant", "nan", "negative", "ramp", "stripe", "bowl"],
 )
 def test_a_map_without_a_gaussian_is_reported_not_fitted(field, reason):
     with pytest.raises(gaussian.FitError, match=reason):
