@@ -4,7 +4,7 @@
 rule compute_trf:
     input:
         source=[model_files(model) for model in SIZE_TEST["models"]],
-        code=library("receptive_field", "field_rules", "models"),
+        code=library("receptive_field", "field_algebra", "field_rules", "models"),
     output:
         trf="<results>/trf.parquet",
     log:

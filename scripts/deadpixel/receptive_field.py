@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .errors import InputError
-from .field_rules import (
+from .field_algebra import (
     EVERYWHERE,
     UNKNOWN,
     Field,
@@ -30,10 +30,10 @@ from .field_rules import (
     constant,
     image_field,
     period,
-    propagate,
     span,
     varies,
 )
+from .field_rules import propagate
 from .logs import log
 
 

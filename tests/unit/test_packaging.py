@@ -85,7 +85,7 @@ def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
 FLOORS = [
     {"errors", "store", "logs", "devices"},
     {"datasets", "images", "synthetic", "preprocessing", "models", "maps"},
-    {"field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
+    {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
     {"stats", "plots", "tables"},
 ]
 

@@ -23,7 +23,7 @@ from torchvision.ops import SqueezeExcitation
 
 from deadpixel import receptive_field
 from deadpixel.errors import InputError
-from deadpixel.field_rules import UnknownFieldError
+from deadpixel.field_algebra import UnknownFieldError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
 INFINITE = (math.inf, math.inf)
