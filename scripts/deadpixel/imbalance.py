@@ -25,7 +25,7 @@ def indices(receptive_field: np.ndarray) -> Imbalance:
     """Mean absolute first and second differences of a map (H, W), averaged over both axes."""
     field = np.asarray(receptive_field, dtype=np.float64)
     l1, l2 = _mean_difference(field, 1), _mean_difference(field, 2)
-    mean = field.mean()
+    mean = float(field.mean())
     scale = 1 / mean if mean else np.nan
     return Imbalance(l1 * scale, l2 * scale, l1, l2)
 
@@ -70,4 +70,4 @@ def standard_errors(means: Sequence[np.ndarray], counts: Sequence[int]) -> Imbal
     without = [indices((total - t) / (count - n)) for t, n in zip(totals, counts, strict=True)]
     values = np.array([astuple(value) for value in without])
     scale = (len(means) - 1) / len(means)
-    return Imbalance(*np.sqrt(scale * ((values - values.mean(0)) ** 2).sum(0)))
+    return Imbalance(*np.sqrt(scale * ((values - values.mean(0)) ** 2).sum(0)).tolist())
