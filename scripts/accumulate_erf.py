@@ -10,11 +10,7 @@ from deadpixel.preprocessing import evaluation_images
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params = snakemake.params
-n_blocks, dtype, device = (
-    params.blocks,
-    getattr(torch, params.dtype),
-    devices.resolve(params.device),
-)
+dtype, device = getattr(torch, params.dtype), devices.resolve(params.device)
 start = time.monotonic()
 
 model = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
@@ -27,7 +23,7 @@ scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
 settings = {"logit": params.logit, "batch_size": params.batch_size}
 targets = params.targets.values()
 blocks = erf.accumulate_blocks(
-    model, images, [*targets], n_blocks, scratch, **settings, dtype=dtype, device=device
+    model, images, [*targets], params.blocks, scratch, **settings, dtype=dtype, device=device
 )
 facts = store.provenance(
     **settings,

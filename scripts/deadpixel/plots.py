@@ -79,21 +79,15 @@ def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) 
             theory["offset_w"] + j * theory["stride_w"],
             theory["offset_h"] + i * theory["stride_h"],
         )
-        half_w, half_h = theory["size_w"] / 2, theory["size_h"] / 2
-        box = _box(
-            (x - half_w, x + half_w), (y + half_h, y - half_h), color="white", linestyle="--"
-        )
-        axes.add_patch(box)
+        w, h = theory["size_w"], theory["size_h"]
+        dashed = {"fill": False, "color": "white", "linestyle": "--"}
+        axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, **dashed))
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def _central_feature(theory: pd.Series, shape: tuple[int, int]) -> tuple[int, int]:
     features = (shape[0] / theory["stride_h"], shape[1] / theory["stride_w"])
     return int(features[0]) // 2, int(features[1]) // 2
-
-
-def _box(x: tuple[float, float], y: tuple[float, float], **style: object) -> Rectangle:
-    return Rectangle((x[0], y[1]), x[1] - x[0], y[0] - y[1], fill=False, **style)
 
 
 def _describe(fit: pd.Series, theory: pd.Series) -> str:

@@ -65,9 +65,8 @@ def theoretical(
     With `squeeze_excitation=False` a map multiplied by a gate of fewer positions keeps its own
     field, as if the gate were the identity. `model` is left as it was.
 
-    Raises `InputError` if the target does not exist or yields no single tensor, or if feature maps
-    of a few pixels leave its field open; `UnknownFieldError` if an operation on the way to it
-    is not known.
+    Raises `InputError` if the target does not exist or yields no single tensor, and
+    `UnknownFieldError` if an operation on the way to it is not known or its maps are too small.
     """
     return fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
 
@@ -120,8 +119,8 @@ def table(
 ) -> list[dict[str, float | str]]:
     """Rows target, size_h, size_w, ... of the contract `store.TRF`, for module names by target.
 
-    gateless_size is the size with squeeze-excitation taken as the identity. Where a
-    field cannot be told the numbers are missing, and the log says why.
+    gateless_size is the size with squeeze-excitation taken as the identity. Where a field cannot be
+    told the numbers are missing, and the log says why.
     """
     rows: list[dict[str, float | str]] = []
     for target, module in targets.items():
