@@ -7,6 +7,7 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import torchvision
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,9 +83,21 @@ def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
     assert found.stdout.strip() == "[]"
 
 
+def test_the_registry_has_the_weights_of_torchvisions_enum():
+    """URLs, and the checksums that are part of them, of every classifier it lists."""
+    published = yaml.safe_load((ROOT / "data/registry.yaml").read_text())["weights"]["files"]
+    paper = yaml.safe_load((ROOT / "config.yaml").read_text())["models"]
+    assert published.keys() >= paper.keys()
+    for model, entry in published.items():
+        weights = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"]
+        assert entry["url"] == weights.url
+        assert entry["url"].endswith(f"-{entry['sha256']}.pth")
+        assert abs(entry["bytes"] - weights.meta["_file_size"] * 2**20) < 1024
+
+
 FLOORS = [
     {"errors", "store", "logs", "devices"},
-    {"datasets", "images", "synthetic", "preprocessing", "models", "maps"},
+    {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
     {"stats", "plots", "tables"},
 ]

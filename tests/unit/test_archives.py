@@ -1,0 +1,114 @@
+"""Archives: what is good is unpacked, what is not is refused by the member's name."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from deadpixel import archives
+from deadpixel.errors import InputError
+from publisher import caltech_archive, cub_archive, tar
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(folder)): file.read_bytes()
+        for file in folder.rglob("*")
+        if file.is_file()
+    }
+
+
+@pytest.mark.parametrize("mode", ["w:", "w:gz", "w:bz2", "w:xz"])
+def test_tar_of_any_compression(tmp_path, mode):
+    content = {"a/b.txt": b"one", "c.txt": b"two"}
+    (tmp_path / "archive").write_bytes(tar(content, mode))
+    archives.unpack(tmp_path / "archive", tmp_path / "out")
+    assert files(tmp_path / "out") == content
+
+
+def test_the_layouts_of_the_real_archives(tmp_path):
+    (tmp_path / "cub").write_bytes(cub_archive())
+    archives.unpack(tmp_path / "cub", tmp_path / "birds")
+    assert len(list((tmp_path / "birds/CUB_200_2011/images").glob("*/*.jpg"))) == 24
+    (tmp_path / "zip").write_bytes(caltech_archive())
+    inner = "caltech-101/101_ObjectCategories.tar.gz"
+    archives.unpack(tmp_path / "zip", tmp_path / "objects", inner=inner)
+    assert len(list((tmp_path / "objects/101_ObjectCategories").glob("*/*.jpg"))) == 40
+    assert not (tmp_path / "objects" / inner).exists()
+    with pytest.raises(InputError, match=r"has no lost\.tar: it is laid out in another way"):
+        archives.unpack(tmp_path / "zip", tmp_path / "again", inner="lost.tar")
+
+
+def member(name: str, kind: bytes = tarfile.REGTYPE, target: str = "") -> bytes:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, target
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as archive:
+        archive.addfile(info)
+    return content.getvalue()
+
+
+BAD_MEMBERS = {
+    "parent": member("../stolen"),
+    "parent further down": member("a/../../stolen"),
+    "link outside": member("link", tarfile.SYMTYPE, "../outside"),
+    "absolute link": member("link", tarfile.SYMTYPE, "/etc/passwd"),
+    "hard link outside": member("link", tarfile.LNKTYPE, "../outside"),
+    "device": member("device", tarfile.CHRTYPE),
+    "pipe": member("pipe", tarfile.FIFOTYPE),
+}
+
+
+@pytest.mark.parametrize("content", BAD_MEMBERS.values(), ids=BAD_MEMBERS)
+def test_members_of_a_tar_that_are_refused(tmp_path, content):
+    (tmp_path / "bad.tar").write_bytes(content)
+    (tmp_path / "outside").write_text("precious")
+    with pytest.raises(InputError, match=r"bad\.tar: .+; do not use it"):
+        archives.unpack(tmp_path / "bad.tar", tmp_path / "out")
+    assert set(files(tmp_path)) == {"bad.tar", "outside"}
+
+
+@pytest.mark.parametrize("name", ["../stolen", "a/../../stolen", "/stolen", "..\\stolen"])
+def test_members_of_a_zip_that_are_refused(tmp_path, name):
+    with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
+        archive.writestr("good", b"1")
+        archive.writestr(name, b"2")
+    with pytest.raises(InputError, match=r"bad\.zip: .*stolen would be extracted outside"):
+        archives.unpack(tmp_path / "bad.zip", tmp_path / "out")
+    assert set(files(tmp_path)) == {"bad.zip"}
+
+
+def zip_bomb(file: Path, size: int) -> None:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("zeros", bytes(size))
+
+
+def tar_bomb(file: Path, size: int) -> None:
+    file.write_bytes(tar({"zeros": bytes(size)}))
+
+
+def tar_of_empty_files(file: Path, size: int) -> None:
+    with tarfile.open(file, "w:gz") as archive:
+        for number in range(size // 512):
+            archive.addfile(tarfile.TarInfo(str(number)))
+
+
+@pytest.mark.parametrize("bomb", [zip_bomb, tar_bomb, tar_of_empty_files])
+def test_bombs(tmp_path, monkeypatch, bomb):
+    monkeypatch.setattr(archives, "_SPARE", 0)
+    bomb(tmp_path / "bomb", 2_000_000)
+    with pytest.raises(InputError, match=r"bomb: with \w+ it grows more than 20-fold"):
+        archives.unpack(tmp_path / "bomb", tmp_path / "out")
+    monkeypatch.undo()
+    archives.unpack(tmp_path / "bomb", tmp_path / "small enough")
+
+
+@pytest.mark.parametrize("make", [cub_archive, caltech_archive])
+def test_damage_is_named(tmp_path, make):
+    whole = make()
+    for cut in (whole[: len(whole) // 2], whole[:-9_000] + bytes(9_000), b"<html>503</html>"):
+        (tmp_path / "half").write_bytes(cut)
+        with pytest.raises(InputError, match=r"half cannot be unpacked \(.+replace it"):
+            archives.unpack(tmp_path / "half", tmp_path / "out")

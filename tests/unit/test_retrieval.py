@@ -1,0 +1,137 @@
+"""Retrieval of one file: checksums, what is kept of them, resuming, and messages."""
+
+import hashlib
+
+import numpy as np
+import pytest
+
+from deadpixel import retrieval
+from deadpixel.errors import InputError
+from publisher import Publisher
+
+CONTENT = np.random.default_rng(0).bytes(3_000_000)
+SHA256, MD5 = hashlib.sha256(CONTENT).hexdigest(), hashlib.md5(CONTENT).hexdigest()
+
+
+@pytest.fixture
+def server(tmp_path):
+    folder = tmp_path / "published"
+    folder.mkdir()
+    (folder / "file").write_bytes(CONTENT)
+    server = Publisher(folder)
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def retrieve(tmp_path, server):
+    """Retrieve the file, as a registry with `checks` says; returns the link."""
+
+    def call(fault="whole", mirror=None, **checks):
+        url = server.url("file", fault)
+        size = checks.pop("bytes", len(CONTENT))
+        mirror = mirror and server.url("file", mirror)
+        published = retrieval.Published(url, size, mirror, **(checks or {"sha256": SHA256}))
+        link = tmp_path / "retrieved/file"
+        retrieval.retrieve(published, tmp_path / "root", tmp_path / "downloads", link)
+        return link
+
+    return call
+
+
+@pytest.mark.parametrize("fault", ["whole", "cut", "busy", "stubborn"])
+@pytest.mark.parametrize("checks", [{"sha256": SHA256}, {"sha256": SHA256[:8]}, {"md5": MD5}])
+def test_the_right_file(tmp_path, retrieve, fault, checks):
+    link = retrieve(fault, **checks)
+    assert link.read_bytes() == CONTENT
+    assert link.resolve() == tmp_path / "downloads/file"
+    assert (tmp_path / "downloads/file.sha256").read_text() == f"{SHA256}  file\n"
+    assert not list((tmp_path / "downloads").glob(".*"))
+
+
+@pytest.mark.parametrize("checks", [{"sha256": "0" * 64}, {"sha256": "0" * 8}, {"md5": "0" * 32}])
+def test_another_file_is_refused(tmp_path, retrieve, checks):
+    kind, expected = next(iter(checks.items()))
+    found = SHA256 if kind == "sha256" else MD5
+    with pytest.raises(InputError, match=f"3,000,000 bytes and .+ {found}, not .+ {expected}"):
+        retrieve(**checks)
+    assert not (tmp_path / "retrieved/file").exists()
+    assert (tmp_path / "downloads/.file.partial").stat().st_size == 0
+
+
+def test_what_was_seen_first_binds_unless_the_whole_checksum_is_published(
+    tmp_path, server, retrieve
+):
+    retrieve(md5=MD5)
+    changed = CONTENT[::-1]
+    (server.folder / "file").write_bytes(changed)
+    (tmp_path / "downloads/file").unlink()
+    new = {name: hashlib.new(name, changed).hexdigest() for name in ("md5", "sha256")}
+    with pytest.raises(InputError, match=rf"not .+{SHA256}, as it was .+ delete .+file\.sha256"):
+        retrieve(md5=new["md5"])
+    with pytest.raises(InputError, match=r"if the change is meant, delete .+file\.sha256"):
+        retrieve(sha256=new["sha256"][:8])
+    assert retrieve(sha256=new["sha256"]).read_bytes() == changed
+    assert (tmp_path / "downloads/file.sha256").read_text().startswith(new["sha256"])
+
+
+def test_what_is_there_is_not_retrieved_again(server, retrieve):
+    retrieve()
+    retrieve()
+    assert server.requests.total() == 1
+
+
+def test_what_is_there_and_wrong_is_retrieved_anew(tmp_path, retrieve):
+    retrieve()
+    (tmp_path / "downloads/file").write_bytes(CONTENT[:-1])
+    assert retrieve().read_bytes() == CONTENT
+
+
+def test_the_users_copy_is_used_and_never_changed(tmp_path, server, retrieve):
+    copy = tmp_path / "root/file"
+    copy.parent.mkdir()
+    copy.write_bytes(CONTENT)
+    assert retrieve().resolve() == copy
+    copy.write_bytes(b"half")
+    with pytest.raises(InputError, match=rf"{copy} has 4 bytes"):
+        retrieve()
+    assert copy.read_bytes() == b"half"
+    assert not server.requests
+
+
+@pytest.mark.parametrize("left", [CONTENT[:1_000_000], CONTENT, b"of another file", CONTENT + b"1"])
+@pytest.mark.parametrize("fault", ["whole", "cut"])
+def test_what_an_earlier_download_left(tmp_path, retrieve, left, fault):
+    partial = tmp_path / "downloads/.file.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(left)
+    assert retrieve(fault).read_bytes() == CONTENT
+
+
+def test_the_mirror_goes_on_where_the_first_server_stopped(tmp_path, server, retrieve):
+    partial = tmp_path / "downloads/.file.partial"
+    partial.parent.mkdir()
+    partial.write_bytes(CONTENT[:2_000_000])
+    retrieve("missing", mirror="whole")
+    assert server.sent["file"] == 1_000_000
+
+
+def test_every_place_is_named(tmp_path, server, retrieve):
+    with pytest.raises(InputError) as error:
+        retrieve("missing", mirror="wrong")
+    lines = str(error.value).splitlines()
+    assert lines[0].startswith(f"{tmp_path / 'root/file'} is missing and could not be downloaded")
+    assert lines[1] == f"  {server.url('file', 'missing')}: 404 Not Found"
+    assert lines[2].startswith(f"  {server.url('file', 'wrong')}: ")
+
+
+def test_no_room(retrieve):
+    with pytest.raises(InputError, match=r"downloads/file needs 1,000,000,000 MB more and .+ free"):
+        retrieve(bytes=10**15)
+
+
+def test_a_folder_that_cannot_be_written(tmp_path, retrieve):
+    (tmp_path / "downloads").write_text("a file where the folder should be")
+    with pytest.raises(InputError, match=r"downloads/file cannot be written .+ data\.root"):
+        retrieve()
