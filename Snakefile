@@ -15,7 +15,9 @@ resource_scopes:
     gpu="local",
 
 
+include: "rules/config.smk"
 include: "rules/common.smk"
+include: "rules/retrieve.smk"
 include: "rules/data.smk"
 include: "rules/models.smk"
 include: "rules/erf.smk"
@@ -25,11 +27,18 @@ include: "rules/report.smk"
 
 localrules:
     all,
+    retrieve_all,
     size_test,
     shape_test,
 
 
 # Every result a user opens is asked for by name, or a lost one would not be missed.
+rule retrieve_all:
+    input:
+        published_packs(),
+        published_weights(),
+
+
 rule size_test:
     input:
         size_test_maps(ERF),

@@ -1,72 +1,5 @@
-# Checks the configuration and says where things are. No rules, no imports of the library.
-import difflib
-import math
-from pathlib import Path
-
-import jsonschema
-import yaml
-
-
-def config_problems():
-    """Everything that is wrong with the configuration, one line each."""
-    schema = yaml.safe_load(
-        Path(workflow.basedir, "schemas/config.schema.yaml").read_text()
-    )
-    errors = jsonschema.Draft202012Validator(schema).iter_errors(config)
-    problems = [
-        schema_problem(error) for error in sorted(errors, key=lambda e: str(e.path))
-    ]
-    return problems or cross_field_problems()
-
-
-def schema_problem(error):
-    key = ".".join(map(str, error.absolute_path))
-    if error.validator != "additionalProperties":
-        return f"{key or 'top level'}: {error.message}"
-    known = error.schema["properties"]
-    unknown = [name for name in error.instance if name not in known]
-    problem = ".".join(filter(None, [key, unknown[0]])) + ": unknown key"
-    near = difflib.get_close_matches(unknown[0], known, 1)
-    return problem + (
-        f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
-    )
-
-
-def cross_field_problems():
-    size_test, models, targets = (
-        config["size_test"],
-        config["models"],
-        config["targets"],
-    )
-    if size_test["dataset"] not in config["datasets"]:
-        yield f"size_test.dataset: {size_test['dataset']!r} is not among datasets"
-    if size_test["target"] not in targets or size_test["target"] == "output":
-        yield f"size_test.target: {size_test['target']!r} is no module among targets"
-    if config["shape_test"]["model"] not in size_test["models"]:
-        yield f"shape_test.model: {config['shape_test']['model']!r} is not in size_test.models"
-    if not math.isclose(sum(config["split"].values()), 1, abs_tol=1e-9):
-        yield f"split: the shares add up to {sum(config['split'].values()):g}, not 1"
-    if config["preprocess"]["crop"] > config["preprocess"]["resize"]:
-        yield "preprocess.crop: larger than preprocess.resize"
-    for name in size_test["models"]:
-        if name not in models:
-            yield f"size_test.models: {name!r} is not among models"
-        elif size_test["weights"] == "file" and "checkpoint" not in models[name]:
-            yield f"models.{name}.checkpoint: missing, size_test.weights is file"
-        elif size_test["weights"] == "imagenet" and ":" in models[name].get(
-            "source", name
-        ):
-            yield f"size_test.weights: imagenet has no weights for models.{name}, which is your own"
-    for name, model in models.items():
-        for target in set(model.get("targets", {})) - set(targets):
-            yield f"models.{name}.targets: {target!r} is not among targets"
-
-
-problems = list(config_problems())
-if problems:
-    raise WorkflowError(
-        "Mend the configuration and try again:\n  " + "\n  ".join(problems)
-    )
+# Where things are. No rules, no imports of the library.
+from urllib.parse import urlsplit
 
 SIZE_TEST = config["size_test"]
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
@@ -99,18 +32,77 @@ def model_files(model):
     return [source.rpartition(":")[0]] if ":" in source else []
 
 
+def file_name(published):
+    """Name of a published file: the last part of its URL."""
+    return Path(urlsplit(published["url"]).path).name
+
+
+def retrieved(published):
+    return f"<resources>/retrieved/{file_name(published)}"
+
+
+def weights_file(wildcards):
+    """The file that published weights come in, or that the user names."""
+    if wildcards.weights == "file":
+        return config["models"][wildcards.model]["checkpoint"]
+    published = REGISTRY["weights"]["files"][model_source(wildcards.model)]
+    return ancient(retrieved(published))
+
+
 def model_targets(model):
     """Module of the network for each target."""
     own = config["models"][model].get("targets", {})
     return {target: own.get(target, target) for target in config["targets"]}
 
 
-def images_folder(wildcards):
-    """Folder of a data set's images; only a synthetic one is made by the workflow."""
-    dataset = config["datasets"][wildcards.dataset]
-    if dataset["source"] == "synthetic":
+def published_copy(source):
+    """Folder of a published data set's images in data.root, if the user has put it there."""
+    folder = Path(config["data"]["root"], REGISTRY["datasets"][source]["images"])
+    return folder if folder.is_dir() else None
+
+
+def images_folder(dataset):
+    """Folder with one sub-folder of images per class."""
+    own, source = config["datasets"][dataset], config["datasets"][dataset]["source"]
+    if source == "folder":
+        return own["path"]
+    if source == "synthetic":
+        return f"{config['pathvars']['results']}/data/dataset={dataset}/images"
+    unpacked = Path(config["pathvars"]["resources"], "unpacked", source)
+    images = REGISTRY["datasets"][source]["images"]
+    return (published_copy(source) or unpacked / images).as_posix()
+
+
+def images_to_make(wildcards):
+    """The folder of images that the workflow makes, if it does."""
+    source = config["datasets"][wildcards.dataset]["source"]
+    if source == "synthetic":
         return f"<results>/data/dataset={wildcards.dataset}/images"
+    if source in REGISTRY["datasets"] and not published_copy(source):
+        return ancient(f"<resources>/unpacked/{source}")
     return []
+
+
+def no_classes(dataset):
+    """Sub-folders of a data set that are no classes."""
+    own = config["datasets"][dataset]
+    published = REGISTRY["datasets"].get(own["source"], {})
+    if "background" in published and not own["include_background"]:
+        return [published["background"]["folder"]]
+    return own.get("exclude", [])
+
+
+def published_contents(dataset):
+    """How many classes and images a published data set holds."""
+    own = config["datasets"][dataset]
+    published = REGISTRY["datasets"].get(own["source"], {})
+    contents = published.get("contents")
+    if own.get("include_background"):
+        return {
+            "classes": contents["classes"] + 1,
+            "images": contents["images"] + published["background"]["images"],
+        }
+    return contents
 
 
 def checkpoint(wildcards):
@@ -128,4 +120,30 @@ def size_test_maps(pattern, models=SIZE_TEST["models"]):
         model=models,
         kernels="odd",
         target=config["targets"],
+    )
+
+
+def published_packs():
+    """Packs of the published data sets: an image that cannot be decoded is found on the way."""
+    return expand(
+        "<results>/data/dataset={dataset}/images.arrow",
+        dataset=[
+            name
+            for name, dataset in config["datasets"].items()
+            if dataset["source"] in REGISTRY["datasets"]
+        ],
+    )
+
+
+def published_weights():
+    """Checkpoints of every network whose ImageNet weights are published."""
+    return expand(
+        CHECKPOINT,
+        model=[
+            model
+            for model in config["models"]
+            if model_source(model) in REGISTRY["weights"]["files"]
+        ],
+        weights="imagenet",
+        kernels="odd",
     )

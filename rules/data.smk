@@ -20,7 +20,7 @@ rule generate_synthetic:
 
 rule split_dataset:
     input:
-        images=images_folder,
+        images=images_to_make,
         code=library("datasets"),
     output:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
@@ -29,8 +29,10 @@ rule split_dataset:
     conda:
         "../envs/deadpixel.yaml"
     params:
-        folder=lambda w: config["datasets"][w.dataset].get("path"),
-        exclude=lambda w: config["datasets"][w.dataset].get("exclude", []),
+        source=lambda w: config["datasets"][w.dataset]["source"],
+        folder=lambda w: images_folder(w.dataset),
+        exclude=lambda w: no_classes(w.dataset),
+        contents=lambda w: published_contents(w.dataset),
         fractions=config["split"],
         seed=config["seed"],
     script:
@@ -40,7 +42,7 @@ rule split_dataset:
 rule pack_images:
     input:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
-        images=images_folder,
+        images=images_to_make,
         code=library("images"),
     output:
         pack="<results>/data/dataset={dataset}/images.arrow",
@@ -49,6 +51,6 @@ rule pack_images:
     conda:
         "../envs/deadpixel.yaml"
     params:
-        folder=lambda w: config["datasets"][w.dataset].get("path"),
+        folder=lambda w: images_folder(w.dataset),
     script:
         "../scripts/pack_images.py"

@@ -3,9 +3,7 @@
 
 rule convert_weights:
     input:
-        file=lambda w: (
-            config["models"][w.model]["checkpoint"] if w.weights == "file" else []
-        ),
+        file=weights_file,
         source=lambda w: model_files(w.model),
         code=library("models"),
     output:

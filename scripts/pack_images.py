@@ -5,7 +5,7 @@ from pathlib import Path
 from deadpixel import images, logs, store
 
 logs.configure(snakemake.log[0])
-folder = Path(snakemake.params.folder or snakemake.input.images)
+folder = Path(snakemake.params.folder)
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 facts = store.provenance(folder=str(folder))

@@ -6,9 +6,14 @@ from deadpixel import datasets, logs, store
 
 logs.configure(snakemake.log[0])
 params = snakemake.params
-folder = Path(params.folder or snakemake.input.images)
+folder = Path(params.folder)
 
-images = datasets.scan(folder, exclude=params.exclude)
-manifest = datasets.split(images, params.fractions, seed=params.seed)
+if params.source == "cub200":
+    manifest = datasets.scan_cub200(folder)
+else:
+    images = datasets.scan(folder, exclude=params.exclude)
+    manifest = datasets.split(images, params.fractions, seed=params.seed)
+if params.contents:
+    datasets.check_contents(manifest, folder, **params.contents)
 facts = store.provenance(folder=str(folder), fractions=params.fractions, seed=params.seed)
 store.write(manifest, snakemake.output.manifest, store.MANIFEST, facts)

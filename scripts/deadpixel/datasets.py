@@ -1,4 +1,4 @@
-"""Image folders, one sub-folder per class, and their split into train, valid and test."""
+"""Image folders, one sub-folder per class, and their splits: drawn by a seed or published."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -46,6 +46,63 @@ def scan(root: Path, *, exclude: Iterable[str] = ()) -> pd.DataFrame:
 
 def _is_image(file: Path) -> bool:
     return file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+
+
+def scan_cub200(root: Path) -> pd.DataFrame:
+    """CUB-200-2011 by its own lists, which lie above its image folder `root`.
+
+    Columns as of `scan`, and split: train or test as the data set's authors say. Raises
+    `InputError` if a list is missing, lacks an image, or names one that cannot be read.
+    """
+    lists = root.parent
+    images = _read_list(lists / "images.txt", "path")
+    images["class_id"] = _read_list(lists / "image_class_labels.txt", "class_id")
+    images["trains"] = _read_list(lists / "train_test_split.txt", "trains")
+    classes = _read_list(lists / "classes.txt", "class_name")
+    images["class_name"] = images["class_id"].map(classes["class_name"])
+    gaps = images[images.isna().any(axis=1)]
+    if len(gaps):
+        raise InputError(f"{lists}: a list lacks {gaps['path'].iloc[0]} or its class")
+    sizes = [upright_size(root / path) for path in images["path"]]
+    return pd.DataFrame(
+        {
+            "path": images["path"],
+            "label": images["class_id"].astype(int) - 1,
+            "class_name": images["class_name"],
+            "width": [width for width, _ in sizes],
+            "height": [height for _, height in sizes],
+            "split": np.where(images["trains"] == 1, "train", "test"),
+        }
+    ).reset_index(drop=True)
+
+
+def _read_list(file: Path, column: str) -> pd.DataFrame:
+    if not file.is_file():
+        raise InputError(f"list {file} is missing: CUB-200-2011 has it above its image folder")
+    return pd.read_csv(file, sep=" ", header=None, names=["id", column], index_col="id")
+
+
+def check_contents(
+    manifest: pd.DataFrame,
+    root: Path,
+    *,
+    classes: int,
+    images: int,
+    test_images: int | None = None,
+) -> None:
+    """Raise `InputError` unless the data set in `root` has the published number of images."""
+    found = {
+        "classes": (manifest["label"].nunique(), classes),
+        "images": (len(manifest), images),
+        "test images": (int((manifest["split"] == "test").sum()), test_images),
+    }
+    wrong = [
+        f"{has:,} {what} instead of {expected:,}"
+        for what, (has, expected) in found.items()
+        if expected is not None and has != expected
+    ]
+    if wrong:
+        raise InputError(f"{root} has {', '.join(wrong)}: replace it by the whole data set")
 
 
 def split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) -> pd.DataFrame:

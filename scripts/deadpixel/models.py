@@ -63,28 +63,14 @@ def _import(file: Path) -> ModuleType:
     return module
 
 
-def imagenet_state(name: str) -> dict[str, Tensor]:
-    """State of torchvision's ``IMAGENET1K_V1`` weights, downloaded once and checked by hash."""
-    return _imagenet_weights(name).get_state_dict(check_hash=True, weights_only=True)
-
-
 def imagenet_accuracy(name: str) -> tuple[float, float] | None:
     """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
     try:
-        metrics = _imagenet_weights(name).meta["_metrics"]["ImageNet-1K"]
-    except InputError:
+        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    except (ValueError, KeyError):
         return None
+    metrics = weights.meta["_metrics"]["ImageNet-1K"]
     return metrics["acc@1"], metrics["acc@5"]
-
-
-def _imagenet_weights(name: str) -> Any:
-    try:
-        return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-    except (ValueError, KeyError) as error:
-        raise InputError(
-            f"model {name!r} has no IMAGENET1K_V1 weights in torchvision: "
-            "use weights: calibrated, or weights: file with the model's checkpoint"
-        ) from error
 
 
 def calibrate(model: nn.Module, batches: Iterable[Tensor], *, device: torch.device) -> None:

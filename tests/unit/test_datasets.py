@@ -10,6 +10,7 @@ from PIL import Image
 
 from deadpixel import datasets
 from deadpixel.errors import InputError
+from publisher import CUB_CLASSES, cub_files
 
 FRACTIONS = {"train": 0.7, "valid": 0.15, "test": 0.15}
 
@@ -173,3 +174,63 @@ def test_split_of_too_few() -> None:
     with pytest.raises(InputError, match=r"6 images .*'train': 4, 'valid': 1, 'test': 1"):
         datasets.split(_images(6), FRACTIONS, seed=0)
     assert datasets.split(_images(14), FRACTIONS, seed=0)["split"].value_counts().min() == 2
+
+
+@pytest.fixture
+def birds(tmp_path: Path) -> Path:
+    """Image folder of a small CUB-200-2011."""
+    for name, content in cub_files().items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    return tmp_path / "CUB_200_2011/images"
+
+
+def test_cub200_has_its_own_order_labels_and_split(birds: Path) -> None:
+    found = datasets.scan_cub200(birds)
+    assert [*found] == ["path", "label", "class_name", "width", "height", "split"]
+    first = found.iloc[0]
+    assert first["path"] == ("001.Black_footed_Albatross/Black_footed_Albatross_0001_796101.jpg")
+    assert (first["width"], first["height"], first["split"]) == (91, 71, "train")
+    assert found["label"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
+    assert [*found["class_name"].unique()] == CUB_CLASSES
+    assert found["split"].tolist() == ["train", "test"] * 12
+
+
+def test_cub200s_lists_count_whatever_their_order(birds: Path) -> None:
+    before = datasets.scan_cub200(birds)
+    file = birds.parent / "train_test_split.txt"
+    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
+    pd.testing.assert_frame_equal(datasets.scan_cub200(birds), before)
+
+
+@pytest.mark.parametrize(
+    "name", ["images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"]
+)
+def test_cub200s_lists_are_whole(birds: Path, name: str) -> None:
+    file = birds.parent / name
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join(lines[:-1]))
+    if name != "images.txt":
+        with pytest.raises(InputError, match=r"a list lacks 003\.Sooty_Albatross/Sooty_Alb"):
+            datasets.scan_cub200(birds)
+    file.unlink()
+    with pytest.raises(InputError, match=f"list .+{name} is missing"):
+        datasets.scan_cub200(birds)
+
+
+def test_cub200s_images_are_there(birds: Path) -> None:
+    lost = sorted(birds.glob("002*/*.jpg"))[2]
+    lost.unlink()
+    with pytest.raises(InputError, match=f"{lost.name} cannot be read"):
+        datasets.scan_cub200(birds)
+
+
+def test_contents_are_counted(birds: Path) -> None:
+    found = datasets.scan_cub200(birds)
+    datasets.check_contents(found, birds, classes=3, images=24, test_images=12)
+    datasets.check_contents(found, birds, classes=3, images=24)
+    message = "has 3 classes instead of 200, 24 images instead of 11,788, 12 test images instead"
+    with pytest.raises(InputError, match=message):
+        datasets.check_contents(found, birds, classes=200, images=11788, test_images=5794)
+    with pytest.raises(InputError, match="images has 24 images instead of 25: replace it"):
+        datasets.check_contents(found, birds, classes=3, images=25)

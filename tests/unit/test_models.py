@@ -138,23 +138,6 @@ def test_published_accuracy(name: str) -> None:
 def test_no_published_weights(name: str) -> None:
     """Of the user's own network, of one trained otherwise, and of none at all."""
     assert models.imagenet_accuracy(name) is None
-    with pytest.raises(InputError, match=f"{name}.*no IMAGENET1K_V1.*weights: file"):
-        models.imagenet_state(name)
-
-
-def test_published_weights_are_checked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of the V1 weights, by their hash and without pickle."""
-    called = {}
-
-    def download(url: str, **settings: object) -> dict[str, Tensor]:
-        called.update(settings, url=url)
-        return {"fc.bias": torch.zeros(1)}
-
-    monkeypatch.setattr(torchvision.models._api, "load_state_dict_from_url", download)
-    assert models.imagenet_state("resnet50").keys() == {"fc.bias"}
-    assert called["url"].endswith("/resnet50-0676ba61.pth")
-    assert called["check_hash"]
-    assert called["weights_only"]
 
 
 # -------------------------------------------------------------------------------- calibrate

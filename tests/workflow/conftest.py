@@ -11,7 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["Makefile", "Snakefile", "config.yaml", "config.demo.yaml", "requirements.lock"]
-FOLDERS = ["envs", "profiles", "report", "rules", "schemas", "scripts"]
+FOLDERS = ["data", "envs", "profiles", "report", "rules", "schemas", "scripts"]
 
 
 class Checkout:

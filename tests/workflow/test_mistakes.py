@@ -33,8 +33,17 @@ CONFIG_MISTAKES = {
         "datasets.drawn: 'classes' is a required property",
     ),
     "typo in a data set": (
-        {"datasets": {"cub200": {"pth": "."}}},
-        "datasets.cub200.pth: unknown key; did you mean path?",
+        {"datasets": {"mine": {"source": "folder", "pth": "."}}},
+        "datasets.mine.pth: unknown key; did you mean path?",
+    ),
+    "source that does not exist": (
+        {"datasets": {"birds": {"source": "cub"}}},
+        "datasets.birds.source: 'cub' is not one of",
+    ),
+    "a split that CUB-200-2011 has not": ({"erf": {"split": "valid"}}, "erf.split: valid, but"),
+    "own network with published weights": (
+        {"models": {"mine": {"source": "net.py:build"}}, "size_test": {"models": ["mine"]}},
+        "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
     ),
     "too few images": ({"erf": {"images": 1}}, "erf.images: 1 is less than the minimum of 2"),
 }

@@ -1,0 +1,48 @@
+# What others publish: verified files, and data sets unpacked from them.
+PUBLISHED = {
+    file_name(entry): entry
+    for entry in [
+        *REGISTRY["datasets"].values(),
+        *REGISTRY["weights"]["files"].values(),
+    ]
+}
+
+
+wildcard_constraints:
+    file="|".join(map(re.escape, PUBLISHED)),
+    source="|".join(map(re.escape, REGISTRY["datasets"])),
+
+
+# On the host of Snakemake itself: nodes of a cluster often have no internet.
+rule retrieve_file:
+    output:
+        "<resources>/retrieved/{file}",
+    log:
+        "<logs>/retrieve_file/{file}.log",
+    localrule: True
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        published=lambda w: PUBLISHED[w.file],
+        root=lambda w: config["data"]["root"],
+        downloads=Path(config["pathvars"]["resources"], "downloads").as_posix(),
+    script:
+        "../scripts/retrieve_file.py"
+
+
+rule unpack_dataset:
+    input:
+        # its checksum says that it is the same, whatever its time of change
+        archive=lambda w: ancient(retrieved(REGISTRY["datasets"][w.source])),
+        code=library("archives"),
+    output:
+        directory("<resources>/unpacked/{source}"),
+    log:
+        "<logs>/unpack_dataset/{source}.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        checksum=lambda w: REGISTRY["datasets"][w.source].get("sha256"),
+        inner=lambda w: REGISTRY["datasets"][w.source].get("inner"),
+    script:
+        "../scripts/unpack_dataset.py"

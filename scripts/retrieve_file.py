@@ -1,0 +1,13 @@
+"""Bring one published file: a data set's archive or a network's weights."""
+
+from dataclasses import fields
+from pathlib import Path
+
+from deadpixel import logs, retrieval
+
+logs.configure(snakemake.log[0])
+known = {field.name for field in fields(retrieval.Published)}
+params = snakemake.params
+entry = {key: value for key, value in params.published.items() if key in known}
+root, downloads, link = Path(params.root), Path(params.downloads), Path(snakemake.output[0])
+retrieval.retrieve(retrieval.Published(**entry), root, downloads, link)
