@@ -21,6 +21,7 @@ include: "rules/retrieve.smk"
 include: "rules/data.smk"
 include: "rules/models.smk"
 include: "rules/erf.smk"
+include: "rules/finetune.smk"
 include: "rules/fit.smk"
 include: "rules/report.smk"
 
@@ -43,19 +44,35 @@ rule size_test:
     input:
         size_test_maps(ERF),
         "<results>/trf.parquet",
-        "<results>/fits.parquet",
         "<results>/tables/table1.parquet",
         "<results>/tables/correlations.parquet",
         "<results>/figures/size_against_accuracy.png",
+        expand(
+            "<results>/figures/erf_maps/size_test/{model}.png",
+            model=SIZE_TEST["models"],
+        ),
 
 
 rule shape_test:
     input:
-        size_test_maps(BLOCKS),
-        "<results>/imbalance.parquet",
-        "<results>/tables/receptive_fields.parquet",
-        "<results>/figures/fig1.png",
-        expand("<results>/figures/erf_maps/{model}.png", model=SIZE_TEST["models"]),
+        shape_test_maps(ERF),
+        shape_test_maps(BLOCKS),
+        finetune_runs(EPOCHS),
+        finetune_runs(PREDICTIONS),
+        finetune_runs(FINETUNED),
+        multiext(
+            "<results>/tables/",
+            "finetune_runs.parquet",
+            "table2.parquet",
+            "table3.parquet",
+        ),
+        multiext("<results>/figures/", "fig1.png", "fig2.png", "fig4.png"),
+        multiext("<results>/figures/", "accuracies.png", "training_curves.png"),
+        "<results>/figures/fig3.png" if "padded" in FINETUNE["kernels"] else [],
+        expand(
+            "<results>/figures/erf_maps/shape_test/{model}.png",
+            model=FINETUNE["models"],
+        ),
 
 
 rule all:
@@ -63,3 +80,7 @@ rule all:
     input:
         rules.size_test.input,
         rules.shape_test.input,
+        size_test_maps(BLOCKS),
+        "<results>/fits.parquet",
+        "<results>/imbalance.parquet",
+        "<results>/tables/receptive_fields.parquet",

@@ -1,18 +1,27 @@
 # Where things are. No rules, no imports of the library.
 from urllib.parse import urlsplit
 
-SIZE_TEST = config["size_test"]
+# On the CPU two jobs of one thread do more than one of two, and none of them waits for a GPU.
+GPU = int(config["device"] != "cpu")
+THREADS = 2 if GPU else 1
+SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
+RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed={seed}"
+EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
+PREDICTIONS = f"<results>/finetune/predictions/{RUN}/predictions.parquet"
+FINETUNED = f"<results>/finetune/checkpoints/{RUN}/checkpoint.safetensors"
 
 
 wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     model="|".join(map(re.escape, config["models"])),
-    weights="imagenet|calibrated|file",
-    kernels="odd",
+    weights="imagenet|calibrated|file|finetuned",
+    kernels="odd|padded|sliced",
+    seed=r"\d+",
+    experiment="size_test|shape_test",
     target="|".join(map(re.escape, config["targets"])),
 
 
@@ -106,9 +115,18 @@ def published_contents(dataset):
 
 
 def checkpoint(wildcards):
-    """Weights of a network; calibrated ones depend on the data set."""
-    pattern = CALIBRATED if wildcards.weights == "calibrated" else CHECKPOINT
-    return pattern.format(**wildcards)
+    """Weights of a network that maps are made of; calibrated ones depend on the data set."""
+    if wildcards.weights == "finetuned":
+        return FINETUNED.format(
+            **{**wildcards, "weights": FINETUNE["weights"]}, seed=FINETUNE["seeds"][0]
+        )
+    return starting_weights(wildcards)
+
+
+def starting_weights(wildcards):
+    """Weights of a network before any training here: its kernels are odd."""
+    pattern = CALIBRATED if wildcards["weights"] == "calibrated" else CHECKPOINT
+    return pattern.format(**{**wildcards, "kernels": "odd"})
 
 
 def size_test_maps(pattern, models=SIZE_TEST["models"]):
@@ -121,6 +139,80 @@ def size_test_maps(pattern, models=SIZE_TEST["models"]):
         kernels="odd",
         target=config["targets"],
     )
+
+
+def shape_test_maps(pattern, models=FINETUNE["models"]):
+    """Paths of the maps of the fine-tuned networks, every target of each kind of kernels."""
+    return expand(
+        pattern,
+        dataset=FINETUNE["dataset"],
+        weights="finetuned",
+        model=models,
+        kernels=FINETUNE["kernels"],
+        target=config["targets"],
+    )
+
+
+def experiment_maps(pattern):
+    """Input function: the maps of an experiment, of one network if there is such a wildcard."""
+    maps = {"size_test": size_test_maps, "shape_test": shape_test_maps}
+
+    def paths(wildcards):
+        models = {"models": wildcards.model} if "model" in wildcards.keys() else {}
+        return maps[wildcards.experiment](pattern, **models)
+
+    return paths
+
+
+def kernels_of(model):
+    """Kinds of kernels that a network is looked at with."""
+    return FINETUNE["kernels"] if model in FINETUNE["models"] else ["odd"]
+
+
+def finetune_runs(pattern):
+    """Paths of every run of the fine-tuning."""
+    repeated = FINETUNE["repeated"]
+    return [
+        path
+        for model in FINETUNE["models"]
+        for path in expand(
+            pattern,
+            dataset=FINETUNE["dataset"],
+            model=model,
+            weights=FINETUNE["weights"],
+            kernels=FINETUNE["kernels"],
+            seed=dict.fromkeys(
+                FINETUNE["seeds"]
+                + (repeated["seeds"] if model in repeated["models"] else [])
+            ),
+        )
+    ]
+
+
+def recipe(experiment):
+    """What a training run follows, apart from its seed."""
+    common = config["training"]
+    return {
+        "epochs": experiment["epochs"],
+        "learning_rate": experiment["learning_rate"],
+        "momentum": common["momentum"],
+        "weight_decay": common["weight_decay"],
+    }
+
+
+AUGMENTATION = {
+    key: value
+    for key, value in config["training"]["augmentation"].items()
+    if key != "method"
+}
+# The run whose kernels are drawn.
+DRAWN = {
+    "dataset": FINETUNE["dataset"],
+    "model": config["shape_test"]["model"],
+    "weights": FINETUNE["weights"],
+    "seed": FINETUNE["seeds"][0],
+}
+MODELS = [*dict.fromkeys(SIZE_TEST["models"] + FINETUNE["models"])]
 
 
 def published_packs():

@@ -52,39 +52,52 @@ def schema_problem(error):
 
 def cross_field_problems():
     """What no schema sees, one line each."""
-    size_test, models, targets = (
-        config["size_test"],
-        config["models"],
-        config["targets"],
-    )
-    if size_test["dataset"] not in config["datasets"]:
-        yield f"size_test.dataset: {size_test['dataset']!r} is not among datasets"
-    elif (
-        config["datasets"][size_test["dataset"]]["source"] == "cub200"
-        and config["erf"]["split"] == "valid"
-    ):
-        yield "erf.split: valid, but CUB-200-2011 has its own split into train and test"
-    if size_test["target"] not in targets or size_test["target"] == "output":
+    size_test, finetune = config["size_test"], config["finetune"]
+    if size_test["target"] not in config["targets"] or size_test["target"] == "output":
         yield f"size_test.target: {size_test['target']!r} is no module among targets"
-    if config["shape_test"]["model"] not in size_test["models"]:
-        yield f"shape_test.model: {config['shape_test']['model']!r} is not in size_test.models"
     if not math.isclose(sum(config["split"].values()), 1, abs_tol=1e-9):
         yield f"split: the shares add up to {sum(config['split'].values()):g}, not 1"
     if config["preprocess"]["crop"] > config["preprocess"]["resize"]:
         yield "preprocess.crop: larger than preprocess.resize"
-    for name in size_test["models"]:
-        if name not in models:
-            yield f"size_test.models: {name!r} is not among models"
-        elif size_test["weights"] == "file" and "checkpoint" not in models[name]:
-            yield f"models.{name}.checkpoint: missing, size_test.weights is file"
-        elif (
-            size_test["weights"] == "imagenet"
-            and models[name].get("source", name) not in REGISTRY["weights"]["files"]
-        ):
-            yield f"size_test.weights: {config['data']['registry']} has no ImageNet weights of models.{name}; use file or calibrated"
-    for name, model in models.items():
-        for target in set(model.get("targets", {})) - set(targets):
+    if config["shape_test"]["model"] not in finetune["models"]:
+        yield f"shape_test.model: {config['shape_test']['model']!r} is not in finetune.models"
+    for name in set(finetune["repeated"]["models"]) - set(finetune["models"]):
+        yield f"finetune.repeated.models: {name!r} is not in finetune.models"
+    augmentation = config["training"]["augmentation"]
+    if augmentation["crop"] > augmentation["resized_crop"]:
+        yield "training.augmentation.crop: larger than training.augmentation.resized_crop"
+    if augmentation["scale"][0] > augmentation["scale"][1]:
+        yield "training.augmentation.scale: the first is larger than the second"
+    if lacks_validation(finetune["dataset"]):
+        yield "finetune.dataset: CUB-200-2011 has its own split, without images for validation"
+    if config["erf"]["split"] == "valid" and lacks_validation(size_test["dataset"]):
+        yield "erf.split: valid, but CUB-200-2011 has its own split into train and test"
+    for experiment in ("size_test", "finetune"):
+        yield from experiment_problems(experiment, **config[experiment])
+    for name, model in config["models"].items():
+        for target in set(model.get("targets", {})) - set(config["targets"]):
             yield f"models.{name}.targets: {target!r} is not among targets"
+
+
+def lacks_validation(dataset):
+    return config["datasets"].get(dataset, {}).get("source") == "cub200"
+
+
+def experiment_problems(experiment, dataset, weights, models, **_):
+    registry = config["data"]["registry"]
+    if dataset not in config["datasets"]:
+        yield f"{experiment}.dataset: {dataset!r} is not among datasets"
+    for name in models:
+        model = config["models"].get(name)
+        if model is None:
+            yield f"{experiment}.models: {name!r} is not among models"
+        elif weights == "file" and "checkpoint" not in model:
+            yield f"models.{name}.checkpoint: missing, {experiment}.weights is file"
+        elif (
+            weights == "imagenet"
+            and model.get("source", name) not in REGISTRY["weights"]["files"]
+        ):
+            yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; use file or calibrated"
 
 
 stop_at(schema_problems(config, "schemas/config.schema.yaml"))

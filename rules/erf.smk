@@ -3,8 +3,10 @@
 
 rule compute_trf:
     input:
-        source=[model_files(model) for model in SIZE_TEST["models"]],
-        code=library("receptive_field", "field_algebra", "field_rules", "models"),
+        source=[model_files(model) for model in MODELS],
+        code=library(
+            "receptive_field", "field_algebra", "field_rules", "kernels", "models"
+        ),
     output:
         trf="<results>/trf.parquet",
     log:
@@ -14,8 +16,9 @@ rule compute_trf:
     conda:
         "../envs/deadpixel.yaml"
     params:
-        models={model: model_source(model) for model in SIZE_TEST["models"]},
-        targets={model: model_targets(model) for model in SIZE_TEST["models"]},
+        models={model: model_source(model) for model in MODELS},
+        kernels={model: kernels_of(model) for model in MODELS},
+        targets={model: model_targets(model) for model in MODELS},
         crop=config["preprocess"]["crop"],
     script:
         "../scripts/compute_trf.py"
@@ -27,7 +30,7 @@ rule accumulate_erf:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
-        code=library("erf", "maps", "models", "preprocessing"),
+        code=library("erf", "kernels", "maps", "models", "preprocessing"),
     output:
         erf=expand(
             ERF,
@@ -45,9 +48,9 @@ rule accumulate_erf:
     priority: 10
     conda:
         "../envs/deadpixel.yaml"
-    threads: 2
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
         model=lambda w: model_source(w.model),

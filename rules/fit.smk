@@ -1,14 +1,14 @@
-# What the maps say: Gaussian fits and pixel sensitivity imbalance.
+# What the maps say: Gaussian fits and pixel sensitivity imbalance, for each experiment and all together.
 
 
 rule fit_gaussians:
     input:
-        erf=size_test_maps(ERF),
+        erf=experiment_maps(ERF),
         code=library("gaussian"),
     output:
-        fits="<results>/fits.parquet",
+        fits="<results>/{experiment}/fits.parquet",
     log:
-        "<logs>/fit_gaussians.log",
+        "<logs>/fit_gaussians/{experiment}.log",
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -17,14 +17,35 @@ rule fit_gaussians:
 
 rule measure_imbalance:
     input:
-        erf=size_test_maps(ERF),
-        blocks=size_test_maps(BLOCKS),
+        erf=experiment_maps(ERF),
+        blocks=experiment_maps(BLOCKS),
         code=library("imbalance"),
     output:
-        imbalance="<results>/imbalance.parquet",
+        imbalance="<results>/{experiment}/imbalance.parquet",
     log:
-        "<logs>/measure_imbalance.log",
+        "<logs>/measure_imbalance/{experiment}.log",
     conda:
         "../envs/deadpixel.yaml"
     script:
         "../scripts/measure_imbalance.py"
+
+
+rule merge_experiments:
+    input:
+        fits=expand(
+            "<results>/{experiment}/fits.parquet",
+            experiment=["size_test", "shape_test"],
+        ),
+        imbalance=expand(
+            "<results>/{experiment}/imbalance.parquet",
+            experiment=["size_test", "shape_test"],
+        ),
+    output:
+        fits="<results>/fits.parquet",
+        imbalance="<results>/imbalance.parquet",
+    log:
+        "<logs>/merge_experiments.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    script:
+        "../scripts/merge_experiments.py"

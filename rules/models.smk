@@ -35,9 +35,9 @@ rule calibrate_weights:
     priority: 20
     conda:
         "../envs/deadpixel.yaml"
-    threads: 2
+    threads: THREADS
     resources:
-        gpu=1,
+        gpu=GPU,
     params:
         model=lambda w: model_source(w.model),
         preprocess=config["preprocess"],

@@ -3,7 +3,7 @@
 
 rule make_table1:
     input:
-        fits="<results>/fits.parquet",
+        fits="<results>/size_test/fits.parquet",
         trf="<results>/trf.parquet",
         paper="scripts/deadpixel/paper/table1.csv",
         code=library("tables", "stats", "models"),
@@ -79,22 +79,69 @@ rule plot_size_against_accuracy:
         "../scripts/plot_size_against_accuracy.py"
 
 
+rule make_finetune_tables:
+    input:
+        epochs=finetune_runs(EPOCHS),
+        predictions=finetune_runs(PREDICTIONS),
+        fits="<results>/shape_test/fits.parquet",
+        trf="<results>/trf.parquet",
+        paper=[
+            "scripts/deadpixel/paper/table2.csv",
+            "scripts/deadpixel/paper/table3.csv",
+        ],
+        code=library("tables", "stats"),
+    output:
+        finetune_runs="<results>/tables/finetune_runs.parquet",
+        finetune_runs_markdown="<results>/tables/finetune_runs.md",
+        finetune_runs_html=report(
+            "<results>/tables/finetune_runs.html",
+            caption="../report/finetune_runs.rst",
+            category="Fine-tuning",
+            labels={"result": "Every run"},
+        ),
+        table2="<results>/tables/table2.parquet",
+        table2_markdown="<results>/tables/table2.md",
+        table2_html=report(
+            "<results>/tables/table2.html",
+            caption="../report/table2.rst",
+            category="Size test",
+            labels={"result": "Table 2: after fine-tuning"},
+        ),
+        table3="<results>/tables/table3.parquet",
+        table3_markdown="<results>/tables/table3.md",
+        table3_html=report(
+            "<results>/tables/table3.html",
+            caption="../report/table3.rst",
+            category="Fine-tuning",
+            labels={"result": "Table 3: before and after kernel padding"},
+        ),
+    log:
+        "<logs>/make_finetune_tables.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        target=SIZE_TEST["target"],
+        seed=FINETUNE["seeds"][0],
+    script:
+        "../scripts/make_finetune_tables.py"
+
+
 rule plot_erf_maps:
     input:
-        erf=lambda w: size_test_maps(ERF, w.model),
-        fits="<results>/fits.parquet",
+        erf=experiment_maps(ERF),
+        fits="<results>/{experiment}/fits.parquet",
         trf="<results>/trf.parquet",
         code=library("plots", "imbalance"),
     output:
         png=report(
-            "<results>/figures/erf_maps/{model}.png",
+            "<results>/figures/erf_maps/{experiment}/{model}.png",
             caption="../report/erf_maps.rst",
-            category="Shape test",
-            labels={"result": "Effective receptive fields of {model}"},
+            category="Maps",
+            labels={"network": "{model}", "experiment": "{experiment}"},
         ),
-        svg="<results>/figures/erf_maps/{model}.svg",
+        svg="<results>/figures/erf_maps/{experiment}/{model}.svg",
     log:
-        "<logs>/plot_erf_maps/{model}.log",
+        "<logs>/plot_erf_maps/{experiment}_{model}.log",
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -103,8 +150,8 @@ rule plot_erf_maps:
 
 rule copy_fig1:
     input:
-        png=f"<results>/figures/erf_maps/{config['shape_test']['model']}.png",
-        svg=f"<results>/figures/erf_maps/{config['shape_test']['model']}.svg",
+        png=f"<results>/figures/erf_maps/shape_test/{config['shape_test']['model']}.png",
+        svg=f"<results>/figures/erf_maps/shape_test/{config['shape_test']['model']}.svg",
     output:
         png="<results>/figures/fig1.png",
         svg="<results>/figures/fig1.svg",
@@ -115,3 +162,95 @@ rule copy_fig1:
         "../envs/deadpixel.yaml"
     shell:
         "cp {input.png} {output.png} 2> {log} && cp {input.svg} {output.svg} 2>> {log}"
+
+
+rule plot_window_references:
+    input:
+        code=library("padding_plots"),
+    output:
+        png=report(
+            "<results>/figures/fig2.png",
+            caption="../report/fig2.rst",
+            category="Shape test",
+            labels={"result": "Fig. 2: windows that contain a pixel"},
+        ),
+        svg="<results>/figures/fig2.svg",
+    log:
+        "<logs>/plot_window_references.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    script:
+        "../scripts/plot_window_references.py"
+
+
+rule plot_padded_kernel:
+    input:
+        before=starting_weights(DRAWN),
+        after=FINETUNED.format(**DRAWN, kernels="padded"),
+        source=model_files(DRAWN["model"]),
+        code=library("padding_plots", "kernels", "models"),
+    output:
+        png=report(
+            "<results>/figures/fig3.png",
+            caption="../report/fig3.rst",
+            category="Fine-tuning",
+            labels={"result": "Fig. 3: a padded kernel"},
+        ),
+        svg="<results>/figures/fig3.svg",
+    log:
+        "<logs>/plot_padded_kernel.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        model=model_source(DRAWN["model"]),
+        name=DRAWN["model"],
+    script:
+        "../scripts/plot_padded_kernel.py"
+
+
+rule plot_imbalance:
+    input:
+        imbalance="<results>/shape_test/imbalance.parquet",
+        code=library("padding_plots"),
+    output:
+        png=report(
+            "<results>/figures/fig4.png",
+            caption="../report/fig4.rst",
+            category="Fine-tuning",
+            labels={"result": "Fig. 4: imbalance before and after"},
+        ),
+        svg="<results>/figures/fig4.svg",
+    log:
+        "<logs>/plot_imbalance.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    script:
+        "../scripts/plot_imbalance.py"
+
+
+rule plot_finetuning:
+    input:
+        runs="<results>/tables/finetune_runs.parquet",
+        epochs=finetune_runs(EPOCHS),
+        code=library("padding_plots", "tables"),
+    output:
+        accuracies_png=report(
+            "<results>/figures/accuracies.png",
+            caption="../report/accuracies.rst",
+            category="Fine-tuning",
+            labels={"result": "Test accuracy of every run"},
+        ),
+        accuracies_svg="<results>/figures/accuracies.svg",
+        curves_png=report(
+            "<results>/figures/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="Fine-tuning",
+            labels={"result": "Course of every run"},
+        ),
+        curves_svg="<results>/figures/training_curves.svg",
+    log:
+        "<logs>/plot_finetuning.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    script:
+        "../scripts/plot_finetuning.py"

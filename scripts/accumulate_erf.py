@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from deadpixel import devices, erf, logs, maps, models, store
+from deadpixel import devices, erf, kernels, logs, maps, models, store
 from deadpixel.preprocessing import evaluation_images
 
 logs.configure(snakemake.log[0])
@@ -13,8 +13,11 @@ params = snakemake.params
 dtype, device = getattr(torch, params.dtype), devices.resolve(params.device)
 start = time.monotonic()
 
-model = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
+model = kernels.apply(models.build(params.model), snakemake.wildcards.kernels)
+if snakemake.wildcards.weights == "finetuned":
+    models.replace_head(model, manifest["label"].nunique(), seed=0)
+models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )

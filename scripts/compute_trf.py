@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from deadpixel import logs, models, receptive_field, store
+from deadpixel import kernels, logs, models, receptive_field, store
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
@@ -12,9 +12,10 @@ input_size = (params.crop, params.crop)
 
 rows = []
 for name, source in params.models.items():
-    model, targets = models.build(source), params.targets[name]
-    found = receptive_field.table(model, targets, input_size)
-    rows += [{"model": name, "kernels": "odd", **row} for row in found]
+    for kind in params.kernels[name]:
+        model = kernels.apply(models.build(source), kind)
+        found = receptive_field.table(model, params.targets[name], input_size)
+        rows += [{"model": name, "kernels": kind, **row} for row in found]
     logs.log.info("%s done", name)
 trf = pd.DataFrame(rows, columns=store.TRF.names)
 store.write(trf, snakemake.output.trf, store.TRF, store.provenance(input_size=input_size))

@@ -1,4 +1,4 @@
-"""Fig. 1: the effective receptive fields of one network."""
+"""Fig. 1: the effective receptive fields of one network, a row for each kind of kernels."""
 
 from deadpixel import logs, maps, plots, store
 
@@ -8,11 +8,14 @@ model = snakemake.wildcards.model
 stored = [maps.read(path) for path in snakemake.input.erf]
 fits = store.read(snakemake.input.fits, store.FITS).query("model == @model")
 trf = store.read(snakemake.input.trf, store.TRF).query("model == @model")
+fields: dict[str, dict] = {}
+for field in stored:
+    fields.setdefault(field.key["kernels"], {})[field.key["target"]] = field.mean
+key = stored[0].key
 figure = plots.erf_maps(
-    {field.key["target"]: field.mean for field in stored},
-    fits.set_index("target"),
-    trf.set_index("target"),
-    f"{model}, {stored[0].key['weights']} weights, {stored[0].n_images} images of "
-    f"{stored[0].key['dataset']}",
+    fields,
+    fits.set_index(["kernels", "target"]),
+    trf.set_index(["kernels", "target"]),
+    f"{model}, {key['weights']} weights, {stored[0].n_images} images of {key['dataset']}",
 )
 plots.save(figure, snakemake.output)

@@ -1,5 +1,6 @@
 """Networks by torchvision name or from the user's own file, and their checkpoints."""
 
+import copy
 import importlib.util
 import json
 import sys
@@ -92,6 +93,32 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], *, device: torch.devi
     for norm, momentum in zip(norms, momenta, strict=True):
         norm.momentum = momentum
     model.cpu().eval()
+
+
+def replace_head(model: nn.Module, n_classes: int, *, seed: int) -> nn.Module:
+    """Give `model`, in place, a new last layer for `n_classes`, initialised by `seed`; returns it.
+
+    The last layer is the last `nn.Linear` in the order of the modules, or the last `nn.Conv2d` of a
+    network without any (SqueezeNet). Raises `InputError` if there is neither.
+    """
+    for kind in (nn.Linear, nn.Conv2d):
+        named = [(name, m) for name, m in model.named_modules() if type(m) is kind]
+        if named:
+            break
+    else:
+        raise InputError("the network has no linear layer whose classes could be replaced")
+    name, old = named[-1]
+    width = "out_features" if kind is nn.Linear else "out_channels"
+    head = copy.deepcopy(old)
+    setattr(head, width, n_classes)
+    head.weight = nn.Parameter(old.weight.new_empty(n_classes, *old.weight.shape[1:]))
+    if old.bias is not None:
+        head.bias = nn.Parameter(old.bias.new_empty(n_classes))
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        head.reset_parameters()
+    model.set_submodule(name, head)
+    return model
 
 
 def save_checkpoint(model: nn.Module, path: Path | str, facts: Mapping[str, Any]) -> None:

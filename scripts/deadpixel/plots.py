@@ -14,7 +14,7 @@ from matplotlib.patches import Ellipse, Rectangle
 from . import store
 from .imbalance import mean_tile
 
-_STYLE = {
+STYLE = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -35,32 +35,38 @@ def save(figure: Figure, paths: Sequence[Path | str]) -> None:
     """Write the figure to each of `paths`, its format by the suffix, atomically."""
     for path in map(Path, paths):
         bare = {"Date": None} if path.suffix == ".svg" else None
-        with mpl.rc_context(_STYLE), store.atomic(path) as partial:
+        with mpl.rc_context(STYLE), store.atomic(path) as partial:
             figure.savefig(partial, dpi=200, metadata=bare)
 
 
 def erf_maps(
-    maps: Mapping[str, np.ndarray], fits: pd.DataFrame, trf: pd.DataFrame, title: str
+    maps: Mapping[str, Mapping[str, np.ndarray]], fits: pd.DataFrame, trf: pd.DataFrame, title: str
 ) -> Figure:
-    """Effective receptive fields of one network as in Fig. 1's top row, and their mean tiles.
+    """Effective receptive fields of one network as in Fig. 1, and their mean tiles.
 
-    maps: R (H, W) by target. fits and trf: this network's rows, indexed by target. Dashed: the
-    theoretical field; ellipse: one sigma of the fitted Gaussian.
+    maps: R (H, W) by kernels and target; each kind of kernels has a row of maps and one of tiles.
+    fits and trf: this network's rows, indexed by kernels and target. Dashed: the theoretical field;
+    ellipse: one sigma of the fitted Gaussian.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure(figsize=(3.3 * len(maps), 6.6), layout="compressed")
-        axes = figure.subplots(2, len(maps), squeeze=False)
-        period = min(_TILE, *(length for field in maps.values() for length in field.shape))
-        tiles = {target: mean_tile(field, period) for target, field in maps.items()}
-        reach = max(np.abs(np.nan_to_num(tile - 1)).max() for tile in tiles.values())
-        for column, (target, field) in enumerate(maps.items()):
-            _draw_map(axes[0, column], field, fits.loc[target], trf.loc[target])
-            axes[0, column].set_title(f"{target}\n{_describe(fits.loc[target], trf.loc[target])}")
-            image = axes[1, column].imshow(
-                tiles[target], cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach
-            )
-            axes[1, column].set_title(f"mean {period} x {period} px tile")
-        figure.colorbar(image, ax=axes[1], label="sensitivity / mean around", shrink=0.8)
+    with mpl.rc_context(STYLE):
+        columns = max(len(fields) for fields in maps.values())
+        figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
+        axes = figure.subplots(2 * len(maps), columns, squeeze=False)
+        every = [field for fields in maps.values() for field in fields.values()]
+        period = min(_TILE, *(length for field in every for length in field.shape))
+        reach = max(np.abs(np.nan_to_num(mean_tile(f, period) - 1)).max() for f in every)
+        for row, (kernels, fields) in enumerate(maps.items()):
+            for column, (target, field) in enumerate(fields.items()):
+                panel, below = axes[2 * row, column], axes[2 * row + 1, column]
+                fit, theory = fits.loc[(kernels, target)], trf.loc[(kernels, target)]
+                _draw_map(panel, field, fit, theory)
+                heading = target if len(maps) == 1 else f"{target}, {kernels} kernels"
+                panel.set_title(f"{heading}\n{_describe(fit, theory)}")
+                tile = mean_tile(field, period)
+                image = below.imshow(tile, cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach)
+                below.set_title(f"mean {period} x {period} px tile")
+            ratio = "sensitivity / mean around"
+            figure.colorbar(image, ax=axes[2 * row + 1], label=ratio, shrink=0.8)
         figure.suptitle(title)
         return figure
 
@@ -102,7 +108,7 @@ def size_against_accuracy(
     table: pd.DataFrame, paper: pd.DataFrame, correlations: pd.DataFrame
 ) -> Figure:
     """Published acc@1 over each size of the receptive field, ours and the paper's (Table 1)."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         axes = figure.subplots(1, len(_SIZES), sharey=True)
         for panel, (size, label) in zip(axes, _SIZES.items(), strict=True):

@@ -65,6 +65,11 @@ class EvaluationImages(torch.utils.data.Dataset):
         """Batches (batch_size, 3, crop, crop) in order."""
         return torch.utils.data.DataLoader(self, batch_size)
 
+    def on(self, device: torch.device, batch_size: int) -> list[tuple[Tensor, Tensor]]:
+        """Batches of images and labels that stay on `device`, for evaluation again and again."""
+        images = (batch.to(device) for batch in self.batches(batch_size))
+        return [*zip(images, self.labels.to(device).split(batch_size), strict=True)]
+
 
 def evaluation_images(
     pack: Path | str,

@@ -1,4 +1,4 @@
-"""Rank correlations with exact p-values."""
+"""Rank correlations with exact p-values, and comparisons of pairs."""
 
 import math
 from collections.abc import Callable
@@ -66,3 +66,40 @@ def _permuted(
         rng=np.random.default_rng(0),
     )
     return RankCorrelation(float(cosine(y)), float(result.pvalue), exact, len(x))
+
+
+@dataclass(frozen=True)
+class MeanDifference:
+    """Mean of paired differences and its 95 % interval from Student's t; NaN for a single pair."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+def mean_difference(before: np.ndarray, after: np.ndarray) -> MeanDifference:
+    """Of after - before, paired samples (n,); n is at least one."""
+    differences = np.asarray(after, float) - np.asarray(before, float)
+    mean, n = float(differences.mean()), len(differences)
+    if n < 2:
+        return MeanDifference(mean, math.nan, math.nan, n)
+    reach = stats.t.ppf(0.975, n - 1) * differences.std(ddof=1) / math.sqrt(n)
+    return MeanDifference(mean, float(mean - reach), float(mean + reach), n)
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """Images that only one of two classifiers gets right, and the exact two-sided p-value."""
+
+    only_before: int
+    only_after: int
+    p_value: float
+
+
+def mcnemar(before: np.ndarray, after: np.ndarray) -> McNemar:
+    """Which images (n,), bool, were right before and after: McNemar 1947, exact binomial."""
+    only_before, only_after = int((before & ~after).sum()), int((after & ~before).sum())
+    discordant = only_before + only_after
+    p_value = stats.binomtest(only_before, discordant).pvalue if discordant else 1.0
+    return McNemar(only_before, only_after, float(p_value))

@@ -72,6 +72,14 @@ IMBALANCE = _schema(
     n_images=pa.int32(),
     **dict.fromkeys(["l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"], pa.float64()),
 )
+EPOCHS = _schema(
+    seed=pa.int32(),
+    epoch=pa.int32(),
+    **dict.fromkeys(
+        ["lr", "train_loss", "train_acc", "valid_acc", "test_acc", "seconds"], pa.float64()
+    ),
+)
+PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())
 
 
 @contextlib.contextmanager
@@ -123,6 +131,15 @@ def read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
             return file.read().to_pandas()
     except (pa.ArrowInvalid, OSError) as error:
         raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+
+
+def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
+    """Rows of all files, with the columns that their paths give; numbers in paths are integers."""
+    frames = []
+    for path in paths:
+        values = {k: int(v) if v.isdigit() else v for k, v in partitions(path).items()}
+        frames.append(read(path, schema).assign(**values))
+    return pd.concat(frames, ignore_index=True)
 
 
 class Scratch:

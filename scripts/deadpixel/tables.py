@@ -40,6 +40,39 @@ FIELDS = pa.schema(
         *(pa.field(name, pa.float64()) for name in ("l1", "l1_se", "l2", "l2_se")),
     ]
 )
+RUNS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("model", "kernels")),
+        *(pa.field(name, pa.int32()) for name in ("seed", "best_epoch", "n_test")),
+        *(pa.field(name, pa.float64()) for name in ("valid_acc", "test_acc")),
+    ]
+)
+TABLE2 = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("model", "kernels")),
+        *(
+            pa.field(f"{whose}{name}", pa.float64())
+            for name in ("valid_acc", "test_acc", "trf", "sigma_x", "sigma_y", "r_squared")
+            for whose in ("", "paper_")
+        ),
+    ]
+)
+TABLE3 = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("model", "kernels")),
+        pa.field("n_pairs", pa.int32()),
+        *(pa.field(name, pa.string()) for name in ("runs_before", "runs_after")),
+        *(
+            pa.field(name, pa.float64())
+            for name in ("before", "paper_before", "after", "paper_after")
+        ),
+        *(pa.field(name, pa.float64()) for name in ("difference", "low", "high")),
+        pa.field("paper_difference", pa.float64()),
+        *(pa.field(name, pa.int32()) for name in ("only_before", "only_after")),
+        pa.field("mcnemar_p", pa.float64()),
+    ]
+)
+ALL_MODELS = "all"  # the row of Table 3 over models
 _SIZES = ("trf", "sigma_x", "sigma_y")
 _HEADERS = {
     "model": "model",
@@ -50,6 +83,19 @@ _HEADERS = {
     "n_images": "images",
     "acc1": "acc@1 (%)",
     "acc5": "acc@5 (%)",
+    "valid_acc": "valid acc (%)",
+    "test_acc": "test acc (%)",
+    "n_pairs": "pairs",
+    "runs_before": "runs before",
+    "runs_after": "runs after",
+    "before": "before (%)",
+    "after": "after (%)",
+    "difference": "difference",
+    "low": "95 % from",
+    "high": "to",
+    "only_before": "right only before",
+    "only_after": "right only after",
+    "mcnemar_p": "p (McNemar)",
     "trf": "TRF (px)",
     "trf_h": "TRF (px)",
     "offset_y": "TRF offset (px)",
@@ -70,12 +116,20 @@ _HEADERS = {
     "spearman_p": "p (ρ)",
     "exact": "exact p",
 }
-_DECIMALS = {"trf": 0, "trf_h": 0, "offset_y": 1, "center_x": 1, "center_y": 1}
+_ACCURACIES = ("valid_acc", "test_acc", "before", "after", "difference", "low", "high")
+_DECIMALS = {
+    **dict.fromkeys(_ACCURACIES, 2),
+    "trf": 0,
+    "trf_h": 0,
+    "offset_y": 1,
+    "center_x": 1,
+    "center_y": 1,
+}
 
 
-def paper_table1() -> pd.DataFrame:
-    """Table 1 as printed in the paper: model, acc1, acc5, trf, sigma_x, sigma_y, r_squared."""
-    return pd.read_csv(_PAPER / "table1.csv")
+def paper_table(number: int) -> pd.DataFrame:
+    """Table 1, 2 or 3 as printed in the paper, one row per model."""
+    return pd.read_csv(_PAPER / f"table{number}.csv")
 
 
 def table1(
@@ -100,7 +154,7 @@ def table1(
             **{name: fits[name] for name in ("sigma_x", "sigma_y", "r_squared", "n_images")},
         }
     )
-    paper = paper_table1().set_index("model").add_prefix("paper_")
+    paper = paper_table(1).set_index("model").add_prefix("paper_")
     joined = ours.join(paper, on="model")[TABLE1.names]
     return joined.astype(
         {name: float for name in joined if name not in ("model", "n_images")}
@@ -112,7 +166,7 @@ def size_correlations(table: pd.DataFrame) -> pd.DataFrame:
 
     For our numbers, for the paper's of the same networks, and for all nine of the paper.
     """
-    paper = paper_table1()
+    paper = paper_table(1)
     same = table.dropna(subset="paper_acc1")
     same = same[["model", *(f"paper_{name}" for name in ("acc1", *_SIZES))]]
     sources = {
@@ -139,6 +193,92 @@ def size_correlations(table: pd.DataFrame) -> pd.DataFrame:
                 }
             )
     return pd.DataFrame(rows, columns=CORRELATIONS.names)
+
+
+def finetune_runs(epochs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row per run: its best epoch by validation accuracy, and the test accuracy of that one.
+
+    Both frames have the columns model, kernels and seed besides those of `store.EPOCHS` and
+    `store.PREDICTIONS`. Accuracies are in percent.
+    """
+    key = ["model", "kernels", "seed"]
+    best = epochs.loc[epochs.groupby(key, sort=False)["valid_acc"].idxmax()]
+    best = best[[*key, "epoch", "valid_acc"]].rename(columns={"epoch": "best_epoch"})
+    right = predictions.assign(right=predictions["label"] == predictions["predicted"])
+    tested = right.groupby(key)["right"].agg(n_test="size", test_acc="mean").reset_index()
+    runs = best.merge(tested, on=key)
+    percent = {name: 100 * runs[name] for name in ("valid_acc", "test_acc")}
+    return runs.assign(**percent)[RUNS.names].reset_index(drop=True)
+
+
+def table2(runs: pd.DataFrame, fits: pd.DataFrame, trf: pd.DataFrame) -> pd.DataFrame:
+    """Table 2: accuracy after fine-tuning, theoretical and effective size, a row per model and arm.
+
+    runs: one per model and kernels. fits and trf: rows of one target. The paper's numbers stand
+    beside odd kernels.
+    """
+    key = ["model", "kernels"]
+    sizes = trf.rename(columns={"size_h": "trf"})[[*key, "trf"]]
+    fitted = fits[[*key, "sigma_x", "sigma_y", "r_squared"]]
+    paper = paper_table(2).assign(kernels="odd").set_index(key).add_prefix("paper_")
+    joined = runs.merge(sizes, "left", key).merge(fitted, "left", key).join(paper, on=key)
+    order = joined.groupby("model")["test_acc"].transform("max").to_numpy()
+    return joined.assign(order=order).sort_values(
+        ["order", "model", "kernels"], kind="stable", ignore_index=True
+    )[TABLE2.names]
+
+
+def table3(runs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFrame:
+    """Table 3: test accuracy before (odd kernels) and after, in percent, pairs of the same seed.
+
+    The interval of a model is over its seeds, that of the row `ALL_MODELS` over the models' mean
+    differences. McNemar's test compares the images of the first seed.
+    """
+    paper = paper_table(3).set_index("model")
+    rows = []
+    for arm in [kernels for kernels in runs["kernels"].unique() if kernels != "odd"]:
+        pairs = runs[runs["kernels"] == "odd"].merge(
+            runs[runs["kernels"] == arm], on=["model", "seed"], suffixes=("_before", "_after")
+        )
+        means = pairs.groupby("model", sort=False)[["test_acc_before", "test_acc_after"]].mean()
+        for model, of_model in pairs.groupby("model", sort=False):
+            row = _compared(model, arm, of_model)
+            if arm == "padded" and model in paper.index:
+                before, after = paper.loc[model]
+                row |= {"paper_before": before, "paper_after": after}
+                row["paper_difference"] = after - before
+            right = _right(predictions, model, of_model["seed"].iloc[0])
+            test = stats.mcnemar(right["odd"].to_numpy(), right[arm].to_numpy())
+            row |= {"only_before": test.only_before, "only_after": test.only_after}
+            rows.append({**row, "mcnemar_p": test.p_value})
+        rows.append(_compared(ALL_MODELS, arm, means))
+    return pd.DataFrame(rows, columns=TABLE3.names).astype(
+        {"only_before": "Int32", "only_after": "Int32"}
+    )
+
+
+def _compared(model: str, arm: str, pairs: pd.DataFrame) -> dict[str, Any]:
+    before, after = pairs["test_acc_before"], pairs["test_acc_after"]
+    difference = stats.mean_difference(before.to_numpy(), after.to_numpy())
+    return {
+        "model": model,
+        "kernels": arm,
+        "n_pairs": difference.n,
+        "runs_before": ", ".join(f"{value:.2f}" for value in before),
+        "runs_after": ", ".join(f"{value:.2f}" for value in after),
+        "before": before.mean(),
+        "after": after.mean(),
+        "difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+    }
+
+
+def _right(predictions: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
+    """Which images were right, bool, one row per image and one column per kind of kernels."""
+    chosen = predictions[(predictions["model"] == model) & (predictions["seed"] == seed)]
+    right = chosen.assign(right=chosen["label"] == chosen["predicted"])
+    return right.set_index(["path", "kernels"])["right"].unstack()  # noqa: PD010, bools stay bools
 
 
 def receptive_fields(
@@ -197,7 +337,7 @@ def _readable(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _cell(value: object, name: str) -> str:
-    if value is None or value != value:
+    if value is None or value is pd.NA or value != value:
         return "–"
     if not isinstance(value, float):
         return str(value)

@@ -140,6 +140,39 @@ def test_no_published_weights(name: str) -> None:
     assert models.imagenet_accuracy(name) is None
 
 
+# ------------------------------------------------------------------------------------- heads
+
+
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [
+        ("resnet18", "fc"),
+        ("vgg11", "classifier.6"),
+        ("densenet121", "classifier"),
+        ("squeezenet1_1", "classifier.1"),
+        ("mobilenet_v3_small", "classifier.3"),
+        ("googlenet", "fc"),
+    ],
+)
+def test_a_new_head_has_the_classes_and_is_the_same_for_the_same_seed(name: str, head: str) -> None:
+    model = models.build(name)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    state = torch.random.get_rng_state()
+    assert models.replace_head(model, 7, seed=3) is model
+    assert torch.equal(torch.random.get_rng_state(), state)
+    changed = {k for k, v in model.state_dict().items() if v.shape != before[k].shape}
+    assert changed == {f"{head}.weight", f"{head}.bias"}
+    assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
+    again, other = (models.replace_head(models.build(name), 7, seed=s) for s in (3, 4))
+    weights = [m.get_submodule(head).weight for m in (model, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+def test_a_network_without_a_head() -> None:
+    with pytest.raises(InputError, match="no linear layer"):
+        models.replace_head(nn.Sequential(nn.ReLU()), 7, seed=0)
+
+
 # -------------------------------------------------------------------------------- calibrate
 
 

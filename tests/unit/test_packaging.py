@@ -50,7 +50,7 @@ def test_the_wheel_holds_the_library_and_the_papers_numbers(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"deadpixel/erf.py", "deadpixel/paper/table1.csv"} <= set(names)
     assert not any(name.startswith(("scripts", "tests")) for name in names)
-    script = "import deadpixel.erf, deadpixel.tables as t; print(len(t.paper_table1()))"
+    script = "import deadpixel.erf, deadpixel.tables as t; print(len(t.paper_table(1)))"
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     environment = {"PYTHONPATH": str(tmp_path / "site")}
     found = subprocess.run(
@@ -64,7 +64,10 @@ def test_the_wheel_holds_the_library_and_the_papers_numbers(tmp_path):
     assert found.stdout.strip() == "9"
 
 
-GPU_MODULES = ("erf", "models", "preprocessing", "receptive_field", "devices")
+GPU_MODULES = (
+    *("erf", "kernels", "augment", "training", "models", "preprocessing"),
+    *("receptive_field", "devices"),
+)
 
 
 def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
@@ -98,8 +101,10 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 FLOORS = [
     {"errors", "store", "logs", "devices"},
     {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
+    {"kernels"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
-    {"stats", "plots", "tables"},
+    {"augment", "training"},
+    {"stats", "plots", "padding_plots", "tables"},
 ]
 
 

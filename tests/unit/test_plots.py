@@ -33,10 +33,11 @@ def _theory(size: float, stride: float = 32.0, offset: float = 0.0) -> dict[str,
 
 def _erf_maps(maps: list[np.ndarray], fits: list[dict], theories: list[dict]) -> Figure:
     targets = [f"layer{number}" for number in range(len(maps))]
+    index = pd.MultiIndex.from_product([["odd"], targets])
     return plots.erf_maps(
-        dict(zip(targets, maps, strict=True)),
-        pd.DataFrame(fits, index=targets),
-        pd.DataFrame(theories, index=targets),
+        {"odd": dict(zip(targets, maps, strict=True))},
+        pd.DataFrame(fits, index=index),
+        pd.DataFrame(theories, index=index),
         "resnet18, calibrated",
     )
 
@@ -116,6 +117,22 @@ def test_tiles_share_a_scale() -> None:
     assert high - 1 == pytest.approx(widest)
 
 
+def test_each_kind_of_kernels_has_its_rows() -> None:
+    """Its own map, fit and theory, on one scale of tiles."""
+    index = pd.MultiIndex.from_product([["odd", "padded"], ["layer4"]])
+    figure = plots.erf_maps(
+        {"odd": {"layer4": _bell(64, 64)}, "padded": {"layer4": 2 * _bell(64, 64)}},
+        pd.DataFrame([FITTED, FAILED], index=index),
+        pd.DataFrame([_theory(435), _theory(466)], index=index),
+        "resnet18, finetuned",
+    )
+    titles = [axes.get_title() for axes in figure.axes if "TRF" in axes.get_title()]
+    assert titles[0].startswith("layer4, odd kernels\nTRF 435 px, σ 50.0")
+    assert titles[1].startswith("layer4, padded kernels\nTRF 466 px, no Gaussian")
+    limits = {a.images[0].get_clim() for a in figure.axes if "tile" in a.get_title()}
+    assert len(limits) == 1
+
+
 @pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
 @pytest.mark.parametrize("order", [1, -1])
 def test_dead_map_spoils_no_other(tmp_path: Path, order: int) -> None:
@@ -143,7 +160,7 @@ def _sizes(rows: int) -> Figure:
     ours = [{"source": "ours", "size": size, **undefined} for size in plots._SIZES]
     paper = {"source": "the paper, all nine", "size": "trf", "n": 9}
     correlations = pd.DataFrame([*ours, {**paper, "kendall": 0.2434, "kendall_p": 0.46}])
-    return plots.size_against_accuracy(table, tables.paper_table1(), correlations)
+    return plots.size_against_accuracy(table, tables.paper_table(1), correlations)
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -155,7 +172,7 @@ def test_sizes_of_few_networks(tmp_path: Path, rows: int) -> None:
     assert [panel.get_xlabel() for panel in panels] == [*plots._SIZES.values()]
     for panel, size in zip(panels, plots._SIZES, strict=True):
         theirs, ours = panel.collections
-        expected = tables.paper_table1()[[size, "acc1"]].to_numpy()
+        expected = tables.paper_table(1)[[size, "acc1"]].to_numpy()
         np.testing.assert_array_equal(theirs.get_offsets(), expected)
         assert len(ours.get_offsets()) == rows
         assert np.isfinite([*panel.get_xlim(), *panel.get_ylim()]).all()

@@ -57,3 +57,28 @@ def test_without_an_order_there_is_no_correlation(function):
     assert np.isnan(found.statistic) and np.isnan(found.p_value)
     assert np.isnan(function(np.array([1.0]), np.array([2.0])).statistic)
     assert np.isnan(function(np.array([]), np.array([])).statistic)
+
+
+def test_mean_difference_is_students() -> None:
+    before, after = np.array([3.0, 5.0, 4.0, 6.0]), np.array([2.0, 5.5, 2.0, 5.0])
+    found = stats.mean_difference(before, after)
+    reference = scipy.stats.ttest_rel(after, before).confidence_interval(0.95)
+    assert found.mean == pytest.approx(-0.875)
+    assert (found.low, found.high) == pytest.approx((reference.low, reference.high))
+    assert found.n == 4
+
+
+def test_a_single_pair_has_no_interval() -> None:
+    found = stats.mean_difference(np.array([1.0]), np.array([3.0]))
+    assert (found.mean, found.n) == (2.0, 1)
+    assert np.isnan([found.low, found.high]).all()
+
+
+def test_mcnemar_counts_who_changes() -> None:
+    """The exact p-value is the binomial's: 2 (1 + 9 + 36) / 2^9 for 2 against 7."""
+    before = np.array([True] * 10 + [True] * 2 + [False] * 7 + [False] * 3)
+    after = np.array([True] * 10 + [False] * 2 + [True] * 7 + [False] * 3)
+    found = stats.mcnemar(before, after)
+    assert (found.only_before, found.only_after) == (2, 7)
+    assert found.p_value == pytest.approx(2 * (1 + 9 + 36) / 2**9)
+    assert stats.mcnemar(before, before) == stats.McNemar(0, 0, 1.0)

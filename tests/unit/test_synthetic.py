@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from deadpixel.errors import InputError
-from deadpixel.synthetic import CLASSES, generate, render
+from deadpixel.synthetic import CLASSES, OBJECT_SIZE, generate, render
 
 
 def _pixels(class_name: str, *seed: int) -> np.ndarray:
@@ -100,7 +100,8 @@ def test_classes_differ_in_one_silhouette_and_nothing_else(seed: int) -> None:
     rows, columns = np.nonzero(np.any(list(changed.values()), axis=0))
     side = max(np.ptp(rows), np.ptp(columns)) + 1
     short = min(base.shape[:2])
-    assert 0.25 * short - 2 <= side <= 0.5 * short + 2
+    low, high = OBJECT_SIZE
+    assert low * short - 2 <= side <= high * short + 2
     for a, b in combinations(CLASSES, 2):
         apart = np.any(pictures[a] != pictures[b], axis=2).sum() / side**2
         assert 0.1 < apart < 0.9, (a, b)

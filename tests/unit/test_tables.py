@@ -248,3 +248,98 @@ def test_every_table_can_be_written(tmp_path: Path, correlations: pd.DataFrame) 
         store.write(frame, tmp_path / "a.parquet", schema, {})
         assert len(store.read(tmp_path / "a.parquet", schema)) == len(frame)
         assert tables.markdown(frame).count("\n") == len(frame) + 2
+
+
+# --------------------------------------------------------------------------- tables 2 and 3
+
+
+def _runs() -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Epochs and predictions: resnet101 with two seeds, a network of ours with one, both arms."""
+    right = {  # of four test images
+        ("resnet101", "odd", 0): [1, 1, 1, 0],
+        ("resnet101", "padded", 0): [1, 0, 0, 1],
+        ("resnet101", "odd", 1): [1, 1, 1, 1],
+        ("resnet101", "padded", 1): [1, 1, 0, 1],
+        ("mine", "odd", 0): [0, 0, 0, 1],
+        ("mine", "padded", 0): [1, 0, 0, 1],
+    }
+    epochs, predictions = [], []
+    for (model, kernels, seed), answers in right.items():
+        key = {"model": model, "kernels": kernels, "seed": seed}
+        epochs += [{**key, "epoch": n + 1, "valid_acc": v} for n, v in enumerate([0.1, 0.7, 0.7])]
+        predictions += [
+            {**key, "path": f"{number}.jpg", "label": 5, "predicted": 5 if answer else 6}
+            for number, answer in enumerate(answers)
+        ]
+    return pd.DataFrame(epochs), pd.DataFrame(predictions)
+
+
+def test_runs_have_their_best_epoch_and_test_accuracy() -> None:
+    runs = tables.finetune_runs(*_runs())
+    assert [*runs] == tables.RUNS.names
+    assert runs.iloc[0].to_dict() == {
+        "model": "resnet101",
+        "kernels": "odd",
+        "seed": 0,
+        "best_epoch": 2,
+        "n_test": 4,
+        "valid_acc": pytest.approx(70),
+        "test_acc": 75,
+    }
+    assert runs["test_acc"].tolist() == [75, 50, 100, 75, 25, 50]
+
+
+def test_table2_has_both_arms_and_the_papers_beside_odd_kernels(tmp_path: Path) -> None:
+    runs = tables.finetune_runs(*_runs()).query("seed == 0")
+    keys = runs[["model", "kernels"]]
+    fits = keys.assign(sigma_x=[1.0, 2, 3, 4], sigma_y=9.0, r_squared=0.5)
+    trf = keys.assign(size_h=[971.0, 1002, 3, 4])
+    table = tables.table2(runs, fits, trf)
+    assert [*table] == tables.TABLE2.names
+    assert table["model"].tolist() == ["mine", "mine", "resnet101", "resnet101"]  # by accuracy
+    rows = table.set_index(["model", "kernels"])
+    odd, padded = rows.loc[("resnet101", "odd")], rows.loc[("resnet101", "padded")]
+    assert (odd["test_acc"], odd["paper_test_acc"], odd["paper_sigma_x"]) == (75, 92.71, 57.916)
+    assert (odd["trf"], odd["paper_trf"], padded["trf"]) == (971, 971, 1002)
+    assert np.isnan(padded["paper_test_acc"]) and padded["sigma_x"] == 2
+    assert np.isnan(rows.loc[("mine", "odd"), "paper_test_acc"])
+
+
+def test_table3_compares_pairs(tmp_path: Path) -> None:
+    epochs, predictions = _runs()
+    table = tables.table3(tables.finetune_runs(epochs, predictions), predictions)
+    paths = [str(tmp_path / f"t.{suffix}") for suffix in ("parquet", "md", "html")]
+    tables.save(table, tables.TABLE3, {}, *paths)
+    rows = store.read(paths[0], tables.TABLE3).set_index("model")
+    assert [*rows.index] == ["resnet101", "mine", tables.ALL_MODELS]
+    ours = rows.loc["resnet101"]
+    assert (ours["n_pairs"], ours["before"], ours["after"], ours["difference"]) == (
+        2,
+        87.5,
+        62.5,
+        -25,
+    )
+    assert (ours["low"], ours["high"]) == (-25, -25)  # both pairs differ alike
+    assert (ours["runs_before"], ours["runs_after"]) == ("75.00, 100.00", "50.00, 75.00")
+    assert (ours["only_before"], ours["only_after"], ours["mcnemar_p"]) == (2, 1, 1.0)
+    assert (ours["paper_before"], ours["paper_after"]) == (95.28, 94.07)
+    assert ours["paper_difference"] == pytest.approx(-1.21)
+    assert rows.loc["mine", "n_pairs"] == 1 and np.isnan(rows.loc["mine", "low"])
+    both = rows.loc[tables.ALL_MODELS]
+    assert (both["n_pairs"], both["difference"]) == (2, 0)
+    assert both["high"] == pytest.approx(25 * 12.706, rel=1e-4)  # t of one degree of freedom
+    assert "–" in Path(paths[1]).read_text()
+
+
+def test_paper_tables_2_and_3_are_the_papers() -> None:
+    second, third = tables.paper_table(2), tables.paper_table(3)
+    assert set(second["model"]) == set(PAPER) and len(third) == 3
+    assert second.set_index("model").loc["resnet50"].tolist() == [
+        94.82,
+        94.38,
+        427,
+        56.528,
+        59.245,
+        0.962,
+    ]
+    assert (third["before"] - third["after"]).round(2).tolist() == [1.21, 1.05, 0.83]

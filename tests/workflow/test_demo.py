@@ -16,6 +16,7 @@ from deadpixel import maps, store, tables
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
 MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
+KERNELS = ("odd", "padded")
 
 
 @pytest.fixture
@@ -35,12 +36,16 @@ def test_every_file_keeps_its_contract(results):
         "tables/table1.parquet": tables.TABLE1,
         "tables/correlations.parquet": tables.CORRELATIONS,
         "tables/receptive_fields.parquet": tables.FIELDS,
+        "tables/finetune_runs.parquet": tables.RUNS,
+        "tables/table2.parquet": tables.TABLE2,
+        "tables/table3.parquet": tables.TABLE3,
         "data/dataset=synthetic/manifest.parquet": store.MANIFEST,
     }
     for name, schema in contracts.items():
         assert pq.read_schema(results / name).remove_metadata() == schema, name
         assert store.read_provenance(results / name)["versions"]["torch"], name
-    figures = ["fig1", "size_against_accuracy", "erf_maps/resnet18", "erf_maps/resnet50"]
+    figures = ["fig1", "fig2", "fig3", "fig4", "size_against_accuracy", "accuracies"]
+    figures += ["training_curves", "erf_maps/size_test/resnet50", "erf_maps/shape_test/resnet18"]
     for name in figures:
         assert (results / f"figures/{name}.png").stat().st_size > 10_000
         assert (results / f"figures/{name}.svg").read_text().startswith("<?xml")
@@ -50,7 +55,7 @@ def test_one_read_sees_every_map(results):
     everything = pd.read_parquet(results / "erf")
     key = ["dataset", "model", "weights", "kernels", "target"]
     assert set(everything.columns) == {"row", "col", "mean", "se", *key}
-    assert len(everything) == len(MODELS) * len(TARGETS) * 224 * 224
+    assert len(everything) == (len(MODELS) + len(KERNELS)) * len(TARGETS) * 224 * 224
     assert (everything["mean"] >= 0).all() and (everything["se"] >= 0).all()
 
 
@@ -63,11 +68,14 @@ def test_provenance_of_a_map(results):
 
 
 def test_the_numbers_are_those_of_the_networks(results):
-    trf = store.read(results / "trf.parquet", store.TRF).set_index(["model", "target"])
-    assert trf.loc[("resnet18", "layer4"), "size_h"] == 435
-    assert trf.loc[("resnet50", "layer4"), "size_h"] == 427
-    assert trf.loc[("resnet50", "output"), "size_h"] == np.inf
-    fits = store.read(results / "fits.parquet", store.FITS).set_index(["model", "target"])
+    trf = store.read(results / "trf.parquet", store.TRF)
+    trf = trf.set_index(["model", "kernels", "target"])["size_h"]
+    assert trf[("resnet18", "odd", "layer4")] == 435
+    assert trf[("resnet18", "padded", "layer4")] == 466
+    assert trf[("resnet50", "odd", "layer4")] == 427
+    assert trf[("resnet50", "odd", "output")] == np.inf
+    fits = store.read(results / "size_test/fits.parquet", store.FITS)
+    fits = fits.set_index(["model", "target"])
     for model in MODELS:
         assert fits.loc[(model, "layer4"), "center_x"] == pytest.approx(96, abs=2)
         assert fits.loc[(model, "layer4"), "center_y"] == pytest.approx(96, abs=2)
@@ -85,7 +93,35 @@ def test_the_checkerboard_shows(results):
         strong, weak = stored.mean[1::2, 1::2].mean(), stored.mean[::2, ::2].mean()
         assert strong > 1.2 * weak
     imbalance = store.read(results / "imbalance.parquet", store.IMBALANCE)
-    assert (imbalance["l1"] > 20 * imbalance["l1_se"]).all()
+    assert (imbalance["l1"] > 10 * imbalance["l1_se"]).all()
+
+
+def test_padding_moves_the_field_and_lessens_the_imbalance(results):
+    """Of the fine-tuned network: layer4 looks at the middle, L1 and L2 of the output fall."""
+    fits = store.read(results / "shape_test/fits.parquet", store.FITS)
+    centres = fits[fits["target"] == "layer4"].set_index("kernels")[["center_x", "center_y"]]
+    assert (centres.loc["odd"] - 96).abs().max() < 6
+    assert (centres.loc["padded"] - 111.5).abs().max() < 6
+    imbalance = store.read(results / "shape_test/imbalance.parquet", store.IMBALANCE)
+    output = imbalance[imbalance["target"] == "output"].set_index("kernels")
+    for index in ("l1", "l2"):
+        fall = output.loc["odd", index] - output.loc["padded", index]
+        assert fall > 2 * np.hypot(*output[f"{index}_se"])
+
+
+def test_fine_tuning_learns_and_leaves_something_to_learn(results):
+    runs = store.read(results / "tables/finetune_runs.parquet", tables.RUNS)
+    assert len(runs) == 4
+    assert (runs["test_acc"] > 2 * 12.5).all() and (runs["test_acc"] < 95).all()
+    path = "model=resnet18/weights=calibrated/kernels={}/seed=0"
+    for kernels in KERNELS:
+        folder = results / "finetune/epochs/dataset=synthetic" / path.format(kernels)
+        epochs = store.read(folder / "epochs.parquet", store.EPOCHS)
+        assert epochs["epoch"].tolist() == [*range(1, 13)]
+        norm = store.read_provenance(folder / "epochs.parquet")["added_weights_norm"]
+        assert (norm > 0) == (kernels == "padded")
+    everything = pd.read_parquet(results / "finetune/predictions")
+    assert len(everything) == 4 * 144
 
 
 def test_table1_sets_the_paper_beside_ours(results):
@@ -121,7 +157,7 @@ def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, t
         "tabulate_receptive_fields": 1,
         "plot_size_against_accuracy": 1,
         "plot_erf_maps": 2,
-        "copy_fig1": 1,
+        "merge_experiments": 1,
         "all": 1,
     }
 

@@ -6,7 +6,7 @@ import torch
 import torchvision
 from PIL import Image
 
-from deadpixel import images, store
+from deadpixel import images, store, tables
 
 CONFIG_MISTAKES = {
     "typo in a key": (
@@ -25,6 +25,22 @@ CONFIG_MISTAKES = {
         "size_test.models: 'vgg16' is not among models",
     ),
     "figure of another model": ({"shape_test": {"model": "vgg16"}}, "shape_test.model: 'vgg16'"),
+    "fine-tuning of an unlisted model": (
+        {"finetune": {"models": ["vgg16"]}},
+        "finetune.models: 'vgg16' is not among models",
+    ),
+    "fine-tuning without odd kernels": (
+        {"finetune": {"kernels": ["padded"]}},
+        "finetune.kernels: ['padded'] does not contain items matching",
+    ),
+    "fine-tuning without validation": (
+        {"finetune": {"dataset": "cub200"}},
+        "finetune.dataset: CUB-200-2011 has its own split, without images for validation",
+    ),
+    "crop larger than the picture": (
+        {"training": {"augmentation": {"crop": 300}}},
+        "training.augmentation.crop: larger than training.augmentation.resized_crop",
+    ),
     "shares": ({"split": {"train": 0.8}}, "split: the shares add up to 1.1, not 1"),
     "output in Table 1": ({"size_test": {"target": "output"}}, "size_test.target: 'output'"),
     "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
@@ -76,6 +92,15 @@ def own_data(weights="calibrated", model="resnet18", **model_keys):
         "erf": {"blocks": 2, "batch_size": 2},
         "models": {model: model_keys},
         "size_test": {"dataset": "mine", "weights": weights, "models": [model]},
+        "training": {"augmentation": {"resized_crop": 70, "crop": 64}},
+        "finetune": {
+            "dataset": "mine",
+            "weights": weights,
+            "models": [model],
+            "repeated": {"models": [], "seeds": [0]},
+            "epochs": 2,
+            "batch_size": 8,
+        },
         "shape_test": {"model": model},
     }
 
@@ -194,11 +219,14 @@ def test_own_network_own_weights_own_images(checkout):
     overlay["erf"]["logit"] = True
     status, output = checkout.snakemake("--cores", "2", overlay=overlay)
     assert status == 0, output
-    trf = store.read(checkout.folder / TRF, store.TRF).set_index("target")
-    assert trf["size_h"].loc[["layer3", "layer4"]].tolist() == [3, 7]
-    assert np.isnan(trf.loc["output", "size_h"])
+    trf = store.read(checkout.folder / TRF, store.TRF).set_index(["kernels", "target"])["size_h"]
+    assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
+    assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
+    assert trf.loc[[("odd", "output"), ("padded", "output")]].isna().all()
     log = (checkout.folder / "logs/compute_trf.log").read_text()
     assert "fft" in log
+    tables_of = checkout.folder / "results/tables"
+    assert len(store.read(tables_of / "table3.parquet", tables.TABLE3)) == 2
     path = "results/erf/dataset=mine/model=mine/weights=file/kernels=odd/target=output/erf.parquet"
     facts = store.read_provenance(checkout.folder / path)
     assert facts["logit"] == "true" and facts["n_images"] == 8

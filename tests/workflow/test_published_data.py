@@ -66,7 +66,7 @@ def overlay(checkout):
             "calibration": {"images": 4, "batch_size": 2},
             "erf": {"blocks": 2, "batch_size": 4},
             "size_test": {"weights": "calibrated", "models": ["resnet18"]},
-            "shape_test": {"model": "resnet18"},
+            "finetune": {"weights": "calibrated"},
             **more,
         }
 

@@ -1,0 +1,36 @@
+# Fine-tuning with odd and with even kernels, everything else alike.
+
+
+rule finetune_model:
+    input:
+        checkpoint=starting_weights,
+        manifest="<results>/data/dataset={dataset}/manifest.parquet",
+        pack="<results>/data/dataset={dataset}/images.arrow",
+        source=lambda w: model_files(w.model),
+        code=library("training", "augment", "kernels", "models", "preprocessing"),
+    output:
+        epochs=EPOCHS,
+        predictions=PREDICTIONS,
+        checkpoint=FINETUNED,
+    log:
+        "<logs>/finetune_model/{dataset}_{model}_{weights}_{kernels}_{seed}.log",
+    wildcard_constraints:
+        weights="imagenet|calibrated|file",
+    # the longest jobs, so they start before all others that need a GPU
+    priority: 15
+    conda:
+        "../envs/deadpixel.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        recipe=recipe(FINETUNE),
+        batch_size=FINETUNE["batch_size"],
+        augmentation=AUGMENTATION,
+        method=config["training"]["augmentation"]["method"],
+        init=FINETUNE["init"],
+        model=lambda w: model_source(w.model),
+        device=config["device"],
+        scratch=Path(config["pathvars"]["results"], ".scratch/finetune").as_posix(),
+    script:
+        "../scripts/finetune_model.py"

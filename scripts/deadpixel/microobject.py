@@ -1,0 +1,111 @@
+"""The micro-object task: is the small square somewhere in the picture black or red?
+
+Each template appears in a batch twice, once with a black square and once with a red one, at places
+drawn anew in every epoch. Every draw is a pure function of (seed, epoch, template).
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .augment import uniforms
+from .preprocessing import MEAN, STD
+from .training import Batches, shuffled
+
+CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels
+_PLACES = 1  # stream of random numbers, apart from that of the augmentation
+_TEST = 2
+
+
+def colours() -> Tensor:
+    """The classes' colours as normalised images have them, (2, 3)."""
+    rgb = torch.tensor([*CLASSES.values()], dtype=torch.float32).div(255)
+    return rgb.sub(torch.tensor(MEAN)).div(torch.tensor(STD))
+
+
+def paste(images: Tensor, colours: Tensor, generator: torch.Generator, size: int = 8) -> Tensor:
+    """Copies of images (N, 3, H, W), each with a square of `size` px in its colour (N, 3).
+
+    Places are uniform over all those where the square fits, drawn with `generator`.
+    """
+    height, width = images.shape[2:]
+    drawn = [
+        torch.randint(length - size + 1, (len(images),), generator=generator)
+        for length in (height, width)
+    ]
+    return paste_at(images, colours, torch.stack(drawn, 1), size)
+
+
+def paste_at(images: Tensor, colours: Tensor, corners: Tensor, size: int = 8) -> Tensor:
+    """As `paste`, with the top and left pixel of each square given, int64 (N, 2)."""
+    corners = corners.to(images.device)
+    down, across = (
+        torch.arange(length, device=images.device) - corners[:, axis, None]
+        for axis, length in enumerate(images.shape[2:])
+    )
+    rows, columns = ((offset >= 0) & (offset < size) for offset in (down, across))
+    square = rows[:, None, :, None] & columns[:, None, None, :]
+    return torch.where(square, colours.to(images)[:, :, None, None], images)
+
+
+def places(
+    seed: int, epoch: int, templates: np.ndarray, shape: Sequence[int], size: int, stream: int
+) -> Tensor:
+    """Top and left pixel of the squares of each template, int64 (N, 2 classes, 2)."""
+    drawn = uniforms(seed, epoch, templates, 2 * len(CLASSES), stream=stream)
+    room = np.array(shape) - size + 1
+    corners = np.floor(drawn.reshape(len(templates), len(CLASSES), 2) * room)
+    return torch.from_numpy(corners.astype(np.int64))
+
+
+def with_squares(templates: Tensor, corners: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Images (2 N, 3, H, W) and labels (2 N,) of templates (N, 3, H, W): each in both classes."""
+    n = len(templates)
+    labels = torch.arange(len(CLASSES), device=templates.device).repeat(n)
+    painted = colours().to(templates.device)[labels]
+    doubled = templates.repeat_interleave(len(CLASSES), dim=0)
+    return paste_at(doubled, painted, corners.flatten(0, 1), size), labels
+
+
+def training_batches(
+    templates: Callable[[int, np.ndarray], Tensor],
+    n_templates: int,
+    batch_size: int,
+    size: int,
+    seed: int,
+) -> Callable[[int], Batches]:
+    """The `train` of `training.fit`, in batches of `batch_size` images, half of each class.
+
+    templates(epoch, indices) yields augmented and normalised images (N, 3, H, W).
+    """
+
+    def train(epoch: int) -> Batches:
+        for chosen in shuffled(n_templates, batch_size // len(CLASSES), seed, epoch):
+            pictures = templates(epoch, chosen)
+            corners = places(seed, epoch, chosen, pictures.shape[2:], size, _PLACES)
+            yield with_squares(pictures, corners, size)
+
+    return train
+
+
+def test_batches(
+    templates: Sequence[tuple[Tensor, Tensor]], size: int, seed: int
+) -> list[tuple[Tensor, Tensor]]:
+    """Images and labels of both classes, at places that are the same in every epoch.
+
+    templates: batches of images (N, 3, H, W), with labels that are of no account here.
+    """
+    batches, first = [], 0
+    for pictures, _ in templates:
+        numbers = np.arange(first, first + len(pictures))
+        corners = places(seed, 0, numbers, pictures.shape[2:], size, _TEST)
+        batches.append(with_squares(pictures, corners, size))
+        first += len(pictures)
+    return batches
+
+
+def first_above(accuracies: Sequence[float], threshold: float) -> int | None:
+    """The first epoch, counted from 1, whose accuracy exceeds `threshold`; None if none does."""
+    return next((n for n, value in enumerate(accuracies, start=1) if value > threshold), None)

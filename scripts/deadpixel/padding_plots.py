@@ -1,0 +1,154 @@
+"""Figures of kernel padding: what windows meet, the padded kernel, and what it changes."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from .plots import STYLE
+
+COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}
+_WINDOWS = ((1, 2), (3, 4), (7, 8))  # kernels of a ResNet with stride 2, and the padded ones
+_SIDE = 16  # px of the picture in Fig. 2
+_INDICES = {
+    "l1": "L1, scale-free",
+    "l2": "L2, scale-free",
+    "l1_raw": "L1 as in the paper",
+    "l2_raw": "L2 as in the paper",
+}
+
+
+def references(kernel: int, stride: int, length: int) -> np.ndarray:
+    """How many windows of `kernel` px contain each of `length` pixels, (length,).
+
+    Windows start at every multiple of `stride`, also before the first pixel: no border shows.
+    """
+    pixel = np.arange(length)
+    starts = np.arange(-kernel - kernel % stride, length, stride)[:, None]
+    return ((starts <= pixel) & (pixel < starts + kernel)).sum(0)
+
+
+def window_references() -> Figure:
+    """Fig. 2: how often each pixel is referenced by odd and by even kernels with stride 2."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 5.2), layout="constrained")
+        axes = figure.subplots(2, len(_WINDOWS))
+        for column, pair in enumerate(_WINDOWS):
+            counts = [np.multiply.outer(*[references(k, 2, _SIDE)] * 2) for k in pair]
+            most = max(count.max() for count in counts)
+            for panel, kernel, count in zip(axes[:, column], pair, counts, strict=True):
+                image = panel.imshow(count, cmap="magma", vmin=0, vmax=most)
+                low, high = count.min(), count.max()
+                span = f"{low} to {high} windows" if low < high else f"each in {low}"
+                panel.set_title(f"{kernel} x {kernel}, stride 2\n{span}")
+                panel.set(xticks=[0, _SIDE - 1], yticks=[0, _SIDE - 1])
+            figure.colorbar(image, ax=axes[:, column], location="bottom", shrink=0.8)
+        figure.suptitle("How many windows contain a pixel: odd kernels above, even ones below")
+        return figure
+
+
+def padded_kernel(kernels: Mapping[str, np.ndarray], old: tuple[int, int], name: str) -> Figure:
+    """Fig. 3: one filter as it was, zero-padded, and after fine-tuning.
+
+    kernels: (h, w) by title, in this order. old: height and width of the first one, framed in all.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.2 * len(kernels), 3.4), layout="compressed")
+        axes = figure.subplots(1, len(kernels))
+        reach = max(np.abs(kernel).max() for kernel in kernels.values())
+        for panel, (title, kernel) in zip(axes, kernels.items(), strict=True):
+            image = panel.imshow(kernel, cmap="PuOr_r", vmin=-reach, vmax=reach)
+            height, width = kernel.shape
+            frame = {"fill": False, "linestyle": "--", "color": "#1f2430"}
+            panel.add_patch(Rectangle((-0.5, -0.5), old[1], old[0], **frame))
+            panel.set(xticks=[], yticks=[], title=f"{title}, {height} x {width}")
+            panel.set(xlim=(-0.6, max(width, old[1]) - 0.4), ylim=(max(height, old[0]) - 0.4, -0.6))
+        figure.colorbar(image, ax=axes, label="weight", shrink=0.7)
+        figure.suptitle(name)
+        return figure
+
+
+def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
+    """Fig. 4: both indices of every network by kind of kernels, with standard errors.
+
+    imbalance: rows of one target with the columns of `store.IMBALANCE`; standard errors are of the
+    scale-free indices.
+    """
+    with mpl.rc_context(STYLE):
+        models = [*imbalance["model"].unique()]
+        figure = Figure(figsize=(max(7.0, 1.1 * len(models) + 3), 6.2), layout="constrained")
+        axes = figure.subplots(2, 2, sharex=True)
+        for panel, (index, label) in zip(axes.flat, _INDICES.items(), strict=True):
+            arms = [*imbalance["kernels"].unique()]
+            for number, kernels in enumerate(arms):
+                rows = imbalance[imbalance["kernels"] == kernels].set_index("model").loc[models]
+                place = np.arange(len(models)) + 0.8 * ((number + 0.5) / len(arms) - 0.5)
+                errors = rows.get(f"{index}_se")
+                style = {"width": 0.7 / len(arms), "color": COLOURS[kernels], "label": kernels}
+                panel.bar(place, rows[index], yerr=errors, capsize=2, **style)
+            panel.set(title=label, ylim=(0, None))
+            panel.set_xticks(range(len(models)), models, rotation=40, ha="right")
+        handles = axes[0, 0].get_legend_handles_labels()
+        figure.legend(*handles, title="kernels", loc="outside right", frameon=False)
+        figure.suptitle(f"Pixel sensitivity imbalance of the {target}")
+        return figure
+
+
+def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
+    """Table 3 as a picture: test accuracy of every run, pairs joined, and the paper's means.
+
+    runs: `tables.RUNS`. paper: model, before, after in percent.
+    """
+    with mpl.rc_context(STYLE):
+        models = [*runs["model"].unique()]
+        arms = [*runs["kernels"].unique()]
+        figure = Figure(figsize=(1.5 * len(models) + 2.4, 3.6), layout="constrained")
+        axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        printed = paper.set_index("model")
+        for panel, model in zip(axes, models, strict=True):
+            wide = runs[runs["model"] == model].pivot_table(
+                index="seed", columns="kernels", values="test_acc"
+            )[arms]
+            for seed, row in wide.iterrows():
+                panel.plot(arms, row, "o-", color="#7a7f8c", markersize=4, label=f"seed {seed}")
+            panel.plot(arms, wide.mean(), "_", color="#c0392b", markersize=22, label="mean")
+            if model in printed.index and "padded" in arms:
+                theirs = printed.loc[model, ["before", "after"]]
+                panel.plot(["odd", "padded"], theirs, "x", color="#1f2430", label="the paper")
+            panel.set_title(model, fontsize=8)
+            panel.margins(x=0.35)
+        axes[0].set_ylabel("test accuracy (%)")
+        handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
+        figure.legend(handles.values(), handles.keys(), loc="outside right", frameon=False)
+        return figure
+
+
+def training_curves(epochs: pd.DataFrame) -> Figure:
+    """Training loss and validation accuracy of every run, by kind of kernels.
+
+    epochs: columns of `store.EPOCHS` with model and kernels.
+    """
+    with mpl.rc_context(STYLE):
+        models = [*epochs["model"].unique()]
+        figure = Figure(figsize=(2.6 * len(models) + 1.4, 5), layout="constrained")
+        axes = figure.subplots(2, len(models), sharex=True, sharey="row", squeeze=False)
+        for column, model in enumerate(models):
+            axes[0, column].set_title(model)
+            axes[1, column].set_xlabel("epoch")
+            _draw_curves(axes[0, column], epochs[epochs["model"] == model], "train_loss")
+            _draw_curves(axes[1, column], epochs[epochs["model"] == model], "valid_acc")
+        axes[0, 0].set_ylabel("training loss")
+        axes[1, 0].set_ylabel("validation accuracy")
+        axes[0, -1].legend(title="kernels", frameon=False)
+        return figure
+
+
+def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
+    for kernels, of_arm in epochs.groupby("kernels", sort=False):
+        for number, (_, run) in enumerate(of_arm.groupby("seed")):
+            style = {"color": COLOURS[kernels], "label": None if number else kernels}
+            axes.plot(run["epoch"], run[column], linewidth=1, **style)

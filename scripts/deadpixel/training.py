@@ -1,0 +1,246 @@
+"""One training loop for fine-tuning and the micro-object task: a row per epoch, interruptible.
+
+Learning rate, order of images and every other draw are functions of the seed and the epoch, so that
+a run that was interrupted goes on as if it had not been.
+"""
+
+import contextlib
+import json
+import math
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .errors import InputError
+from .logs import log
+from .store import Scratch
+
+TERMINATED = 75  # exit status after SIGTERM: sysexits' "try again"
+_SAVED = "training"
+Batches = Iterable[tuple[Tensor, Tensor]]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Stochastic gradient descent with momentum and a cosine schedule over `epochs`."""
+
+    epochs: int
+    learning_rate: float
+    momentum: float
+    weight_decay: float
+    seed: int
+
+
+def learning_rate(recipe: Recipe, epoch: int) -> float:
+    """Cosine annealing (Loshchilov & Hutter 2017, Eq. 5), constant within an epoch from 0 on."""
+    return recipe.learning_rate * (1 + math.cos(math.pi * epoch / recipe.epochs)) / 2
+
+
+def shuffled(n_images: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
+    """Indices of each batch of an epoch; a single image left over has no statistics and is left."""
+    order = np.random.default_rng([seed, epoch]).permutation(n_images)
+    batches = np.split(order, range(batch_size, n_images, batch_size))
+    return [batch for batch in batches if len(batch) > 1]
+
+
+def epoch_batches(
+    images: Callable[[int, np.ndarray], Tensor], labels: Tensor, batch_size: int, seed: int
+) -> Callable[[int], Batches]:
+    """The `train` of `fit`: images(epoch, indices) yields (N, 3, H, W); labels (n_images,)."""
+
+    def train(epoch: int) -> Batches:
+        for chosen in shuffled(len(labels), batch_size, seed, epoch):
+            yield images(epoch, chosen), labels[torch.from_numpy(chosen)]
+
+    return train
+
+
+def fit(
+    model: nn.Module,
+    train: Callable[[int], Batches],
+    evaluations: Mapping[str, Callable[[], Batches]],
+    recipe: Recipe,
+    scratch: Scratch,
+    *,
+    device: torch.device,
+    seconds_between_saves: float = 60,
+) -> Iterator[dict[str, Any]]:
+    """Train `model` in place, yielding epoch, lr, train_loss, train_acc, NAME_acc..., seconds.
+
+    train: batches of an epoch (from 0), images (N, 3, H, W) and labels (N,) on `device`.
+    evaluations: batches by name; after the last epoch the model has the weights of the best
+    ``valid`` accuracy (the first of equals), or the last ones if there is no ``valid``.
+    Epochs are counted from 1 in the rows, accuracies are shares of 1, seconds those of the epoch.
+
+    The state at the end of an epoch is kept in `scratch` every so many seconds, and on SIGTERM,
+    which then ends the process with status 75. Raises `InputError` if the loss is not finite.
+    """
+    model.to(device, memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(
+        model.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay
+    )
+    rows, best = _resume(model, optimizer, scratch)
+    state = _state(model, optimizer, rows, best)
+    saved = time.monotonic()
+    yield from rows
+    with _saved_on_sigterm(lambda: scratch.save(_SAVED, _arrays(state))):
+        for epoch in range(len(rows), recipe.epochs):
+            start = time.monotonic()
+            row = {"epoch": epoch + 1, "lr": learning_rate(recipe, epoch)}
+            row |= _train_epoch(model, optimizer, train(epoch), recipe, epoch)
+            for name, batches in evaluations.items():
+                row[f"{name}_acc"] = accuracy(model, batches())
+            row["seconds"] = time.monotonic() - start
+            if "valid" in evaluations and row["valid_acc"] > max(
+                (earlier["valid_acc"] for earlier in rows), default=-1
+            ):
+                best = _copy(model.state_dict())
+            rows = [*rows, row]
+            state = _state(model, optimizer, rows, best)
+            if time.monotonic() - saved > seconds_between_saves:
+                with _sigterm_waits():
+                    scratch.save(_SAVED, _arrays(state))
+                saved = time.monotonic()
+            yield row
+    if best:
+        model.load_state_dict(best)
+
+
+def _train_epoch(
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    batches: Batches,
+    recipe: Recipe,
+    epoch: int,
+) -> dict[str, float]:
+    """Mean loss and accuracy over the epoch; the device is waited for once, at its end."""
+    rate = learning_rate(recipe, epoch)
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    torch.manual_seed(int(np.random.SeedSequence([recipe.seed, epoch]).generate_state(1)[0]))
+    model.train()
+    count = 0
+    sums = torch.zeros(2, dtype=torch.float64, device=next(model.parameters()).device)
+    for images, labels in batches:
+        with _autocast(images.device):
+            logits = _logits(model(images.contiguous(memory_format=torch.channels_last)))
+            loss = functional.cross_entropy(logits, labels)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        count += len(labels)
+        correct = (logits.argmax(1) == labels).sum()
+        sums += torch.stack([loss.detach().double() * len(labels), correct])
+    loss_sum, correct = sums.tolist()
+    if not math.isfinite(loss_sum):
+        raise InputError(
+            f"the loss is {loss_sum / count} in epoch {epoch + 1} at learning rate {rate:g}: "
+            "lower the learning rate"
+        )
+    return {"train_loss": loss_sum / count, "train_acc": correct / count}
+
+
+@torch.no_grad()
+def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
+    """Predicted and true class of every image, (N,) each, in evaluation mode."""
+    model.eval()
+    found = []
+    for images, labels in batches:
+        with _autocast(images.device):
+            found.append((_logits(model(images)).argmax(1), labels))
+    predicted, true = zip(*found, strict=True)
+    return torch.cat(predicted).cpu(), torch.cat(true).cpu()
+
+
+def accuracy(model: nn.Module, batches: Batches) -> float:
+    """Share of images whose class is predicted."""
+    predicted, true = predict(model, batches)
+    return float((predicted == true).double().mean())
+
+
+def _logits(output: Any) -> Tensor:
+    """Of networks with auxiliary heads (Inception, GoogLeNet) the main one."""
+    return output if isinstance(output, Tensor) else output[0]
+
+
+def _autocast(device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+
+
+def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.detach().clone() for name, tensor in state.items()}
+
+
+def _state(
+    model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict], best: dict[str, Tensor]
+) -> dict[str, Any]:
+    """What the end of an epoch leaves, in copies that the next one does not change."""
+    buffers = (optimizer.state[p].get("momentum_buffer") for p in model.parameters())
+    momenta = {str(n): buffer for n, buffer in enumerate(buffers) if buffer is not None}
+    return {
+        "model": _copy(model.state_dict()),
+        "momentum": _copy(momenta),
+        "best": best,
+        "rows": rows,
+    }
+
+
+def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    arrays = {
+        f"{part}/{name}": tensor.cpu().numpy()
+        for part in ("model", "momentum", "best")
+        for name, tensor in state[part].items()
+    }
+    return {**arrays, "rows": np.array(json.dumps(state["rows"]))}
+
+
+def _resume(
+    model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Scratch
+) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+    """Put model and optimizer where a run was interrupted; its rows and best weights."""
+    arrays = scratch.load(_SAVED)
+    if arrays is None:
+        return [], {}
+    rows = json.loads(str(arrays.pop("rows")))
+    parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "best": {}}
+    for key, array in arrays.items():
+        part, _, name = key.partition("/")
+        parts[part][name] = torch.from_numpy(array)
+    model.load_state_dict(parts["model"])
+    for number, parameter in enumerate(model.parameters()):
+        if str(number) in parts["momentum"]:
+            buffer = torch.empty_like(parameter).copy_(parts["momentum"][str(number)])
+            optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
+    log.info("going on after epoch %d", len(rows))
+    return rows, parts["best"]
+
+
+@contextlib.contextmanager
+def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        save()
+        log.warning("stopped by SIGTERM; run again to go on after the last finished epoch")
+        raise SystemExit(TERMINATED)
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextlib.contextmanager
+def _sigterm_waits() -> Iterator[None]:
+    """The handler would write to the file that is being written."""
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])

@@ -1,0 +1,124 @@
+"""The micro-object task: squares of exact colour, whole, anywhere, in both classes."""
+
+import numpy as np
+import pytest
+import scipy.stats
+import torch
+from torchvision import transforms
+
+from deadpixel import microobject
+from deadpixel.preprocessing import MEAN, STD
+
+SIDE, SIZE = 20, 5
+
+
+def templates(n=6, side=SIDE):
+    """Normalised noise that has no colour of a square."""
+    images = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return transforms.functional.normalize(0.2 + 0.6 * images, MEAN, STD)
+
+
+def denormalised(images):
+    """0 to 255, as pictures are stored."""
+    mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
+    return ((images * std + mean) * 255).round().to(torch.uint8)
+
+
+def test_colours_are_those_of_a_normalised_picture():
+    for colour, rgb in zip(microobject.colours(), microobject.CLASSES.values(), strict=True):
+        picture = torch.tensor(rgb)[:, None, None].expand(3, 2, 2) / 255
+        assert torch.equal(transforms.functional.normalize(picture, MEAN, STD)[:, 0, 0], colour)
+
+
+def test_a_square_changes_its_pixels_and_no_other():
+    images = templates()
+    before = images.clone()
+    labels = torch.arange(6) % 2
+    painted = microobject.colours()[labels]
+    generator = torch.Generator().manual_seed(1)
+    found = microobject.paste(images, painted, generator, SIZE)
+    assert torch.equal(images, before)
+    changed = (found != images).any(1)
+    for n in range(6):
+        rows, columns = torch.nonzero(changed[n], as_tuple=True)
+        assert len(rows) == SIZE**2
+        assert rows.max() - rows.min() == columns.max() - columns.min() == SIZE - 1
+        top, left = rows.min(), columns.min()
+        square = found[n, :, top : top + SIZE, left : left + SIZE]
+        assert torch.equal(square, painted[n][:, None, None].expand_as(square))
+        rgb = [*microobject.CLASSES.values()][labels[n]]
+        assert denormalised(square).flatten(1).T.unique(dim=0).tolist() == [[*rgb]]
+
+
+def test_places_of_a_generator_are_the_same_for_the_same_state():
+    images, painted = templates(), microobject.colours()[[0, 1, 0, 1, 0, 1]]
+    first, again, other = (
+        microobject.paste(images, painted, torch.Generator().manual_seed(seed), SIZE)
+        for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def drawn_corners(n=40_000, shape=(12, 9), size=4):
+    return microobject.places(0, 0, np.arange(n), shape, size, 1).numpy()
+
+
+def test_places_are_uniform_wherever_the_square_fits():
+    corners = drawn_corners()
+    assert corners.shape == (40_000, 2, 2)
+    for label in (0, 1):
+        cells = corners[:, label, 0] * 6 + corners[:, label, 1]
+        assert cells.min() == 0 and cells.max() == 53  # 9 tops times 6 lefts
+        assert scipy.stats.chisquare(np.bincount(cells)).pvalue > 1e-3
+    both = corners[:, 0, 0] * 9 + corners[:, 1, 0]  # the two squares of a template are apart
+    assert scipy.stats.chisquare(np.bincount(both, minlength=81)).pvalue > 1e-3
+
+
+def test_a_square_as_large_as_the_picture_fits_once():
+    assert not drawn_corners(10, (4, 4), 4).any()
+
+
+def test_places_depend_on_seed_epoch_and_template_alone():
+    def at(seed, epoch, chosen, stream=1):
+        return microobject.places(seed, epoch, np.array(chosen), (60, 60), 8, stream)
+
+    assert torch.equal(at(0, 3, [5, 2, 9])[1], at(0, 3, [2])[0])
+    for other in (at(1, 3, [2]), at(0, 4, [2]), at(0, 3, [3]), at(0, 3, [2], stream=2)):
+        assert not torch.equal(other, at(0, 3, [2]))
+
+
+def test_training_batches_have_both_classes_of_every_template():
+    pictures = templates(7)
+    train = microobject.training_batches(lambda epoch, chosen: pictures[chosen], 7, 4, SIZE, seed=0)
+    first, again, later = (list(train(epoch)) for epoch in (0, 0, 1))
+    assert [len(images) for images, _ in first] == [4, 4, 4]  # a template left over is passed over
+    for (images, labels), (same, _) in zip(first, again, strict=True):
+        assert labels.tolist() == [0, 1, 0, 1]
+        assert torch.equal(images, same)
+        for n in range(0, len(images), 2):
+            outside = [
+                (pictures == image).all(1).float().mean((1, 2)) for image in images[n : n + 2]
+            ]
+            assert outside[0].argmax() == outside[1].argmax()  # both of one template
+            assert max(outside[0]) == 1 - SIZE**2 / SIDE**2
+    assert not torch.equal(first[0][0], later[0][0])
+
+
+def test_tests_have_the_same_places_every_time_and_others_for_another_seed():
+    pictures = templates(5)
+    batches = [(pictures[:3], torch.zeros(3)), (pictures[3:], torch.zeros(2))]
+    first, again, other = (microobject.test_batches(batches, SIZE, seed) for seed in (0, 0, 1))
+    assert [len(images) for images, _ in first] == [6, 4]
+    assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
+    assert not torch.equal(first[0][0], other[0][0])
+    whole = microobject.test_batches([(pictures, torch.zeros(5))], SIZE, 0)
+    assert torch.equal(torch.cat([images for images, _ in first]), whole[0][0])
+    assert torch.cat([labels for _, labels in first]).tolist() == [0, 1] * 5
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "expected"),
+    [([0.5, 0.91, 0.8], 2), ([0.95], 1), ([0.5, 0.9], None), ([0.2, 0.3, 0.9001], 3), ([], None)],
+)
+def test_first_epoch_above_the_threshold(accuracies, expected):
+    assert microobject.first_above(accuracies, 0.9) == expected

@@ -1,0 +1,116 @@
+"""Figures of kernel padding: the arithmetic of windows, and every number where it belongs."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from torch.nn import functional
+
+from deadpixel import padding_plots, plots, tables
+
+NAN = np.nan
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 7, 8])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_references_are_those_of_a_convolution(kernel: int, stride: int) -> None:
+    """The gradient of a sum of windows of ones, away from its borders."""
+    line = torch.zeros(1, 1, 120, requires_grad=True)
+    functional.conv1d(line, torch.ones(1, 1, kernel), stride=stride).sum().backward()
+    inner = line.grad[0, 0, 30:90].int().tolist()
+    found = padding_plots.references(kernel, stride, 60).tolist()
+    period = stride
+    assert sorted(found[:period]) == sorted(inner[:period])
+    assert found == found[:period] * (60 // period)
+    assert inner == inner[:period] * (60 // period)
+
+
+def test_even_kernels_reference_every_pixel_alike() -> None:
+    for kernel in (2, 4, 8):
+        assert set(padding_plots.references(kernel, 2, 16)) == {kernel // 2}
+    for kernel in (1, 3, 7):
+        assert set(padding_plots.references(kernel, 2, 16)) == {kernel // 2, kernel // 2 + 1}
+
+
+def _titles(figure: Figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_fig2_counts() -> None:
+    titles = _titles(padding_plots.window_references())
+    assert "3 x 3, stride 2\n1 to 4 windows" in titles
+    assert "4 x 4, stride 2\neach in 4" in titles
+    assert "1 x 1, stride 2\n0 to 1 windows" in titles
+    assert "8 x 8, stride 2\neach in 16" in titles
+
+
+def test_fig3_shows_each_kernel_on_one_scale() -> None:
+    old = np.arange(9.0).reshape(3, 3)
+    new = np.pad(old, ((0, 1), (0, 1)))
+    figure = padding_plots.padded_kernel(
+        {"before": old, "zero-padded": new, "fine-tuned": new - 1}, (3, 3), "mine, conv1"
+    )
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    assert _titles(figure) == ["before, 3 x 3", "zero-padded, 4 x 4", "fine-tuned, 4 x 4"]
+    assert np.array_equal(images[2].get_array(), new - 1)
+    assert {image.get_clim() for image in images} == {(-8.0, 8.0)}
+
+
+def _imbalance(*models: str, kernels: tuple[str, ...] = ("odd", "padded")) -> pd.DataFrame:
+    """Indices 1, 2, 3, ... by row."""
+    rows = pd.MultiIndex.from_product([models, kernels], names=["model", "kernels"])
+    frame = rows.to_frame(index=False)
+    values = np.arange(1.0, len(frame) + 1)
+    indices = dict.fromkeys(("l1", "l2", "l1_raw", "l2_raw"), values)
+    return frame.assign(**indices, l1_se=0.1, l2_se=NAN)
+
+
+@pytest.mark.parametrize("kernels", [("odd",), ("odd", "padded"), ("odd", "padded", "sliced")])
+def test_fig4_has_a_bar_for_each_network_and_kernel(tmp_path, kernels) -> None:
+    frame = _imbalance("resnet18", "resnet50", kernels=kernels)
+    figure = padding_plots.imbalance_before_and_after(frame, "output")
+    for panel in figure.axes:
+        bars = [c for c in panel.containers if isinstance(c, BarContainer)]
+        heights = {c.get_label(): [bar.get_height() for bar in c] for c in bars}
+        for number, name in enumerate(kernels):
+            assert heights[name] == [1 + number, 1 + number + len(kernels)]
+    plots.save(figure, [tmp_path / "fig4.png"])
+
+
+def test_accuracies_join_the_pairs_and_show_the_papers() -> None:
+    runs = pd.DataFrame(
+        [
+            ("resnet101", "odd", 0, 95.0),
+            ("resnet101", "padded", 0, 94.0),
+            ("resnet101", "odd", 1, 97.0),
+            ("resnet101", "padded", 1, 93.0),
+            ("mine", "odd", 0, 50.0),
+            ("mine", "padded", 0, 60.0),
+        ],
+        columns=["model", "kernels", "seed", "test_acc"],
+    )
+    figure = padding_plots.accuracies(runs, tables.paper_table(3))
+    first, second = figure.axes
+    lines = {line.get_label(): line.get_ydata().tolist() for line in first.lines}
+    assert lines == {
+        "seed 0": [95, 94],
+        "seed 1": [97, 93],
+        "mean": [96, 93.5],
+        "the paper": [95.28, 94.07],
+    }
+    assert "the paper" not in [line.get_label() for line in second.lines]
+
+
+def test_training_curves_have_a_line_for_each_run() -> None:
+    rows = [
+        ("mine", kernels, seed, epoch, epoch / 10, epoch / 20)
+        for kernels in ("odd", "padded")
+        for seed in (0, 1)
+        for epoch in (1, 2, 3)
+    ]
+    columns = ["model", "kernels", "seed", "epoch", "train_loss", "valid_acc"]
+    figure = padding_plots.training_curves(pd.DataFrame(rows, columns=columns))
+    assert [len(axes.lines) for axes in figure.axes] == [4, 4]
+    assert figure.axes[1].lines[0].get_ydata().tolist() == [0.05, 0.1, 0.15]
