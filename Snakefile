@@ -22,6 +22,7 @@ include: "rules/data.smk"
 include: "rules/models.smk"
 include: "rules/erf.smk"
 include: "rules/finetune.smk"
+include: "rules/microobject.smk"
 include: "rules/fit.smk"
 include: "rules/report.smk"
 
@@ -31,6 +32,7 @@ localrules:
     retrieve_all,
     size_test,
     shape_test,
+    microobject,
 
 
 # Every result a user opens is asked for by name, or a lost one would not be missed.
@@ -75,11 +77,19 @@ rule shape_test:
         ),
 
 
+rule microobject:
+    input:
+        microobject_runs(),
+        multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
+        "<results>/figures/fig5.png",
+
+
 rule all:
     default_target: True
     input:
         rules.size_test.input,
         rules.shape_test.input,
+        rules.microobject.input,
         size_test_maps(BLOCKS),
         "<results>/fits.parquet",
         "<results>/imbalance.parquet",

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 GPU = int(config["device"] != "cpu")
 THREADS = 2 if GPU else 1
 SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
+MICROOBJECT = config["microobject"]
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
@@ -13,6 +14,7 @@ RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed=
 EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
 PREDICTIONS = f"<results>/finetune/predictions/{RUN}/predictions.parquet"
 FINETUNED = f"<results>/finetune/checkpoints/{RUN}/checkpoint.safetensors"
+MICROOBJECT_EPOCHS = "<results>/microobject/dataset={dataset}/model={model}/kernels={kernels}/seed={seed}/epochs.parquet"
 
 
 wildcard_constraints:
@@ -187,6 +189,17 @@ def finetune_runs(pattern):
             ),
         )
     ]
+
+
+def microobject_runs():
+    """Paths of every run of the micro-object task."""
+    return expand(
+        MICROOBJECT_EPOCHS,
+        dataset=MICROOBJECT["dataset"],
+        model=MICROOBJECT["models"],
+        kernels=MICROOBJECT["kernels"],
+        seed=MICROOBJECT["seeds"],
+    )
 
 
 def recipe(experiment):

@@ -72,7 +72,9 @@ def cross_field_problems():
         yield "finetune.dataset: CUB-200-2011 has its own split, without images for validation"
     if config["erf"]["split"] == "valid" and lacks_validation(size_test["dataset"]):
         yield "erf.split: valid, but CUB-200-2011 has its own split into train and test"
-    for experiment in ("size_test", "finetune"):
+    if config["microobject"]["size"] > augmentation["crop"]:
+        yield "microobject.size: larger than training.augmentation.crop"
+    for experiment in ("size_test", "finetune", "microobject"):
         yield from experiment_problems(experiment, **config[experiment])
     for name, model in config["models"].items():
         for target in set(model.get("targets", {})) - set(config["targets"]):
@@ -83,7 +85,7 @@ def lacks_validation(dataset):
     return config["datasets"].get(dataset, {}).get("source") == "cub200"
 
 
-def experiment_problems(experiment, dataset, weights, models, **_):
+def experiment_problems(experiment, dataset, models, weights=None, **_):
     registry = config["data"]["registry"]
     if dataset not in config["datasets"]:
         yield f"{experiment}.dataset: {dataset!r} is not among datasets"

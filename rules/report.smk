@@ -254,3 +254,57 @@ rule plot_finetuning:
         "../envs/deadpixel.yaml"
     script:
         "../scripts/plot_finetuning.py"
+
+
+rule make_table4:
+    input:
+        epochs=microobject_runs(),
+        paper="scripts/deadpixel/paper/table4.csv",
+        code=library("tables", "stats"),
+    output:
+        first_epochs="<results>/tables/first_epochs.parquet",
+        first_epochs_markdown="<results>/tables/first_epochs.md",
+        first_epochs_html=report(
+            "<results>/tables/first_epochs.html",
+            caption="../report/first_epochs.rst",
+            category="Micro-object",
+            labels={"result": "Every run"},
+        ),
+        table4="<results>/tables/table4.parquet",
+        table4_markdown="<results>/tables/table4.md",
+        table4_html=report(
+            "<results>/tables/table4.html",
+            caption="../report/table4.rst",
+            category="Micro-object",
+            labels={"result": "Table 4: epochs until the square is seen"},
+        ),
+    log:
+        "<logs>/make_table4.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        threshold=MICROOBJECT["threshold"],
+    script:
+        "../scripts/make_table4.py"
+
+
+rule plot_microobject:
+    input:
+        epochs=microobject_runs(),
+        code=library("padding_plots", "tables"),
+    output:
+        png=report(
+            "<results>/figures/fig5.png",
+            caption="../report/fig5.rst",
+            category="Micro-object",
+            labels={"result": "Fig. 5: test accuracy over epochs"},
+        ),
+        svg="<results>/figures/fig5.svg",
+    log:
+        "<logs>/plot_microobject.log",
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        threshold=MICROOBJECT["threshold"],
+    script:
+        "../scripts/plot_microobject.py"

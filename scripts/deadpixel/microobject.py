@@ -104,8 +104,3 @@ def test_batches(
         batches.append(with_squares(pictures, corners, size))
         first += len(pictures)
     return batches
-
-
-def first_above(accuracies: Sequence[float], threshold: float) -> int | None:
-    """The first epoch, counted from 1, whose accuracy exceeds `threshold`; None if none does."""
-    return next((n for n, value in enumerate(accuracies, start=1) if value > threshold), None)

@@ -152,3 +152,35 @@ def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
         for number, (_, run) in enumerate(of_arm.groupby("seed")):
             style = {"color": COLOURS[kernels], "label": None if number else kernels}
             axes.plot(run["epoch"], run[column], linewidth=1, **style)
+
+
+def microobject_curves(epochs: pd.DataFrame, threshold: float, paper: pd.DataFrame) -> Figure:
+    """Fig. 5: test accuracy over epochs, every run thin, their mean thick, and the threshold.
+
+    epochs: columns of `store.EPOCHS` with model and kernels. paper: model, before, after; its mean
+    first epochs above the threshold are dotted lines.
+    """
+    with mpl.rc_context(STYLE):
+        models = [*epochs["model"].unique()]
+        figure = Figure(figsize=(3.6 * len(models) + 1.6, 3.6), layout="constrained")
+        axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        printed = paper.set_index("model")
+        for panel, model in zip(axes, models, strict=True):
+            of_model = epochs[epochs["model"] == model]
+            for kernels, of_arm in of_model.groupby("kernels", sort=False):
+                colour = COLOURS[kernels]
+                for _, run in of_arm.groupby("seed"):
+                    panel.plot(run["epoch"], run["test_acc"], color=colour, linewidth=0.6)
+                mean = of_arm.groupby("epoch")["test_acc"].mean()
+                panel.plot(mean.index, mean, color=colour, linewidth=2.2, label=f"{kernels}, mean")
+            panel.axhline(threshold, color="#7a7f8c", linestyle="--", linewidth=1)
+            if model in printed.index:
+                for kernels, when in (("odd", "before"), ("padded", "after")):
+                    style = {"color": COLOURS[kernels], "linestyle": ":"}
+                    label = f"{kernels}, first epoch in the paper"
+                    panel.axvline(printed.loc[model, when], label=label, **style)
+            panel.set(title=model, xlabel="epoch", ylim=(0.4, 1.02))
+        axes[0].set_ylabel("test accuracy")
+        handles = axes[0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside right", frameon=False)
+        return figure

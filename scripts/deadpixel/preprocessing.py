@@ -71,6 +71,13 @@ class EvaluationImages(torch.utils.data.Dataset):
         return [*zip(images, self.labels.to(device).split(batch_size), strict=True)]
 
 
+def spread(indices: np.ndarray, most: int | None) -> np.ndarray:
+    """At `most` so many of `indices` (n,), evenly spread over them; all of them for None."""
+    if most is None or most >= len(indices):
+        return indices
+    return indices[np.arange(most) * len(indices) // most]
+
+
 def evaluation_images(
     pack: Path | str,
     manifest: pd.DataFrame,
@@ -81,8 +88,6 @@ def evaluation_images(
     most: int | None = None,
 ) -> EvaluationImages:
     """The images of one split of a manifest, at `most` so many, evenly spread over it."""
-    chosen = np.flatnonzero(manifest["split"] == split)
-    if most is not None and most < len(chosen):
-        chosen = chosen[np.arange(most) * len(chosen) // most]
+    chosen = spread(np.flatnonzero(manifest["split"] == split), most)
     labels = manifest["label"].to_numpy()[chosen]
     return EvaluationImages(Pack(pack), chosen, labels, evaluation_transform(resize, crop))

@@ -1,7 +1,7 @@
 """Rank correlations with exact p-values, and comparisons of pairs."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,3 +103,18 @@ def mcnemar(before: np.ndarray, after: np.ndarray) -> McNemar:
     discordant = only_before + only_after
     p_value = stats.binomtest(only_before, discordant).pvalue if discordant else 1.0
     return McNemar(only_before, only_after, float(p_value))
+
+
+def logrank(before: Sequence[float], after: Sequence[float], last: float) -> float:
+    """Two-sided p-value that two samples wait equally long (Mantel 1966); inf: not until `last`.
+
+    NaN if neither has an event.
+    """
+    samples = [np.asarray(sample, float) for sample in (before, after)]
+    if all(np.isinf(sample).all() for sample in samples):
+        return math.nan
+    censored = [
+        stats.CensoredData.right_censored(np.minimum(sample, last), np.isinf(sample))
+        for sample in samples
+    ]
+    return float(stats.logrank(*censored).pvalue)

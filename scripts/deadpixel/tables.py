@@ -1,9 +1,11 @@
 """The paper's tables with its numbers beside ours, as frames and as Markdown and HTML."""
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -72,6 +74,28 @@ TABLE3 = pa.schema(
         pa.field("mcnemar_p", pa.float64()),
     ]
 )
+FIRST_EPOCHS = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("model", "kernels")),
+        *(pa.field(name, pa.int32()) for name in ("seed", "first_epoch", "epochs")),
+        *(pa.field(name, pa.float64()) for name in ("best_test_acc", "last_test_acc")),
+    ]
+)
+TABLE4 = pa.schema(
+    [
+        *(pa.field(name, pa.string()) for name in ("model", "kernels")),
+        pa.field("n_pairs", pa.int32()),
+        *(pa.field(name, pa.string()) for name in ("runs_before", "runs_after")),
+        *(
+            pa.field(name, pa.float64())
+            for name in (
+                *("epochs_before", "paper_epochs_before", "epochs_after", "paper_epochs_after"),
+                *("median_before", "median_after", "epochs_difference", "low", "high"),
+                *("paper_epochs_difference", "logrank_p"),
+            )
+        ),
+    ]
+)
 ALL_MODELS = "all"  # the row of Table 3 over models
 _SIZES = ("trf", "sigma_x", "sigma_y")
 _HEADERS = {
@@ -83,6 +107,9 @@ _HEADERS = {
     "n_images": "images",
     "acc1": "acc@1 (%)",
     "acc5": "acc@5 (%)",
+    "seed": "seed",
+    "best_epoch": "best epoch",
+    "n_test": "test images",
     "valid_acc": "valid acc (%)",
     "test_acc": "test acc (%)",
     "n_pairs": "pairs",
@@ -93,6 +120,16 @@ _HEADERS = {
     "difference": "difference",
     "low": "95 % from",
     "high": "to",
+    "first_epoch": "first epoch",
+    "epochs": "epochs",
+    "best_test_acc": "best test acc (%)",
+    "last_test_acc": "last test acc (%)",
+    "epochs_before": "mean before",
+    "epochs_after": "mean after",
+    "median_before": "median before",
+    "median_after": "median after",
+    "epochs_difference": "difference",
+    "logrank_p": "p (log-rank)",
     "only_before": "right only before",
     "only_after": "right only after",
     "mcnemar_p": "p (McNemar)",
@@ -117,8 +154,12 @@ _HEADERS = {
     "exact": "exact p",
 }
 _ACCURACIES = ("valid_acc", "test_acc", "before", "after", "difference", "low", "high")
+_EPOCHS = ("before", "after", "difference")
 _DECIMALS = {
     **dict.fromkeys(_ACCURACIES, 2),
+    **dict.fromkeys((f"epochs_{name}" for name in _EPOCHS), 1),
+    **dict.fromkeys(("median_before", "median_after"), 1),
+    **dict.fromkeys(("best_test_acc", "last_test_acc"), 2),
     "trf": 0,
     "trf_h": 0,
     "offset_y": 1,
@@ -128,7 +169,7 @@ _DECIMALS = {
 
 
 def paper_table(number: int) -> pd.DataFrame:
-    """Table 1, 2 or 3 as printed in the paper, one row per model."""
+    """Table 1, 2, 3 or 4 as printed in the paper, one row per model."""
     return pd.read_csv(_PAPER / f"table{number}.csv")
 
 
@@ -279,6 +320,82 @@ def _right(predictions: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
     chosen = predictions[(predictions["model"] == model) & (predictions["seed"] == seed)]
     right = chosen.assign(right=chosen["label"] == chosen["predicted"])
     return right.set_index(["path", "kernels"])["right"].unstack()  # noqa: PD010, bools stay bools
+
+
+def first_epochs(epochs: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The first epoch whose test accuracy exceeds `threshold`, one row per run; none if none does.
+
+    `epochs` has the columns model and kernels besides those of `store.EPOCHS`. Accuracies are in
+    percent.
+    """
+    rows = []
+    for (model, kernels, seed), run in epochs.groupby(["model", "kernels", "seed"], sort=False):
+        accuracy = run.sort_values("epoch").set_index("epoch")["test_acc"]
+        above = accuracy.index[accuracy > threshold]
+        key = {"model": model, "kernels": kernels, "seed": seed}
+        first = {"first_epoch": above[0] if len(above) else None, "epochs": len(accuracy)}
+        best = {"best_test_acc": 100 * accuracy.max(), "last_test_acc": 100 * accuracy.iloc[-1]}
+        rows.append({**key, **first, **best})
+    return pd.DataFrame(rows, columns=FIRST_EPOCHS.names).astype({"first_epoch": "Int32"})
+
+
+def table4(firsts: pd.DataFrame) -> pd.DataFrame:
+    """Table 4: epochs until the threshold, before (odd kernels) and after, pairs of one seed.
+
+    A run that never gets there counts with its last epoch in means, medians and differences, as in
+    the paper, and as censored in the log-rank test; it is written as > that epoch. The interval of
+    a model is over its seeds, that of the row `ALL_MODELS` over the models' mean differences.
+    """
+    paper = paper_table(4).set_index("model")
+    waited = firsts.assign(
+        wait=firsts["first_epoch"].astype("Float64").fillna(np.inf).astype(float),
+        counted=firsts["first_epoch"].fillna(firsts["epochs"]).astype(float),
+    )
+    rows = []
+    for arm in [kernels for kernels in firsts["kernels"].unique() if kernels != "odd"]:
+        pairs = waited[waited["kernels"] == "odd"].merge(
+            waited[waited["kernels"] == arm], on=["model", "seed"], suffixes=("_before", "_after")
+        )
+        means = []
+        for model, of_model in pairs.groupby("model", sort=False):
+            row = {"model": model, "kernels": arm, **_waits(of_model)}
+            if arm == "padded" and model in paper.index:
+                before, after = paper.loc[model]
+                row |= {"paper_epochs_before": before, "paper_epochs_after": after}
+                row["paper_epochs_difference"] = after - before
+            rows.append(row)
+            means.append((row["epochs_before"], row["epochs_after"]))
+        before, after = np.array(means).T
+        rows.append({"model": ALL_MODELS, "kernels": arm, **_difference(before, after)})
+    return pd.DataFrame(rows, columns=TABLE4.names)
+
+
+def _waits(pairs: pd.DataFrame) -> dict[str, Any]:
+    found = {}
+    for when in ("before", "after"):
+        wait, epochs = pairs[f"wait_{when}"], pairs[f"epochs_{when}"]
+        found[f"runs_{when}"] = ", ".join(
+            f">{last}" if math.isinf(value) else f"{value:.0f}"
+            for value, last in zip(wait, epochs, strict=True)
+        )
+        found[f"median_{when}"] = pairs[f"counted_{when}"].median()
+    last = pairs[["epochs_before", "epochs_after"]].to_numpy().max()
+    found["logrank_p"] = stats.logrank(pairs["wait_before"], pairs["wait_after"], last)
+    return found | _difference(
+        pairs["counted_before"].to_numpy(), pairs["counted_after"].to_numpy()
+    )
+
+
+def _difference(before: np.ndarray, after: np.ndarray) -> dict[str, float]:
+    difference = stats.mean_difference(before, after)
+    return {
+        "n_pairs": difference.n,
+        "epochs_before": before.mean(),
+        "epochs_after": after.mean(),
+        "epochs_difference": difference.mean,
+        "low": difference.low,
+        "high": difference.high,
+    }
 
 
 def receptive_fields(

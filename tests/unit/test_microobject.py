@@ -1,7 +1,6 @@
 """The micro-object task: squares of exact colour, whole, anywhere, in both classes."""
 
 import numpy as np
-import pytest
 import scipy.stats
 import torch
 from torchvision import transforms
@@ -114,11 +113,3 @@ def test_tests_have_the_same_places_every_time_and_others_for_another_seed():
     whole = microobject.test_batches([(pictures, torch.zeros(5))], SIZE, 0)
     assert torch.equal(torch.cat([images for images, _ in first]), whole[0][0])
     assert torch.cat([labels for _, labels in first]).tolist() == [0, 1] * 5
-
-
-@pytest.mark.parametrize(
-    ("accuracies", "expected"),
-    [([0.5, 0.91, 0.8], 2), ([0.95], 1), ([0.5, 0.9], None), ([0.2, 0.3, 0.9001], 3), ([], None)],
-)
-def test_first_epoch_above_the_threshold(accuracies, expected):
-    assert microobject.first_above(accuracies, 0.9) == expected

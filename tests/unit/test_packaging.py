@@ -65,7 +65,7 @@ def test_the_wheel_holds_the_library_and_the_papers_numbers(tmp_path):
 
 
 GPU_MODULES = (
-    *("erf", "kernels", "augment", "training", "models", "preprocessing"),
+    *("erf", "kernels", "augment", "training", "microobject", "models", "preprocessing"),
     *("receptive_field", "devices"),
 )
 
@@ -103,7 +103,7 @@ FLOORS = [
     {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
     {"kernels"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
-    {"augment", "training"},
+    {"augment", "training", "microobject"},
     {"stats", "plots", "padding_plots", "tables"},
 ]
 

@@ -114,3 +114,23 @@ def test_training_curves_have_a_line_for_each_run() -> None:
     figure = padding_plots.training_curves(pd.DataFrame(rows, columns=columns))
     assert [len(axes.lines) for axes in figure.axes] == [4, 4]
     assert figure.axes[1].lines[0].get_ydata().tolist() == [0.05, 0.1, 0.15]
+
+
+def test_fig5_has_thin_runs_thick_means_and_the_papers_epochs() -> None:
+    rows = [
+        (model, kernels, seed, epoch, 0.5 + 0.1 * seed + 0.01 * epoch)
+        for model in ("resnet101", "mine")
+        for kernels in ("odd", "padded")
+        for seed in (0, 1)
+        for epoch in (1, 2)
+    ]
+    epochs = pd.DataFrame(rows, columns=["model", "kernels", "seed", "epoch", "test_acc"])
+    figure = padding_plots.microobject_curves(epochs, 0.9, tables.paper_table(4))
+    first, second = figure.axes
+    assert len(first.lines) == 2 * (2 + 1) + 1 + 2
+    assert len(second.lines) == 2 * (2 + 1) + 1
+    lines = {line.get_label(): line for line in first.lines}
+    assert lines["odd, mean"].get_ydata() == pytest.approx([0.56, 0.57])
+    assert lines["odd, mean"].get_linewidth() > 2
+    assert lines["padded, first epoch in the paper"].get_xdata()[0] == 10.2
+    assert [*first.lines[6].get_ydata()] == [0.9, 0.9]

@@ -82,3 +82,23 @@ def test_mcnemar_counts_who_changes() -> None:
     assert (found.only_before, found.only_after) == (2, 7)
     assert found.p_value == pytest.approx(2 * (1 + 9 + 36) / 2**9)
     assert stats.mcnemar(before, before) == stats.McNemar(0, 0, 1.0)
+
+
+def test_logrank_is_the_textbooks() -> None:
+    """Observed and expected events written out; two of the first sample never have one."""
+    before, after = [3.0, 5.0, np.inf, np.inf, 8.0], [1.0, 2.0, 3.0, 4.0, 6.0]
+    observed = expected = variance = 0.0
+    for time in sorted({t for t in before + after if np.isfinite(t)}):
+        first, both = sum(t >= time for t in before), sum(t >= time for t in before + after)
+        events = (before + after).count(time)
+        observed += before.count(time)
+        expected += events * first / both
+        if both > 1:
+            share = first / both
+            variance += events * share * (1 - share) * (both - events) / (both - 1)
+    z = (observed - expected) / np.sqrt(variance)
+    assert stats.logrank(before, after, 10) == pytest.approx(2 * scipy.stats.norm.sf(abs(z)))
+
+
+def test_logrank_without_any_event() -> None:
+    assert np.isnan(stats.logrank([np.inf] * 3, [np.inf] * 3, 10))

@@ -343,3 +343,67 @@ def test_paper_tables_2_and_3_are_the_papers() -> None:
         0.962,
     ]
     assert (third["before"] - third["after"]).round(2).tolist() == [1.21, 1.05, 0.83]
+
+
+# ---------------------------------------------------------------------------------- table 4
+
+
+def _course(model: str, kernels: str, seed: int, *accuracies: float) -> list[dict]:
+    key = {"model": model, "kernels": kernels, "seed": seed}
+    return [{**key, "epoch": n, "test_acc": a} for n, a in enumerate(accuracies, start=1)]
+
+
+def _microobject() -> pd.DataFrame:
+    """resnet101 with three seeds, one of them never above 90 % before; ours with one seed."""
+    return pd.DataFrame(
+        [
+            *_course("resnet101", "odd", 0, 0.5, 0.6, 0.95, 0.8),
+            *_course("resnet101", "odd", 1, 0.5, 0.5, 0.5, 0.5),
+            *_course("resnet101", "odd", 2, 0.5, 0.9, 0.91, 0.9),
+            *_course("resnet101", "padded", 0, 0.95, 0.5, 0.5, 0.5),
+            *_course("resnet101", "padded", 1, 0.5, 0.95, 0.5, 0.5),
+            *_course("resnet101", "padded", 2, 0.5, 0.95, 0.5, 0.5),
+            *_course("mine", "odd", 0, 0.5, 0.5, 0.5, 0.5),
+            *_course("mine", "padded", 0, 0.5, 0.5, 0.5, 0.5),
+        ]
+    )
+
+
+def test_first_epochs_count_from_one_and_exceed_the_threshold() -> None:
+    firsts = tables.first_epochs(_microobject(), 0.9)
+    assert [*firsts] == tables.FIRST_EPOCHS.names
+    assert [None if pd.isna(n) else n for n in firsts["first_epoch"]] == [
+        *(3, None, 3, 1, 2, 2, None, None)
+    ]
+    assert firsts["best_test_acc"].iloc[0] == 95 and firsts["last_test_acc"].iloc[0] == 80
+    assert set(firsts["epochs"]) == {4}
+
+
+def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
+    table = tables.table4(tables.first_epochs(_microobject(), 0.9))
+    paths = [str(tmp_path / f"t.{suffix}") for suffix in ("parquet", "md", "html")]
+    tables.save(table, tables.TABLE4, {}, *paths)
+    rows = store.read(paths[0], tables.TABLE4).set_index("model")
+    ours = rows.loc["resnet101"]
+    assert (ours["runs_before"], ours["runs_after"]) == ("3, >4, 3", "1, 2, 2")
+    assert (ours["epochs_before"], ours["median_before"]) == (pytest.approx(10 / 3), 3)
+    assert (ours["epochs_after"], ours["median_after"]) == (pytest.approx(5 / 3), 2)
+    assert ours["epochs_difference"] == pytest.approx(-5 / 3)
+    reach = 4.302653 * np.std([2, 2, 1], ddof=1) / np.sqrt(3)
+    assert (ours["low"], ours["high"]) == pytest.approx((-5 / 3 - reach, -5 / 3 + reach), rel=1e-5)
+    assert (ours["paper_epochs_before"], ours["paper_epochs_after"]) == (28.2, 10.2)
+    assert ours["paper_epochs_difference"] == pytest.approx(-18)
+    assert 0 < ours["logrank_p"] < 0.1
+    mine = rows.loc["mine"]
+    assert (mine["runs_before"], mine["runs_after"], mine["epochs_difference"]) == (">4", ">4", 0)
+    assert np.isnan(mine["logrank_p"]) and np.isnan(mine["low"])
+    assert rows.loc[tables.ALL_MODELS, "n_pairs"] == 2
+    assert rows.loc[tables.ALL_MODELS, "epochs_difference"] == pytest.approx(-5 / 6)
+
+
+def test_paper_table_4_is_the_papers() -> None:
+    assert tables.paper_table(4).to_numpy().tolist() == [
+        ["resnet101", 28.2, 10.2],
+        ["wide_resnet101_2", 28.0, 14.2],
+        ["resnext101_32x8d", 21.8, 8.8],
+    ]

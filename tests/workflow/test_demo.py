@@ -39,13 +39,20 @@ def test_every_file_keeps_its_contract(results):
         "tables/finetune_runs.parquet": tables.RUNS,
         "tables/table2.parquet": tables.TABLE2,
         "tables/table3.parquet": tables.TABLE3,
+        "tables/table4.parquet": tables.TABLE4,
+        "tables/first_epochs.parquet": tables.FIRST_EPOCHS,
         "data/dataset=synthetic/manifest.parquet": store.MANIFEST,
     }
     for name, schema in contracts.items():
         assert pq.read_schema(results / name).remove_metadata() == schema, name
         assert store.read_provenance(results / name)["versions"]["torch"], name
-    figures = ["fig1", "fig2", "fig3", "fig4", "size_against_accuracy", "accuracies"]
-    figures += ["training_curves", "erf_maps/size_test/resnet50", "erf_maps/shape_test/resnet18"]
+    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies"]
+    figures += [
+        "training_curves",
+        "size_against_accuracy",
+        "erf_maps/size_test/resnet50",
+        "erf_maps/shape_test/resnet18",
+    ]
     for name in figures:
         assert (results / f"figures/{name}.png").stat().st_size > 10_000
         assert (results / f"figures/{name}.svg").read_text().startswith("<?xml")
@@ -129,6 +136,16 @@ def test_table1_sets_the_paper_beside_ours(results):
     assert table.loc["resnet50", ["acc1", "acc5", "trf"]].tolist() == [76.13, 92.862, 427]
     assert table.loc["resnet50", "paper_sigma_x"] == 64.82
     assert "64.820" in (results / "tables/table1.md").read_text()
+
+
+def test_the_square_is_seen_and_every_run_is_kept(results):
+    """Most runs get there in the demo's few epochs; which kernels are faster is not asserted."""
+    firsts = store.read(results / "tables/first_epochs.parquet", tables.FIRST_EPOCHS)
+    assert len(firsts) == 6
+    assert (firsts["best_test_acc"] > 90).sum() >= 4
+    everything = pd.read_parquet(results / "microobject")
+    assert len(everything) == 6 * 10
+    assert everything["test_acc"].notna().all() and everything["valid_acc"].isna().all()
 
 
 def test_a_second_run_has_nothing_to_do(demo):

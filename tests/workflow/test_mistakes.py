@@ -41,6 +41,10 @@ CONFIG_MISTAKES = {
         {"training": {"augmentation": {"crop": 300}}},
         "training.augmentation.crop: larger than training.augmentation.resized_crop",
     ),
+    "a square larger than the picture": (
+        {"microobject": {"size": 300}},
+        "microobject.size: larger than training.augmentation.crop",
+    ),
     "shares": ({"split": {"train": 0.8}}, "split: the shares add up to 1.1, not 1"),
     "output in Table 1": ({"size_test": {"target": "output"}}, "size_test.target: 'output'"),
     "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
@@ -102,6 +106,13 @@ def own_data(weights="calibrated", model="resnet18", **model_keys):
             "batch_size": 8,
         },
         "shape_test": {"model": model},
+        "microobject": {
+            "dataset": "mine",
+            "models": [model],
+            "seeds": [0, 1],
+            "epochs": 2,
+            "batch_size": 8,
+        },
     }
 
 
@@ -227,6 +238,10 @@ def test_own_network_own_weights_own_images(checkout):
     assert "fft" in log
     tables_of = checkout.folder / "results/tables"
     assert len(store.read(tables_of / "table3.parquet", tables.TABLE3)) == 2
+    assert len(store.read(tables_of / "table4.parquet", tables.TABLE4)) == 2
+    run = "dataset=mine/model=mine/weights=file/kernels=padded/seed=0/epochs.parquet"
+    facts = store.read_provenance(checkout.folder / "results/finetune/epochs" / run)
+    assert facts["added_weights_norm"] > 0
     path = "results/erf/dataset=mine/model=mine/weights=file/kernels=odd/target=output/erf.parquet"
     facts = store.read_provenance(checkout.folder / path)
     assert facts["logit"] == "true" and facts["n_images"] == 8

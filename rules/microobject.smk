@@ -1,0 +1,35 @@
+# How many epochs until a network sees a small square, with odd and with even kernels.
+
+
+rule train_microobject:
+    input:
+        manifest="<results>/data/dataset={dataset}/manifest.parquet",
+        pack="<results>/data/dataset={dataset}/images.arrow",
+        source=lambda w: model_files(w.model),
+        code=library(
+            "microobject", "training", "augment", "kernels", "models", "preprocessing"
+        ),
+    output:
+        epochs=MICROOBJECT_EPOCHS,
+    log:
+        "<logs>/train_microobject/{dataset}_{model}_{kernels}_{seed}.log",
+    # the longest jobs, so they start before all others that need a GPU
+    priority: 15
+    conda:
+        "../envs/deadpixel.yaml"
+    threads: THREADS
+    resources:
+        gpu=GPU,
+    params:
+        recipe=recipe(MICROOBJECT),
+        batch_size=MICROOBJECT["batch_size"],
+        augmentation=AUGMENTATION,
+        method=config["training"]["augmentation"]["method"],
+        templates=MICROOBJECT["templates"],
+        size=MICROOBJECT["size"],
+        init=MICROOBJECT["init"],
+        model=lambda w: model_source(w.model),
+        device=config["device"],
+        scratch=Path(config["pathvars"]["results"], ".scratch/microobject").as_posix(),
+    script:
+        "../scripts/train_microobject.py"
