@@ -39,7 +39,7 @@ measured = {
     "added_weights_norm": float(kernels.added_weights(model).norm()),
 }
 facts = store.provenance(**{**dict(params.items()), **measured})
-epochs = pd.DataFrame(rows).assign(seed=seed, test_acc=np.nan)
+epochs = pd.DataFrame(rows).assign(test_acc=np.nan)
 store.write(epochs[store.EPOCHS.names], snakemake.output.epochs, store.EPOCHS, facts)
 tested = manifest[manifest["split"] == "test"]
 tested = tested.assign(predicted=training.predict(model, test)[0])[store.PREDICTIONS.names]

@@ -35,6 +35,6 @@ rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, dev
 
 measured = {"device": devices.describe(device), "n_templates": len(chosen), "n_test": len(tested)}
 facts = store.provenance(**{**dict(params.items()), **measured})
-epochs = pd.DataFrame(rows).assign(seed=seed, valid_acc=np.nan)
+epochs = pd.DataFrame(rows).assign(valid_acc=np.nan)
 store.write(epochs[store.EPOCHS.names], snakemake.output.epochs, store.EPOCHS, facts)
 scratch.clear()

@@ -130,7 +130,7 @@ def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
 def training_curves(epochs: pd.DataFrame) -> Figure:
     """Training loss and validation accuracy of every run, by kind of kernels.
 
-    epochs: columns of `store.EPOCHS` with model and kernels.
+    epochs: columns of `store.EPOCHS` with model, kernels and seed.
     """
     with mpl.rc_context(STYLE):
         models = [*epochs["model"].unique()]
@@ -157,8 +157,8 @@ def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
 def microobject_curves(epochs: pd.DataFrame, threshold: float, paper: pd.DataFrame) -> Figure:
     """Fig. 5: test accuracy over epochs, every run thin, their mean thick, and the threshold.
 
-    epochs: columns of `store.EPOCHS` with model and kernels. paper: model, before, after; its mean
-    first epochs above the threshold are dotted lines.
+    epochs: columns of `store.EPOCHS` with model, kernels and seed. paper: model, before, after; its
+    mean first epochs above the threshold are dotted lines.
     """
     with mpl.rc_context(STYLE):
         models = [*epochs["model"].unique()]

@@ -73,7 +73,6 @@ IMBALANCE = _schema(
     **dict.fromkeys(["l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"], pa.float64()),
 )
 EPOCHS = _schema(
-    seed=pa.int32(),
     epoch=pa.int32(),
     **dict.fromkeys(
         ["lr", "train_loss", "train_acc", "valid_acc", "test_acc", "seconds"], pa.float64()

@@ -325,8 +325,8 @@ def _right(predictions: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
 def first_epochs(epochs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     """The first epoch whose test accuracy exceeds `threshold`, one row per run; none if none does.
 
-    `epochs` has the columns model and kernels besides those of `store.EPOCHS`. Accuracies are in
-    percent.
+    `epochs` has the columns model, kernels and seed besides those of `store.EPOCHS`. Accuracies are
+    in percent.
     """
     rows = []
     for (model, kernels, seed), run in epochs.groupby(["model", "kernels", "seed"], sort=False):
