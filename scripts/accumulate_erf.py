@@ -10,7 +10,10 @@ from deadpixel.preprocessing import evaluation_images
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params = snakemake.params
-dtype, device = getattr(torch, params.dtype), devices.resolve(params.device)
+dtype, device = (
+    getattr(torch, params.dtype),
+    devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"]),
+)
 start = time.monotonic()
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)

@@ -10,7 +10,10 @@ from deadpixel.images import Pack
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params, wildcards, pack = snakemake.params, snakemake.wildcards, snakemake.input.pack
-device, seed = devices.resolve(params.device), int(wildcards.seed)
+device, seed = (
+    devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"]),
+    int(wildcards.seed),
+)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)

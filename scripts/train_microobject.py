@@ -11,7 +11,11 @@ from deadpixel.preprocessing import evaluation_images, spread
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params, wildcards, pack = snakemake.params, snakemake.wildcards, snakemake.input.pack
-device, seed, size = devices.resolve(params.device), int(wildcards.seed), params.size
+device, seed, size = (
+    devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"]),
+    int(wildcards.seed),
+    params.size,
+)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.replace_head(

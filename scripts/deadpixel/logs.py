@@ -1,5 +1,6 @@
 """One set-up of logging for every script, and progress that suits a terminal or a log file."""
 
+import errno
 import logging
 import sys
 import time
@@ -20,8 +21,8 @@ _SECONDS_BETWEEN_LINES = 60.0
 def configure(path: Path | str) -> None:
     """Log to the file, uncaught exceptions too; Snakemake shows the file if the job fails.
 
-    An `InputError` is one line: the user can mend it. Anything else is a defect and keeps its
-    traceback.
+    An `InputError` and a full disk are one line: the user can mend them. Anything else is a defect
+    and keeps its traceback.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     logging.basicConfig(
@@ -41,6 +42,8 @@ def _log_exception(
 ) -> None:
     if issubclass(kind, InputError):
         log.error("%s", error)
+    elif isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        log.error("%s: make room and run again; what is finished is kept", error)
     else:
         log.critical("unexpected error", exc_info=(kind, error, traceback))
 

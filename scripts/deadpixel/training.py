@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .errors import InputError
-from .logs import log
+from .logs import log, progress
 from .store import Scratch
 
 TERMINATED = 75  # exit status after SIGTERM: sysexits' "try again"
@@ -91,7 +91,8 @@ def fit(
     saved = time.monotonic()
     yield from rows
     with _saved_on_sigterm(lambda: scratch.save(_SAVED, _arrays(state))):
-        for epoch in range(len(rows), recipe.epochs):
+        left = range(len(rows), recipe.epochs)
+        for epoch in progress(left, total=len(left), what="epochs"):
             start = time.monotonic()
             row = {"epoch": epoch + 1, "lr": learning_rate(recipe, epoch)}
             row |= _train_epoch(model, optimizer, train(epoch), recipe, epoch)

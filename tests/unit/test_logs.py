@@ -61,6 +61,14 @@ def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
     assert lines[-1] == "ZeroDivisionError: division by zero"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="/dev/full is Linux's")
+def test_a_full_disk_is_one_line(tmp_path: Path) -> None:
+    code, lines = _run(tmp_path / "job.log", "open('/dev/full', 'wb', buffering=0).write(b'1')")
+    assert code == 1
+    assert lines[-1].endswith("left on device: make room and run again; what is finished is kept")
+    assert "Traceback" not in "\n".join(lines)
+
+
 def test_success_logs_no_error(tmp_path: Path) -> None:
     code, lines = _run(tmp_path / "job.log", "logs.log.info('done')")
     assert code == 0

@@ -212,8 +212,12 @@ def build():
 """
 
 
-def test_own_network_own_weights_own_images(checkout):
-    """The whole workflow, the true class's logit included; what cannot be known is left out."""
+def test_own_network_own_weights_own_images(checkout, monkeypatch):
+    """The whole workflow, the true class's logit included; what cannot be known is left out.
+
+    Two names stand for GPUs: jobs that ask for one lease one of them, and compute on the CPU.
+    """
+    monkeypatch.setenv("DEADPIXEL_DEVICES", "a,b")
     write_images(checkout.folder / "my_images", classes=2, each=16)
     (checkout.folder / "net.py").write_text(OWN_NETWORK)
     namespace: dict = {}
@@ -228,8 +232,12 @@ def test_own_network_own_weights_own_images(checkout):
         targets={"layer3": "stem", "layer4": "deep"},
     )
     overlay["erf"]["logit"] = True
-    status, output = checkout.snakemake("--cores", "2", overlay=overlay)
+    overlay["device"] = "auto"
+    resources = ("--cores", "4", "--resources", "gpu=2")
+    status, output = checkout.snakemake(*resources, overlay=overlay)
     assert status == 0, output
+    logged = [f.read_text() for f in checkout.folder.glob("logs/train_microobject/*.log")]
+    assert [("leased a;" in log) + ("leased b;" in log) for log in logged] == [1] * 4
     trf = store.read(checkout.folder / TRF, store.TRF).set_index(["kernels", "target"])["size_h"]
     assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
     assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
