@@ -119,15 +119,15 @@ def test_padding_moves_the_field_and_lessens_the_imbalance(results):
 def test_fine_tuning_learns_and_leaves_something_to_learn(results):
     runs = store.read(results / "tables/finetune_runs.parquet", tables.RUNS)
     assert len(runs) == 4
-    assert (runs["test_acc"] > 2 * 12.5).all() and (runs["test_acc"] < 95).all()
+    assert (runs["test_acc"] > 20).all() and (runs["test_acc"] < 95).all()
     path = "model=resnet18/weights=calibrated/kernels={}/seed=0"
     for kernels in KERNELS:
         folder = results / "finetune/epochs/dataset=synthetic" / path.format(kernels)
         epochs = store.read(folder / "epochs.parquet", store.EPOCHS)
-        assert epochs["epoch"].tolist() == [*range(1, 11)]
+        assert epochs["epoch"].tolist() == [*range(1, 13)]
         norm = store.read_provenance(folder / "epochs.parquet")["added_weights_norm"]
         assert (norm > 0) == (kernels == "padded")
-    assert len(pd.read_parquet(results / "finetune/epochs")) == 4 * 10
+    assert len(pd.read_parquet(results / "finetune/epochs")) == 4 * 12
     everything = pd.read_parquet(results / "finetune/predictions")
     assert len(everything) == 4 * 112
 
@@ -145,7 +145,7 @@ def test_the_square_is_seen_and_every_run_is_kept(results):
     assert len(firsts) == 6
     assert (firsts["best_test_acc"] > 90).sum() >= 4
     everything = pd.read_parquet(results / "microobject")
-    assert len(everything) == 6 * 7
+    assert len(everything) == 6 * 9
     assert everything["test_acc"].notna().all() and everything["valid_acc"].isna().all()
 
 
