@@ -15,6 +15,7 @@ resource_scopes:
     gpu="local",
 
 
+include: "rules/lock.smk"
 include: "rules/config.smk"
 include: "rules/common.smk"
 include: "rules/retrieve.smk"

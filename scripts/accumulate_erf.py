@@ -10,10 +10,8 @@ from deadpixel.preprocessing import evaluation_images
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params = snakemake.params
-dtype, device = (
-    getattr(torch, params.dtype),
-    devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"]),
-)
+device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+dtype = getattr(torch, params.dtype)
 start = time.monotonic()
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
@@ -24,7 +22,7 @@ models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
-depends_on = {**dict(params.items()), "device": str(device)}  # auto may mean another one next time
+depends_on = {**dict(params.items()), "device": devices.describe(device)}
 scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
 settings = {"logit": params.logit, "batch_size": params.batch_size}
 targets = params.targets.values()

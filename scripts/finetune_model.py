@@ -10,10 +10,8 @@ from deadpixel.images import Pack
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params, wildcards, pack = snakemake.params, snakemake.wildcards, snakemake.input.pack
-device, seed = (
-    devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"]),
-    int(wildcards.seed),
-)
+device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+seed = int(wildcards.seed)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
@@ -31,7 +29,7 @@ valid, test = (
     for split in ("valid", "test")
 )
 recipe = training.Recipe(**params.recipe, seed=seed)
-depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": str(device)}
+depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": devices.describe(device)}
 scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
 train = training.epoch_batches(images, images.labels, params.batch_size, seed)
 rows = [*training.fit(model, train, {"valid": lambda: valid}, recipe, scratch, device=device)]

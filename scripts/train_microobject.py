@@ -11,11 +11,8 @@ from deadpixel.preprocessing import evaluation_images, spread
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
 params, wildcards, pack = snakemake.params, snakemake.wildcards, snakemake.input.pack
-device, seed, size = (
-    devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"]),
-    int(wildcards.seed),
-    params.size,
-)
+device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+seed, size = int(wildcards.seed), params.size
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.replace_head(
@@ -33,11 +30,15 @@ tested = evaluation_images(pack, manifest, "test", **sizes).on(device, params.ba
 test = microobject.test_batches(tested, size, seed)
 recipe = training.Recipe(**params.recipe, seed=seed)
 train = microobject.training_batches(templates, len(chosen), params.batch_size, size, seed)
-depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": str(device)}
+depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": devices.describe(device)}
 scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
 rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, device=device)]
 
-measured = {"device": devices.describe(device), "n_templates": len(chosen), "n_test": len(tested)}
+measured = {
+    "device": devices.describe(device),
+    "n_templates": len(chosen),
+    "n_test": sum(len(labels) for _, labels in test),
+}
 facts = store.provenance(**{**dict(params.items()), **measured})
 epochs = pd.DataFrame(rows).assign(valid_acc=np.nan)
 store.write(epochs[store.EPOCHS.names], snakemake.output.epochs, store.EPOCHS, facts)

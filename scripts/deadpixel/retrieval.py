@@ -1,14 +1,16 @@
 """Published files: downloaded whole or on from where they were cut, and verified by checksum."""
 
+import contextlib
 import hashlib
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
+from filelock import FileLock, Timeout
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
@@ -56,11 +58,12 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
         verify(file, _digest(file, "sha256"), published, first_seen)
     else:
         file = downloads / link.name
-        if not _is_right(file, published, first_seen):
-            partial = downloads / f".{link.name}.partial"
-            _make_room(published, file, partial)
-            _download_from_anywhere(published, root / link.name, partial, first_seen)
-            partial.replace(file)
+        with _alone(file):
+            if not _is_right(file, published, first_seen):
+                partial = downloads / f".{link.name}.partial"
+                _make_room(published, file, partial)
+                _download_from_anywhere(published, root / link.name, partial, first_seen)
+                partial.replace(file)
     _link(file, link)
 
 
@@ -109,15 +112,29 @@ def _digest(file: Path, algorithm: str) -> str:
         return hashlib.file_digest(content, algorithm).hexdigest()
 
 
-def _make_room(published: Published, file: Path, partial: Path) -> None:
+@contextlib.contextmanager
+def _alone(file: Path) -> Iterator[None]:
+    """Wait for another process that downloads `file`: one whose Snakemake was killed lives on."""
+    lock = FileLock(file.with_name(f".{file.name}.lock"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        partial.touch()
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("another process downloads %s: waiting for it", file)
+        lock.acquire()
     except OSError as error:
         raise InputError(
             f"{file} cannot be written ({error.strerror}): name another folder as "
             "pathvars.resources, or put the file into data.root"
         ) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _make_room(published: Published, file: Path, partial: Path) -> None:
+    partial.touch()
     missing = published.bytes - partial.stat().st_size
     free = shutil.disk_usage(file.parent).free
     if missing > free:

@@ -1,11 +1,13 @@
 """Result files: Parquet of an agreed schema, written at once or not at all, with provenance."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
 import shutil
 import subprocess
+import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
@@ -83,10 +85,16 @@ PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())
 
 @contextlib.contextmanager
 def atomic(path: Path | str) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; it takes that name only if the block succeeds."""
+    """Yield a temporary path beside `path`; it takes that name only if the block succeeds.
+
+    What killed writers of `path` left is removed; one that is still alive, because only Snakemake
+    was killed, can no longer finish.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial{path.suffix}")
+    for stale in path.parent.glob(f".{glob.escape(path.name)}.*.partial*"):
+        stale.unlink(missing_ok=True)
+    partial = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial{path.suffix}")
     try:
         yield partial
         with partial.open("rb") as written:

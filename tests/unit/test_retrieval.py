@@ -47,7 +47,7 @@ def test_the_right_file(tmp_path, retrieve, fault, checks):
     assert link.read_bytes() == CONTENT
     assert link.resolve() == tmp_path / "downloads/file"
     assert (tmp_path / "downloads/file.sha256").read_text() == f"{SHA256}  file\n"
-    assert not list((tmp_path / "downloads").glob(".*"))
+    assert not list((tmp_path / "downloads").glob(".*partial"))
 
 
 @pytest.mark.parametrize("checks", [{"sha256": "0" * 64}, {"sha256": "0" * 8}, {"md5": "0" * 32}])

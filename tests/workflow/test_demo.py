@@ -189,8 +189,6 @@ def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, t
     finished = {file: file.stat().st_mtime_ns for file in scratch.glob("*/block-*.npz")}
     assert 2 <= len(finished) < 10
 
-    process = demo.start("snakemake", "--unlock", *DEMO)
-    process.communicate()
     process = demo.start("snakemake", *DEMO)
     kept: dict = {}
     while process.poll() is None:

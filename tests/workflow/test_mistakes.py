@@ -96,7 +96,7 @@ def own_data(weights="calibrated", model="resnet18", **model_keys):
         "erf": {"blocks": 2, "batch_size": 2},
         "models": {model: model_keys},
         "size_test": {"dataset": "mine", "weights": weights, "models": [model]},
-        "training": {"augmentation": {"resized_crop": 70, "crop": 64}},
+        "training": {"augmentation": {"method": "torchvision", "resized_crop": 70, "crop": 64}},
         "finetune": {
             "dataset": "mine",
             "weights": weights,

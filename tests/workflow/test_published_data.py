@@ -150,7 +150,7 @@ def test_faults_are_survived_or_named_and_a_rerun_is_enough(checkout, publisher,
     status, output = checkout.snakemake(*command, overlay=config)
     assert status == 0, output
     assert "2 of 2 steps (100%) done" in output
-    assert not list(checkout.folder.glob("resources/downloads/.*"))
+    assert not list(checkout.folder.glob("resources/downloads/.*partial"))
 
 
 def test_a_download_killed_at_half_goes_on_there(checkout, publisher, overlay):
@@ -175,11 +175,39 @@ def test_a_download_killed_at_half_goes_on_there(checkout, publisher, overlay):
     kept = partial.stat().st_size
     assert size / 2 <= kept < size
 
-    checkout.run("snakemake", "--unlock", *command)
     publisher.sent.clear()
     status, output = checkout.snakemake(*command)
     assert status == 0, output
     assert publisher.sent["resnet18.pth"] == size - kept
+    assert (checkout.folder / "resources/retrieved/resnet18.pth").read_bytes() == file.read_bytes()
+
+
+def test_two_at_once_and_one_whose_snakemake_alone_is_killed(checkout, publisher, overlay):
+    """The second is told so and does no harm; after kill -9 nothing has to be unlocked."""
+    file = publisher.folder / "resnet18.pth"
+    file.write_bytes(np.random.default_rng(0).bytes(50_000_000))
+    weights = {"resnet18": entry(file, publisher.url(file.name, "slow"))}
+    config = overlay(registry(publisher, weights=weights))
+    (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(config))
+    command = ("resources/retrieved/resnet18.pth", "--cores", "1", "--configfile", "mine.yaml")
+
+    first = checkout.start("snakemake", *command)
+    partial, deadline = checkout.folder / "resources/downloads/.resnet18.pth.partial", 60
+    start = time.monotonic()
+    while not partial.exists():
+        assert time.monotonic() < start + deadline and first.poll() is None
+        time.sleep(0.01)
+    status, output = checkout.snakemake(*command)
+    assert status != 0 and "Directory cannot be locked" in output
+    assert first.poll() is None
+    status, output = checkout.snakemake("-n", *command)
+    assert status == 0
+
+    os.kill(first.pid, signal.SIGKILL)  # its job lives on
+    status, output = checkout.snakemake(*command)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.communicate()
+    assert status == 0, output
     assert (checkout.folder / "resources/retrieved/resnet18.pth").read_bytes() == file.read_bytes()
 
 
