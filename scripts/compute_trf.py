@@ -14,6 +14,9 @@ rows = []
 for name, source in params.models.items():
     for kind in params.kernels[name]:
         model = kernels.apply(models.build(source), kind)
+        if kind != "odd":
+            for left in kernels.odd_strided(model, torch.zeros(1, 3, *input_size)):
+                logs.log.warning("%s, %s: %s is still odd, out of reach", name, kind, left)
         found = receptive_field.table(model, params.targets[name], input_size)
         rows += [{"model": name, "kernels": kind, **row} for row in found]
     logs.log.info("%s done", name)
