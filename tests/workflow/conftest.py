@@ -45,7 +45,7 @@ class Checkout:
     def run(self, *command: str) -> tuple[int, str]:
         """Exit status and everything that was printed."""
         process = self.start(*command)
-        output, _ = process.communicate(timeout=900)
+        output, _ = process.communicate(timeout=1800)
         return process.returncode, output
 
     def snakemake(self, *arguments: str, overlay: dict | None = None) -> tuple[int, str]:
