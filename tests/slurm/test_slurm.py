@@ -1,0 +1,250 @@
+"""The real workflow on a real SLURM of one node with two fake GPUs, through profiles/slurm."""
+
+import functools
+import itertools
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+from workflow.conftest import Checkout
+
+HERE = Path(__file__).parent
+CANNOT_INSTALL = 77  # exit status of start-slurm.sh
+RUN = "results/microobject/dataset=drawn/model=mine/kernels=odd/seed=0/epochs.parquet"
+RUN_LOG = "logs/train_microobject/drawn_mine_odd_0.log"
+# Whatever there is but figures.
+TABLES = [
+    f"results/tables/{name}.parquet" for name in ("table1", "table3", "table4", "receptive_fields")
+]
+# The profile as it is, but for the pause before the first look at a job.
+ON_SLURM = (
+    sys.executable,
+    str(HERE / "fastpoll.py"),
+    "--workflow-profile=profiles/slurm",
+    "--slurm-init-seconds-before-status-checks=1",
+    "--configfile=mine.yaml",
+)
+OVERLAY = {
+    "device": "auto",
+    "datasets": {"drawn": {"source": "synthetic", "classes": 2, "images_per_class": 16}},
+    "split": {"train": 0.5, "valid": 0.25, "test": 0.25},
+    "preprocess": {"resize": 70, "crop": 64},
+    "calibration": {"images": 4, "batch_size": 2},
+    "erf": {"blocks": 2, "batch_size": 2},
+    "models": {"mine": {"source": "net.py:build", "targets": {"layer3": "stem", "layer4": "deep"}}},
+    "size_test": {"dataset": "drawn", "weights": "calibrated", "models": ["mine"]},
+    "training": {"augmentation": {"resized_crop": 70, "crop": 64}},
+    "finetune": {
+        "dataset": "drawn",
+        "weights": "calibrated",
+        "models": ["mine"],
+        "repeated": {"models": [], "seeds": [0]},
+        "epochs": 2,
+        "batch_size": 8,
+    },
+    "shape_test": {"model": "mine"},
+    "microobject": {
+        "dataset": "drawn",
+        "models": ["mine"],
+        "seeds": [0],
+        "epochs": 20,
+        "batch_size": 16,
+    },
+}
+# Calibration, three jobs for maps, two runs of fine-tuning and two of the micro-object task.
+GPU_JOBS = 8
+# Where a file of the name `slow` lies, an epoch of the micro-object task takes four seconds.
+NETWORK = """
+import time
+from pathlib import Path
+
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(True))
+        self.deep = nn.Conv2d(8, 8, 3, 2, 1)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, image):
+        if self.training and Path("slow").exists():
+            time.sleep(2)
+        return self.head(self.deep(self.stem(image)).mean((2, 3)))
+
+def build():
+    return Net()
+"""
+
+
+class Task(NamedTuple):
+    """One job step, from its first to its last second."""
+
+    device: str
+    begin: float
+    end: float
+
+
+class Slurm:
+    """A cluster that runs."""
+
+    def __init__(self, folder: Path) -> None:
+        self._record = folder / "log/tasks"
+
+    def tasks(self) -> dict[str, Task]:
+        """Steps that have ended, by job."""
+        begun, ended = {}, {}
+        for line in self._record.read_text().splitlines():
+            event, at, job, device = line.split()
+            if event == "begin":
+                begun[job] = (device, float(at))
+            else:
+                ended[job] = float(at)
+        return {job: Task(*begun[job], end) for job, end in ended.items()}
+
+
+def free_ports() -> int:
+    """The first of two free ports."""
+    for port in range(20000, 30000, 2):
+        with socket.socket() as first, socket.socket() as second:
+            try:
+                first.bind(("127.0.0.1", port))
+                second.bind(("127.0.0.1", port + 1))
+            except OSError:
+                continue
+        return port
+    raise RuntimeError("no free ports")
+
+
+@pytest.fixture(scope="module")
+def slurm():
+    if torch.cuda.is_available():
+        pytest.skip("jobs would compute on this machine's GPU, and fake ones stand for it")
+    folder = Path(tempfile.mkdtemp(prefix="slurm-", dir="/tmp"))  # sockets need a short path
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SLURM_LAB", str(folder))
+        patch.setenv("SLURM_LAB_PORT", str(free_ports()))
+        try:
+            started = subprocess.run(
+                [HERE / "start-slurm.sh"], check=False, capture_output=True, text=True
+            )
+            if started.returncode == CANNOT_INSTALL:
+                pytest.skip(started.stderr.strip().splitlines()[-1])
+            assert started.returncode == 0, started.stderr
+            patch.setenv("SLURM_CONF", str(folder / "etc/slurm.conf"))
+            patch.setenv("PATH", str(folder / "bin"), prepend=os.pathsep)
+            yield Slurm(folder)
+        finally:
+            subprocess.run([HERE / "stop-slurm.sh"], check=True)
+            shutil.rmtree(folder)
+
+
+def small_checkout(folder: Path) -> Checkout:
+    checkout = Checkout(folder)
+    (folder / "mine.yaml").write_text(yaml.safe_dump(OVERLAY))
+    (folder / "net.py").write_text(NETWORK)
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def finished(slurm, tmp_path_factory):
+    """A checkout whose workflow has run on the cluster."""
+    checkout = small_checkout(tmp_path_factory.mktemp("slurm") / "checkout")
+    status, output = checkout.run(*ON_SLURM, "--", *TABLES)
+    assert status == 0, output
+    return checkout
+
+
+@pytest.fixture(scope="module")
+def local(finished, tmp_path_factory):
+    """Waits for the results of the same configuration without a cluster, and gives their folder.
+
+    They are made while a test waits for a time limit.
+    """
+    checkout = small_checkout(tmp_path_factory.mktemp("local") / "checkout")
+    process = checkout.start("snakemake", "--cores=2", "--configfile=mine.yaml", "--", *TABLES)
+
+    @functools.cache
+    def wait() -> Path:
+        output, _ = process.communicate(timeout=600)
+        assert process.returncode == 0, output
+        return checkout.folder
+
+    yield wait
+    stop(process)
+
+
+def stop(process: subprocess.Popen) -> None:
+    """Kill what a failed test has left running."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+
+
+def results(folder: Path) -> dict[str, pd.DataFrame]:
+    """Every Parquet file, without the seconds that something took."""
+    return {
+        str(file.relative_to(folder)): pd.read_parquet(file, partitioning=None).drop(
+            columns="seconds", errors="ignore"
+        )
+        for file in folder.glob("results/**/*.parquet")
+    }
+
+
+def test_each_gpu_is_given_to_one_job_at_a_time(slurm, finished):
+    tasks = slurm.tasks().values()
+    on_gpu = [task for task in tasks if task.device != "none"]
+    assert len(on_gpu) == GPU_JOBS
+    assert {task.device for task in on_gpu} == {"0", "1"}
+    together = [
+        (one.device, other.device)
+        for one, other in itertools.combinations(on_gpu, 2)
+        if one.begin < other.end and other.begin < one.end
+    ]
+    assert together, "one GPU was never used"
+    assert all(one != other for one, other in together)
+    assert "computing on the CPU (device: auto" in (finished.folder / RUN_LOG).read_text()
+
+
+def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
+    """Its limit is three minutes, two of which the profile leaves it to stop in."""
+    (finished.folder / RUN).unlink()
+    slow = finished.folder / "slow"
+    slow.touch()
+    before, deadline = len(slurm.tasks()), time.monotonic() + 150
+    limited = ("--set-resources", "train_microobject:runtime=3")
+    process = finished.start(*ON_SLURM, *limited, "--", RUN)
+    try:
+        while len(slurm.tasks()) == before:
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.1)
+        slow.unlink()  # that the second try is a short one
+        output, _ = process.communicate(timeout=120)
+    finally:
+        stop(process)
+    assert process.returncode == 0, output
+    assert "stopped by SIGTERM; run again to go on" in output
+    again = re.search(r"going on after epoch (\d+)", (finished.folder / RUN_LOG).read_text())
+    assert 1 <= int(again[1]) < OVERLAY["microobject"]["epochs"]
+    assert len(slurm.tasks()) == before + 2
+
+
+def test_results_are_those_of_one_machine(finished, local):
+    """Those of the job that was out of time included."""
+    on_slurm, on_one_machine = results(finished.folder), results(local())
+    assert len(on_slurm) >= 40
+    assert on_slurm.keys() == on_one_machine.keys()
+    for path, frame in on_slurm.items():
+        pd.testing.assert_frame_equal(frame, on_one_machine[path], check_exact=True, obj=path)
