@@ -460,6 +460,8 @@ def _cell(value: object, name: str) -> str:
         return str(value)
     if value == float("inf"):
         return "∞"
+    if name.endswith("_p") and value < 0.0005:
+        return "< 0.001"
     return f"{value:.{_DECIMALS.get(name, 3)}f}"
 
 

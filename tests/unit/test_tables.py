@@ -407,3 +407,9 @@ def test_paper_table_4_is_the_papers() -> None:
         ["wide_resnet101_2", 28.0, 14.2],
         ["resnext101_32x8d", 21.8, 8.8],
     ]
+
+
+def test_a_tiny_p_value_is_not_zero() -> None:
+    table = pd.DataFrame({"mcnemar_p": [0.0001, 0.0006, 0.5], "difference": [0.0001, 0.0, 1.0]})
+    text = tables.markdown(table)
+    assert "< 0.001" in text and "0.001 " in text and "0.500" in text and text.count("<") == 1
