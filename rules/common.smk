@@ -10,6 +10,7 @@ ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
+EXPERIMENTS = ["size_test", "shape_test"]
 RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed={seed}"
 EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
 PREDICTIONS = f"<results>/finetune/predictions/{RUN}/predictions.parquet"
@@ -23,7 +24,7 @@ wildcard_constraints:
     weights="imagenet|calibrated|file|finetuned",
     kernels="odd|padded|sliced",
     seed=r"\d+",
-    experiment="size_test|shape_test",
+    experiment="|".join(EXPERIMENTS),
     target="|".join(map(re.escape, config["targets"])),
 
 

@@ -34,11 +34,11 @@ rule merge_experiments:
     input:
         fits=expand(
             "<results>/{experiment}/fits.parquet",
-            experiment=["size_test", "shape_test"],
+            experiment=EXPERIMENTS,
         ),
         imbalance=expand(
             "<results>/{experiment}/imbalance.parquet",
-            experiment=["size_test", "shape_test"],
+            experiment=EXPERIMENTS,
         ),
     output:
         fits="<results>/fits.parquet",

@@ -203,8 +203,8 @@ def _fetch(pixels: Tensor, parameters: Tensor, augmentation: Augmentation, outpu
         output[:, channel] = value.mul_(1 / (255 * std)).sub_(mean / std)
 
 
-class BatchedImages:
-    """Training images on the device: called with epoch and indices, augmented a batch at once."""
+class _TrainingImages:
+    """Images `indices` of a pack and their `labels`; called with epoch and indices among them."""
 
     def __init__(
         self,
@@ -216,10 +216,21 @@ class BatchedImages:
         seed: int,
         device: torch.device | str,
     ) -> None:
-        """Load the images `indices` of `pack`; `labels` are their classes."""
-        self._images = RaggedImages(pack, indices, augmentation.shorter_side, device)
-        self._augmentation, self._seed = augmentation, seed
+        """Choose the images; the kinds below say how they are held."""
+        self._augmentation, self._seed, self._device = augmentation, seed, device
         self.labels = torch.as_tensor(labels, dtype=torch.int64, device=device)
+        self._hold(pack, indices)
+
+    def _hold(self, pack: Pack | Sequence[np.ndarray], indices: Sequence[int]) -> None:
+        raise NotImplementedError
+
+
+class BatchedImages(_TrainingImages):
+    """Training images on the device, augmented a batch at once."""
+
+    def _hold(self, pack: Pack | Sequence[np.ndarray], indices: Sequence[int]) -> None:
+        shorter_side = self._augmentation.shorter_side
+        self._images = RaggedImages(pack, indices, shorter_side, self._device)
 
     def __call__(self, epoch: int, indices: Sequence[int]) -> Tensor:
         """Float32 (N, 3, crop, crop) of the images at `indices` among those loaded."""
@@ -245,23 +256,12 @@ def torchvision_transform(augmentation: Augmentation) -> transforms.Compose:
     )
 
 
-class TorchvisionImages:
+class TorchvisionImages(_TrainingImages):
     """Stands in for `BatchedImages`: the reference, one image after another on the CPU."""
 
-    def __init__(
-        self,
-        pack: Pack | Sequence[np.ndarray],
-        indices: Sequence[int],
-        labels: Sequence[int],
-        augmentation: Augmentation,
-        *,
-        seed: int,
-        device: torch.device | str,
-    ) -> None:
-        """Choose the images `indices` of `pack`; `labels` are their classes."""
-        self._pack, self._indices, self._seed, self._device = pack, indices, seed, device
-        self._transform = torchvision_transform(augmentation)
-        self.labels = torch.as_tensor(labels, dtype=torch.int64, device=device)
+    def _hold(self, pack: Pack | Sequence[np.ndarray], indices: Sequence[int]) -> None:
+        self._pack, self._indices = pack, indices
+        self._transform = torchvision_transform(self._augmentation)
 
     def __call__(self, epoch: int, indices: Sequence[int]) -> Tensor:
         """Float32 (N, 3, crop, crop) of the images at `indices` among those chosen."""

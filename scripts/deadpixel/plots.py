@@ -52,9 +52,10 @@ def erf_maps(
         columns = max(len(fields) for fields in maps.values())
         figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
         axes = figure.subplots(2 * len(maps), columns, squeeze=False)
-        every = [field for fields in maps.values() for field in fields.values()]
-        period = min(_TILE, *(length for field in every for length in field.shape))
-        reach = max(np.abs(np.nan_to_num(mean_tile(f, period) - 1)).max() for f in every)
+        every = {(k, t): field for k, fields in maps.items() for t, field in fields.items()}
+        period = min(_TILE, *(length for field in every.values() for length in field.shape))
+        tiles = {place: mean_tile(field, period) for place, field in every.items()}
+        reach = max(np.abs(np.nan_to_num(tile - 1)).max() for tile in tiles.values())
         for row, (kernels, fields) in enumerate(maps.items()):
             for column, (target, field) in enumerate(fields.items()):
                 panel, below = axes[2 * row, column], axes[2 * row + 1, column]
@@ -62,7 +63,7 @@ def erf_maps(
                 _draw_map(panel, field, fit, theory)
                 heading = target if len(maps) == 1 else f"{target}, {kernels} kernels"
                 panel.set_title(f"{heading}\n{_describe(fit, theory)}")
-                tile = mean_tile(field, period)
+                tile = tiles[kernels, target]
                 image = below.imshow(tile, cmap="PuOr_r", vmin=1 - reach, vmax=1 + reach)
                 below.set_title(f"mean {period} x {period} px tile")
             ratio = "sensitivity / mean around"
