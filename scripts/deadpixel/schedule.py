@@ -18,7 +18,7 @@ from .errors import InputError
 _SAME = 1e-6  # relative; more than the solver's tolerances, so that its bounds hold after all
 _UNITS = 1e4  # of the best known makespan in the programme: the solver prints three decimals
 _WINDOWS = 4  # in the programme; with more, fewer nodes are searched in the same time
-_TRIES_PER_JOB = 10
+_TRIES = 1000
 
 
 @dataclass(frozen=True)
@@ -179,7 +179,7 @@ def _search(
     best = np.array([urgency[name] for name in names])
     starts = _dispatch(jobs, urgency, free, pool)
     length = makespan(jobs, starts)
-    for _ in range(_TRIES_PER_JOB * len(jobs)):
+    for _ in range(_TRIES):
         if length <= bound * (1 + _SAME):
             break
         tried = best.copy()
