@@ -104,7 +104,7 @@ FLOORS = [
     {"kernels"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
     {"augment", "training", "microobject"},
-    {"stats", "plots", "padding_plots", "tables"},
+    {"stats", "plots", "padding_plots", "tables", "schedule"},
 ]
 
 
