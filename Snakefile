@@ -19,6 +19,7 @@ include: "rules/lock.smk"
 include: "rules/config.smk"
 include: "rules/common.smk"
 include: "rules/retrieve.smk"
+include: "rules/costs.smk"
 include: "rules/data.smk"
 include: "rules/models.smk"
 include: "rules/erf.smk"
@@ -26,6 +27,7 @@ include: "rules/finetune.smk"
 include: "rules/microobject.smk"
 include: "rules/fit.smk"
 include: "rules/report.smk"
+include: "rules/plan.smk"
 
 
 localrules:
@@ -34,6 +36,7 @@ localrules:
     size_test,
     shape_test,
     microobject,
+    plan,
 
 
 # Every result a user opens is asked for by name, or a lost one would not be missed.
@@ -83,6 +86,12 @@ rule microobject:
         microobject_runs(),
         multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
         "<results>/figures/fig5.png",
+
+
+rule plan:
+    input:
+        "<results>/plan.parquet",
+        "<results>/figures/plan.png",
 
 
 rule all:

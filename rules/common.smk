@@ -8,6 +8,7 @@ SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 MICROOBJECT = config["microobject"]
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
+SUMS = "<results>/.scratch/erf_sums/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/shard={shard}/sums.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
 EXPERIMENTS = ["size_test", "shape_test"]
@@ -18,12 +19,25 @@ FINETUNED = f"<results>/finetune/checkpoints/{RUN}/checkpoint.safetensors"
 MICROOBJECT_EPOCHS = "<results>/microobject/dataset={dataset}/model={model}/kernels={kernels}/seed={seed}/epochs.parquet"
 
 
+# Jobs that need a GPU start before those that do not, which would keep it waiting; among them the longest first, and
+# first of all what finds unknown networks and targets in seconds.
+PRIORITY = {
+    "compute_trf": 30,
+    "count_flops": 30,
+    "calibrate_weights": 20,
+    "finetune_model": 15,
+    "train_microobject": 15,
+    "accumulate_erf": 10,
+}
+
+
 wildcard_constraints:
     dataset="|".join(map(re.escape, config["datasets"])),
     model="|".join(map(re.escape, config["models"])),
     weights="imagenet|calibrated|file|finetuned",
     kernels="odd|padded|sliced",
     seed=r"\d+",
+    shard=r"\d+",
     experiment="|".join(EXPERIMENTS),
     target="|".join(map(re.escape, config["targets"])),
 

@@ -70,6 +70,8 @@ def cross_field_problems():
         yield "training.augmentation.scale: the first is larger than the second"
     if lacks_validation(finetune["dataset"]):
         yield "finetune.dataset: CUB-200-2011 has its own split, without images for validation"
+    if config["erf"]["shards"] > config["erf"]["blocks"]:
+        yield "erf.shards: more than erf.blocks, of which each has some"
     if config["erf"]["split"] == "valid" and lacks_validation(size_test["dataset"]):
         yield "erf.split: valid, but CUB-200-2011 has its own split into train and test"
     if config["microobject"]["size"] > augmentation["crop"]:

@@ -8,6 +8,8 @@ rule generate_synthetic:
         directory("<results>/data/dataset={dataset}/images"),
     log:
         "<logs>/generate_synthetic/{dataset}.log",
+    benchmark:
+        "<benchmarks>/generate_synthetic/{dataset}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -26,6 +28,8 @@ rule split_dataset:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
     log:
         "<logs>/split_dataset/{dataset}.log",
+    benchmark:
+        "<benchmarks>/split_dataset/{dataset}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -48,6 +52,8 @@ rule pack_images:
         pack="<results>/data/dataset={dataset}/images.arrow",
     log:
         "<logs>/pack_images/{dataset}.log",
+    benchmark:
+        "<benchmarks>/pack_images/{dataset}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:

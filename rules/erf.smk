@@ -11,8 +11,9 @@ rule compute_trf:
         trf="<results>/trf.parquet",
     log:
         "<logs>/compute_trf.log",
-    # first of all, because it finds unknown models and targets in seconds
-    priority: 30
+    benchmark:
+        "<benchmarks>/compute_trf.jsonl"
+    priority: PRIORITY["compute_trf"]
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -30,26 +31,20 @@ rule accumulate_erf:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
+        flops=ancient(FLOPS),
         code=library("erf", "kernels", "maps", "models", "preprocessing"),
     output:
-        erf=expand(
-            ERF,
-            target=config["targets"],
-            allow_missing=True,
-        ),
-        blocks=expand(
-            BLOCKS,
-            target=config["targets"],
-            allow_missing=True,
-        ),
+        sums=temp(expand(SUMS, target=config["targets"], allow_missing=True)),
     log:
-        "<logs>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}.log",
-    # before the jobs that need no GPU, or those would keep it waiting
-    priority: 10
+        "<logs>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}_{shard}.log",
+    benchmark:
+        "<benchmarks>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}_{shard}.jsonl"
+    priority: PRIORITY["accumulate_erf"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
     resources:
+        **budget("accumulate_erf"),
         gpu=GPU,
     params:
         **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
@@ -61,3 +56,27 @@ rule accumulate_erf:
         scratch=Path(config["pathvars"]["results"], ".scratch/erf").as_posix(),
     script:
         "../scripts/accumulate_erf.py"
+
+
+rule merge_erf:
+    input:
+        sums=expand(
+            SUMS,
+            target=config["targets"],
+            shard=range(config["erf"]["shards"]),
+            allow_missing=True,
+        ),
+        code=library("maps"),
+    output:
+        erf=expand(ERF, target=config["targets"], allow_missing=True),
+        blocks=expand(BLOCKS, target=config["targets"], allow_missing=True),
+    log:
+        "<logs>/merge_erf/{dataset}_{model}_{weights}_{kernels}.log",
+    benchmark:
+        "<benchmarks>/merge_erf/{dataset}_{model}_{weights}_{kernels}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        targets=config["targets"],
+    script:
+        "../scripts/merge_erf.py"

@@ -7,6 +7,7 @@ rule finetune_model:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
+        flops=ancient(FLOPS),
         code=library("training", "augment", "kernels", "models", "preprocessing"),
     output:
         epochs=EPOCHS,
@@ -14,14 +15,16 @@ rule finetune_model:
         checkpoint=FINETUNED,
     log:
         "<logs>/finetune_model/{dataset}_{model}_{weights}_{kernels}_{seed}.log",
+    benchmark:
+        "<benchmarks>/finetune_model/{dataset}_{model}_{weights}_{kernels}_{seed}.jsonl"
     wildcard_constraints:
         weights="imagenet|calibrated|file",
-    # the longest jobs, so they start before all others that need a GPU
-    priority: 15
+    priority: PRIORITY["finetune_model"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
     resources:
+        **budget("finetune_model"),
         gpu=GPU,
     params:
         recipe=recipe(FINETUNE),

@@ -9,6 +9,8 @@ rule fit_gaussians:
         fits="<results>/{experiment}/fits.parquet",
     log:
         "<logs>/fit_gaussians/{experiment}.log",
+    benchmark:
+        "<benchmarks>/fit_gaussians/{experiment}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -24,6 +26,8 @@ rule measure_imbalance:
         imbalance="<results>/{experiment}/imbalance.parquet",
     log:
         "<logs>/measure_imbalance/{experiment}.log",
+    benchmark:
+        "<benchmarks>/measure_imbalance/{experiment}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -45,6 +49,8 @@ rule merge_experiments:
         imbalance="<results>/imbalance.parquet",
     log:
         "<logs>/merge_experiments.log",
+    benchmark:
+        "<benchmarks>/merge_experiments.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:

@@ -6,6 +6,7 @@ rule train_microobject:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
+        flops=ancient(FLOPS),
         code=library(
             "microobject", "training", "augment", "kernels", "models", "preprocessing"
         ),
@@ -13,12 +14,14 @@ rule train_microobject:
         epochs=MICROOBJECT_EPOCHS,
     log:
         "<logs>/train_microobject/{dataset}_{model}_{kernels}_{seed}.log",
-    # the longest jobs, so they start before all others that need a GPU
-    priority: 15
+    benchmark:
+        "<benchmarks>/train_microobject/{dataset}_{model}_{kernels}_{seed}.jsonl"
+    priority: PRIORITY["train_microobject"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
     resources:
+        **budget("train_microobject"),
         gpu=GPU,
     params:
         recipe=recipe(MICROOBJECT),

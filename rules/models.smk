@@ -10,6 +10,8 @@ rule convert_weights:
         checkpoint=CHECKPOINT,
     log:
         "<logs>/convert_weights/{model}_{weights}_{kernels}.log",
+    benchmark:
+        "<benchmarks>/convert_weights/{model}_{weights}_{kernels}.jsonl"
     wildcard_constraints:
         weights="imagenet|file",
     conda:
@@ -25,18 +27,22 @@ rule calibrate_weights:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
+        flops=ancient(FLOPS),
         code=library("models", "preprocessing"),
     output:
         checkpoint=CALIBRATED,
     log:
         "<logs>/calibrate_weights/{dataset}_{model}_{weights}_{kernels}.log",
+    benchmark:
+        "<benchmarks>/calibrate_weights/{dataset}_{model}_{weights}_{kernels}.jsonl"
     wildcard_constraints:
         weights="calibrated",
-    priority: 20
+    priority: PRIORITY["calibrate_weights"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
     resources:
+        **budget("calibrate_weights"),
         gpu=GPU,
     params:
         model=lambda w: model_source(w.model),

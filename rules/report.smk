@@ -26,6 +26,8 @@ rule make_table1:
         ),
     log:
         "<logs>/make_table1.log",
+    benchmark:
+        "<benchmarks>/make_table1.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -52,6 +54,8 @@ rule tabulate_receptive_fields:
         ),
     log:
         "<logs>/tabulate_receptive_fields.log",
+    benchmark:
+        "<benchmarks>/tabulate_receptive_fields.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -73,6 +77,8 @@ rule plot_size_against_accuracy:
         svg="<results>/figures/size_against_accuracy.svg",
     log:
         "<logs>/plot_size_against_accuracy.log",
+    benchmark:
+        "<benchmarks>/plot_size_against_accuracy.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -117,6 +123,8 @@ rule make_finetune_tables:
         ),
     log:
         "<logs>/make_finetune_tables.log",
+    benchmark:
+        "<benchmarks>/make_finetune_tables.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -142,6 +150,8 @@ rule plot_erf_maps:
         svg="<results>/figures/erf_maps/{experiment}/{model}.svg",
     log:
         "<logs>/plot_erf_maps/{experiment}_{model}.log",
+    benchmark:
+        "<benchmarks>/plot_erf_maps/{experiment}_{model}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -157,6 +167,8 @@ rule copy_fig1:
         svg="<results>/figures/fig1.svg",
     log:
         "<logs>/copy_fig1.log",
+    benchmark:
+        "<benchmarks>/copy_fig1.jsonl"
     localrule: True
     conda:
         "../envs/deadpixel.yaml"
@@ -177,6 +189,8 @@ rule plot_window_references:
         svg="<results>/figures/fig2.svg",
     log:
         "<logs>/plot_window_references.log",
+    benchmark:
+        "<benchmarks>/plot_window_references.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -199,6 +213,8 @@ rule plot_padded_kernel:
         svg="<results>/figures/fig3.svg",
     log:
         "<logs>/plot_padded_kernel.log",
+    benchmark:
+        "<benchmarks>/plot_padded_kernel.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -222,6 +238,8 @@ rule plot_imbalance:
         svg="<results>/figures/fig4.svg",
     log:
         "<logs>/plot_imbalance.log",
+    benchmark:
+        "<benchmarks>/plot_imbalance.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -250,6 +268,8 @@ rule plot_finetuning:
         curves_svg="<results>/figures/training_curves.svg",
     log:
         "<logs>/plot_finetuning.log",
+    benchmark:
+        "<benchmarks>/plot_finetuning.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     script:
@@ -280,6 +300,8 @@ rule make_table4:
         ),
     log:
         "<logs>/make_table4.log",
+    benchmark:
+        "<benchmarks>/make_table4.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -302,6 +324,8 @@ rule plot_microobject:
         svg="<results>/figures/fig5.svg",
     log:
         "<logs>/plot_microobject.log",
+    benchmark:
+        "<benchmarks>/plot_microobject.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:

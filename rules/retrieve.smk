@@ -19,6 +19,8 @@ rule retrieve_file:
         "<resources>/retrieved/{file}",
     log:
         "<logs>/retrieve_file/{file}.log",
+    benchmark:
+        "<benchmarks>/retrieve_file/{file}.jsonl"
     localrule: True
     conda:
         "../envs/deadpixel.yaml"
@@ -39,6 +41,8 @@ rule unpack_dataset:
         directory("<resources>/unpacked/{source}"),
     log:
         "<logs>/unpack_dataset/{source}.log",
+    benchmark:
+        "<benchmarks>/unpack_dataset/{source}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:

@@ -1,4 +1,4 @@
-"""Effective receptive fields of one network, every target in one pass."""
+"""Effective receptive fields of one network over one shard of images, every target in one pass."""
 
 import time
 
@@ -9,25 +9,32 @@ from deadpixel.preprocessing import evaluation_images
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params = snakemake.params
+params, wildcards = snakemake.params, snakemake.wildcards
 device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
-dtype = getattr(torch, params.dtype)
 start = time.monotonic()
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
-model = kernels.apply(models.build(params.model), snakemake.wildcards.kernels)
-if snakemake.wildcards.weights == "finetuned":
+model = kernels.apply(models.build(params.model), wildcards.kernels)
+if wildcards.weights == "finetuned":
     models.replace_head(model, manifest["label"].nunique(), seed=0)
 models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
-depends_on = {**dict(params.items()), "device": devices.describe(device)}
+part = {"shard": int(wildcards.shard), "shards": params.shards}
+depends_on = {**dict(params.items()), **part, "device": devices.describe(device)}
 scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
 settings = {"logit": params.logit, "batch_size": params.batch_size}
-targets = params.targets.values()
 blocks = erf.accumulate_blocks(
-    model, images, [*targets], params.blocks, scratch, **settings, dtype=dtype, device=device
+    model,
+    images,
+    [*params.targets.values()],
+    params.blocks,
+    scratch,
+    **part,
+    **settings,
+    dtype=getattr(torch, params.dtype),
+    device=device,
 )
 facts = store.provenance(
     **settings,
@@ -37,6 +44,7 @@ facts = store.provenance(
     seed=params.seed,
     seconds=time.monotonic() - start,
 )
-for module, *paths in zip(targets, snakemake.output.erf, snakemake.output.blocks, strict=True):
-    maps.write(blocks[module], *paths, {**facts, "module": module})
+for module, path in zip(params.targets.values(), snakemake.output.sums, strict=True):
+    frame = maps.sums_to_frame(blocks[module])
+    store.write(frame, path, store.ERF_SUMS, {**facts, "module": module})
 scratch.clear()

@@ -225,17 +225,20 @@ def accumulate_blocks(
     n_blocks: int,
     scratch: Scratch,
     *,
+    shard: int = 0,
+    shards: int = 1,
     logit: Logit,
     batch_size: int,
     **settings: Any,
-) -> dict[str, list[Erf]]:
-    """`accumulate` over `n_blocks` interleaved blocks of images, for standard errors.
+) -> dict[str, dict[int, Erf]]:
+    """`accumulate` over every `shards`-th of `n_blocks` interleaved blocks of images, from `shard`.
 
-    A finished block is kept in `scratch`, and not computed again after a kill.
+    Blocks are numbered over all shards, and serve standard errors. There are no more of them than
+    images. A finished one is kept in `scratch`, and not computed again after a kill.
     """
-    blocks: dict[str, list[Erf]] = {target: [] for target in targets}
-    n_blocks = min(n_blocks, len(images))
-    for number in progress(range(n_blocks), total=n_blocks, what="blocks of images"):
+    blocks: dict[str, dict[int, Erf]] = {target: {} for target in targets}
+    numbers = range(shard, min(n_blocks, len(images)), shards)
+    for number in progress(numbers, total=len(numbers), what="blocks of images"):
         saved = scratch.load(f"block-{number}")
         if saved is None:
             block = images.every(n_blocks, start=number)
@@ -261,5 +264,5 @@ def accumulate_blocks(
             total, squares, count = (
                 saved[f"{target}/{field.name}"] for field in dataclasses.fields(Erf)
             )
-            blocks[target].append(Erf(total, squares, int(count)))
+            blocks[target][number] = Erf(total, squares, int(count))
     return blocks

@@ -1,6 +1,6 @@
 """Effective receptive fields as sums over images, and as the files that hold them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,6 +63,34 @@ def blocks_to_frame(blocks: Sequence[Erf]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True)[store.ERF_BLOCKS.names]
 
 
+def sums_to_frame(blocks: Mapping[int, Erf]) -> pd.DataFrame:
+    """Rows of the contract `store.ERF_SUMS`: what numbered `blocks` add to a field."""
+    frames = [pd.DataFrame(columns=store.ERF_SUMS.names)]
+    for number, block in blocks.items():
+        row, col = np.indices(block.total.shape).reshape(2, -1)
+        sums = {"total": block.total.ravel(), "total_squares": block.total_squares.ravel()}
+        frame = pd.DataFrame({"row": row, "col": col, **sums})
+        frames.append(frame.assign(block=number, count=block.count))
+    return pd.concat(frames[1:] or frames)[store.ERF_SUMS.names]
+
+
+def read_sums(paths: Iterable[Path | str]) -> list[Erf]:
+    """Blocks of one field from the files of all its shards, in the order of their numbers."""
+    blocks = {}
+    for path in paths:
+        for number, rows in store.read(path, store.ERF_SUMS).groupby("block"):
+            total, squares = (to_field(rows, path, of) for of in ("total", "total_squares"))
+            blocks[number] = Erf(total, squares, int(rows["count"].iloc[0]))
+    return [blocks[number] for number in sorted(blocks)]
+
+
+def merged_facts(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Provenance of what several jobs have computed together: every device, all their seconds."""
+    devices = dict.fromkeys(shard["device"] for shard in shards)
+    seconds = sum(shard["seconds"] for shard in shards)
+    return {**shards[0], "device": ", ".join(devices), "seconds": seconds, "shards": len(shards)}
+
+
 def write(
     blocks: Sequence[Erf], path: Path | str, blocks_path: Path | str, facts: Mapping[str, Any]
 ) -> None:
@@ -73,8 +101,8 @@ def write(
     store.write(blocks_to_frame(blocks), blocks_path, store.ERF_BLOCKS, facts)
 
 
-def to_field(frame: pd.DataFrame, origin: Path | str = "a map") -> np.ndarray:
-    """R (H, W) from the rows of one map.
+def to_field(frame: pd.DataFrame, origin: Path | str = "a map", values: str = "mean") -> np.ndarray:
+    """Column `values` (H, W), such as R, from the rows of one map.
 
     Raises `InputError` naming `origin` if pixels are missing or double.
     """
@@ -82,7 +110,7 @@ def to_field(frame: pd.DataFrame, origin: Path | str = "a map") -> np.ndarray:
         raise InputError(f"{origin}: an effective receptive field without rows")
     shape = int(frame["row"].max()) + 1, int(frame["col"].max()) + 1
     field = np.full(shape, np.nan)
-    field[frame["row"], frame["col"]] = frame["mean"]
+    field[frame["row"], frame["col"]] = frame[values]
     if len(frame) != field.size or np.isnan(field).any():
         raise InputError(f"{origin}: a receptive field of {shape} pixels has {len(frame)} rows")
     return field

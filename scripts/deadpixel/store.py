@@ -47,6 +47,14 @@ ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64()
 ERF_BLOCKS = _schema(
     block=pa.int16(), count=pa.int32(), row=pa.int16(), col=pa.int16(), mean=pa.float64()
 )
+ERF_SUMS = _schema(
+    block=pa.int16(),
+    count=pa.int32(),
+    row=pa.int16(),
+    col=pa.int16(),
+    total=pa.float64(),
+    total_squares=pa.float64(),
+)
 TRF = _schema(
     model=pa.string(),
     kernels=pa.string(),
@@ -56,6 +64,31 @@ TRF = _schema(
         for name in ("size", "stride", "offset", "gateless_size")
         for axis in "hw"
     },
+)
+FLOPS = _schema(
+    model=pa.string(),
+    kernels=pa.string(),
+    side=pa.int32(),
+    flops=pa.int64(),
+    parameters=pa.int64(),
+    activations=pa.int64(),
+)
+PLAN = _schema(
+    job=pa.string(),
+    rule=pa.string(),
+    **{name: pa.string() for name in (*_MAP, "seed", "shard")},
+    needs_device=pa.bool_(),
+    work=pa.float64(),
+    predicted_seconds=pa.float64(),
+    measured_seconds=pa.float64(),
+    records=pa.int32(),
+    memory_mb=pa.float64(),
+    measured_memory_mb=pa.float64(),
+    disk_mb=pa.float64(),
+)
+MAKESPANS = _schema(
+    devices=pa.int32(),
+    **dict.fromkeys(["list_seconds", "optimum_seconds", "bound_seconds"], pa.float64()),
 )
 FITS = _schema(
     **_MAP,

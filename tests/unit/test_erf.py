@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from deadpixel import erf, images, models, receptive_field, store
+from deadpixel import erf, images, maps, models, receptive_field, store
 from deadpixel.errors import InputError
 from deadpixel.preprocessing import EvaluationImages, evaluation_transform
 
@@ -302,9 +302,12 @@ def evaluated(small, tmp_path):
     return EvaluationImages(pack, np.arange(7), labels, evaluation_transform(10, 9))
 
 
-def in_blocks(small, evaluated, scratch):
+BLOCK_TARGETS = ["second", "output"]
+
+
+def in_blocks(small, evaluated, scratch, **shard):
     return erf.accumulate_blocks(
-        small[0], evaluated, ["second", "output"], 3, scratch, logit="true", batch_size=2,
+        small[0], evaluated, BLOCK_TARGETS, 3, scratch, **shard, logit="true", batch_size=2,
         dtype=torch.float64,
     )  # fmt: skip
 
@@ -314,15 +317,33 @@ def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, 
     blocks = in_blocks(small, evaluated, scratch)
     everything = torch.stack([evaluated[number] for number in range(7)])
     whole = erf.accumulate(
-        small[0], everything, ["second", "output"], labels=evaluated.labels, dtype=torch.float64
+        small[0], everything, BLOCK_TARGETS, labels=evaluated.labels, dtype=torch.float64
     )
     for target, parts in blocks.items():
-        assert [part.count for part in parts] == [3, 2, 2]
-        assert distance(sum(parts[1:], start=parts[0]).mean, whole[target].mean) < 1e-12
+        assert [part.count for part in parts.values()] == [3, 2, 2]
+        assert distance((parts[0] + parts[1] + parts[2]).mean, whole[target].mean) < 1e-12
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(erf, "accumulate", None)  # nothing is left to compute
         again = in_blocks(small, evaluated, scratch)
     assert np.array_equal(again["output"][2].total, blocks["output"][2].total)
+
+
+@pytest.mark.parametrize("shards", [2, 3, 4])
+def test_shards_are_one_pass_through_files_too(small, evaluated, tmp_path, shards):
+    """Four are one more than there are blocks, so one of them has none."""
+    whole = in_blocks(small, evaluated, store.Scratch(tmp_path / "scratch", []))["output"]
+    paths = []
+    for shard in range(shards):
+        scratch = store.Scratch(tmp_path / "scratch", [], shard=shard)
+        found = in_blocks(small, evaluated, scratch, shard=shard, shards=shards)["output"]
+        paths.append(tmp_path / f"shard={shard}.parquet")
+        store.write(maps.sums_to_frame(found), paths[-1], store.ERF_SUMS, {})
+    merged = maps.read_sums(reversed(paths))
+    assert len(merged) == len(whole) == 3
+    for one, other in zip(merged, whole.values(), strict=True):
+        assert np.array_equal(one.total, other.total)
+        assert np.array_equal(one.total_squares, other.total_squares)
+        assert one.count == other.count
 
 
 def test_a_gradient_that_is_not_finite_names_the_file(evaluated, tmp_path):

@@ -68,6 +68,13 @@ def test_files_hold_the_field(tmp_path: Path) -> None:
         np.testing.assert_array_equal(mean, block.mean)
 
 
+def test_what_shards_computed_together() -> None:
+    """The device of every shard is named once, and seconds are those of all."""
+    shards = [{"device": name, "seconds": 2.0, "seed": 0} for name in ("a", "b", "a")]
+    facts = maps.merged_facts(shards)
+    assert facts == {"device": "a, b", "seconds": 6.0, "seed": 0, "shards": 3}
+
+
 def test_rows_in_any_order() -> None:
     field = _erf(_stack(3, 4, 6))
     shuffled = maps.to_frame(field).sample(frac=1, random_state=0)

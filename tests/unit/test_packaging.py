@@ -101,10 +101,13 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 FLOORS = [
     {"errors", "store", "logs", "devices"},
     {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
-    {"kernels"},
+    {"kernels", "flops"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
     {"augment", "training", "microobject"},
-    {"stats", "plots", "padding_plots", "tables", "schedule"},
+    {"stats", "plots", "padding_plots", "tables"},
+    {"costs", "schedule"},
+    {"plan"},
+    {"plan_plots"},
 ]
 
 

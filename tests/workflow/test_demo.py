@@ -149,6 +149,18 @@ def test_the_square_is_seen_and_every_run_is_kept(results):
     assert everything["test_acc"].notna().all() and everything["valid_acc"].isna().all()
 
 
+def test_the_plan_sets_measured_beside_predicted(demo, results):
+    status, output = demo.snakemake("plan", *DEMO)
+    assert status == 0, output
+    assert "Predicted against measured: median error" in output
+    plan = store.read(results / "plan.parquet", store.PLAN)
+    assert (plan["measured_seconds"] > 0).all() and plan["needs_device"].all()
+    assert (plan["predicted_seconds"] > 0).all()
+    trained = plan[plan["rule"] == "train_microobject"]
+    assert (trained["records"] == 5).all(), "a job's own record is left out"
+    assert (trained["work"] > 0).all() and (trained["measured_memory_mb"] > 300).all()
+
+
 def test_a_second_run_has_nothing_to_do(demo):
     status, output = demo.run("make", "--old-file=.venv/installed", "demo")
     assert status == 0 and "Nothing to be done" in output
@@ -169,6 +181,7 @@ def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, t
     assert status == 0
     assert planned(output) == {
         "accumulate_erf": 1,
+        "merge_erf": 1,
         "fit_gaussians": 1,
         "measure_imbalance": 1,
         "make_table1": 1,

@@ -37,6 +37,10 @@ CONFIG_MISTAKES = {
         {"finetune": {"dataset": "cub200"}},
         "finetune.dataset: CUB-200-2011 has its own split, without images for validation",
     ),
+    "shards without a block": (
+        {"erf": {"shards": 11}},
+        "erf.shards: more than erf.blocks",
+    ),
     "crop larger than the picture": (
         {"training": {"augmentation": {"crop": 300}}},
         "training.augmentation.crop: larger than training.augmentation.resized_crop",

@@ -1,0 +1,101 @@
+# What jobs cost: a model of their arithmetic, calibrated by the records of earlier runs.
+import functools
+import sys
+
+sys.path.insert(0, Path(workflow.basedir, "scripts").as_posix())
+FLOPS = "<results>/flops.parquet"
+BENCHMARKS = config["pathvars"]["benchmarks"]
+# Networks, and kinds of kernels, that anything is computed with.
+NETWORKS = {
+    model: list(
+        dict.fromkeys(
+            kernels_of(model)
+            + (MICROOBJECT["kernels"] if model in MICROOBJECT["models"] else [])
+        )
+    )
+    for model in dict.fromkeys(MODELS + MICROOBJECT["models"])
+}
+DOWNLOADS = {file: entry["bytes"] for file, entry in PUBLISHED.items()} | {
+    source: entry["bytes"] for source, entry in REGISTRY["datasets"].items()
+}
+# At least so many minutes, so that a short job is not cut off by a slow file system.
+LEAST_MINUTES = 15
+
+
+def manifests_of_folders():
+    """Manifests of the users' own folders, whose images nobody has counted before."""
+    return {
+        dataset: f"{config['pathvars']['results']}/data/dataset={dataset}/manifest.parquet"
+        for dataset, own in config["datasets"].items()
+        if own["source"] == "folder"
+    }
+
+
+def known_splits():
+    """Images of each split of the data sets whose number is known before they are there."""
+    known = {}
+    for dataset, own in config["datasets"].items():
+        if own["source"] == "folder":
+            continue
+        if own["source"] == "synthetic":
+            contents = {"images": own["classes"] * own["images_per_class"]}
+        else:
+            contents = published_contents(dataset)
+        if test := contents.get("test_images"):
+            known[dataset] = {
+                "train": contents["images"] - test,
+                "valid": 0,
+                "test": test,
+            }
+        else:
+            known[dataset] = {
+                split: share * contents["images"]
+                for split, share in config["split"].items()
+            }
+    return known
+
+
+@functools.cache
+def cost_model(dataset, flops, manifest):
+    """Raises FileNotFoundError, as Snakemake expects it, until these inputs are there."""
+    for file in (flops, manifest):
+        Path(file).stat()
+    from deadpixel import costs
+
+    splits = known_splits().get(dataset) or costs.read_splits(manifest)
+    return costs.CostModel(
+        config,
+        costs.read_forward(flops),
+        {dataset: splits},
+        DOWNLOADS,
+        costs.read_records(BENCHMARKS),
+    )
+
+
+def budget(rule):
+    """Resources of a job that runs a network: twice the predicted time, and more with each attempt."""
+
+    def predicted(wildcards, input):
+        model = cost_model(wildcards.dataset, str(input.flops), str(input.manifest))
+        return model.predict(rule, dict(wildcards.items()))
+
+    def work(wildcards, input):
+        return math.ceil(predicted(wildcards, input).work)
+
+    def runtime(wildcards, input, attempt):
+        minutes = math.ceil(2 * predicted(wildcards, input).seconds / 60)
+        return attempt * max(LEAST_MINUTES, minutes)
+
+    def mem_mb(wildcards, input, attempt):
+        return attempt * math.ceil(predicted(wildcards, input).memory_mb)
+
+    def disk_mb(wildcards, input):
+        return math.ceil(predicted(wildcards, input).disk_mb)
+
+    return {"work": work, "runtime": runtime, "mem_mb": mem_mb, "disk_mb": disk_mb}
+
+
+def finished_jobs():
+    """How many records there are and when the last one came: a plan is made again after it."""
+    times = [file.stat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
+    return [len(times), max(times, default=0)]

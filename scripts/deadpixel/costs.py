@@ -1,0 +1,219 @@
+"""What jobs of the workflow cost before they run: seconds, memory and disk.
+
+The work of a job follows from the configuration: arithmetic of a forward pass x images x epochs.
+How fast it is done is assumed, until records of earlier runs tell.
+"""
+
+import dataclasses
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from . import store
+
+MB, GIGA = 1e6, 1e9
+_BACKWARD = 2  # times the arithmetic of the forward pass, where weights are trained
+_MEMORY_MARGIN = 1.2  # over the most that was seen
+
+
+@dataclass(frozen=True)
+class Rate:
+    """Seconds that a job of some rule takes: `startup` plus one of the others per unit of work."""
+
+    startup: float
+    on_cpu: float = 0.0
+    on_gpu: float = 0.0
+
+
+# One CPU thread as measured (docs/performance.md), a GPU as estimated for a recent one. Units of
+# work are 1e9 operations where a network runs, megabytes or images where files are made.
+RATES = {
+    "retrieve_file": Rate(2, 0.1, 0.1),
+    "unpack_dataset": Rate(3, 0.03, 0.03),
+    "generate_synthetic": Rate(2, 0.02, 0.02),
+    "split_dataset": Rate(3, 0.001, 0.001),
+    "pack_images": Rate(3, 0.003, 0.003),
+    "calibrate_weights": Rate(8, 0.02, 1e-3),
+    "accumulate_erf": Rate(8, 0.02, 2e-4),
+    "finetune_model": Rate(8, 0.02, 5e-5),
+    "train_microobject": Rate(8, 0.02, 5e-5),
+}
+OTHERS = Rate(5)
+
+
+@dataclass(frozen=True)
+class Record:
+    """What Snakemake's benchmark of one finished job tells."""
+
+    path: str
+    rule: str
+    work: float | None
+    seconds: float
+    memory_mb: float
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Prediction for one job; `records`: how many finished jobs its seconds come from."""
+
+    work: float | None
+    seconds: float
+    memory_mb: float
+    disk_mb: float
+    records: int
+
+
+def read_records(folder: Path | str) -> list[Record]:
+    """Every benchmark under `folder` that was written in Snakemake's extended form."""
+    found = []
+    for file in sorted(Path(folder).rglob("*.jsonl")):
+        lines = file.read_text().splitlines()
+        row = json.loads(lines[-1]) if lines else {}
+        if "rule_name" in row:
+            work, memory = row["resources"].get("work"), row["max_rss"]
+            memory = 0.0 if memory == "NA" else memory
+            found.append(Record(str(file), row["rule_name"], work, row["s"], memory))
+    return found
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Costs of any job from a configuration as config.yaml describes it.
+
+    forward: rows of `store.FLOPS` by (model, kernels, side).
+    splits: images of train, valid and test by data set.
+    downloads: bytes of published files and of archives, by their names.
+    """
+
+    config: Mapping[str, Any]
+    forward: Mapping[tuple[str, str, int], Mapping[str, Any]]
+    splits: Mapping[str, Mapping[str, int]]
+    downloads: Mapping[str, int]
+    records: Iterable[Record] = ()
+
+    def predict(self, rule: str, of: Mapping[str, str], own_record: str = "") -> Cost:
+        """Cost of the job of `rule` with wildcards `of`.
+
+        A record of that job itself, at the path `own_record`, is left out, so that prediction and
+        measurement can be compared.
+        """
+        records = [r for r in self.records if r.rule == rule and r.path != own_record]
+        work = self.work(rule, of)
+        memory = max([self._memory_mb(rule, of), *(_MEMORY_MARGIN * r.memory_mb for r in records)])
+        seconds = self._seconds(rule, work, records)
+        return Cost(work, seconds, memory, self._disk_mb(rule, of), len(records))
+
+    def work(self, rule: str, of: Mapping[str, str]) -> float | None:
+        """Units of work as `RATES` counts them; None where a job always takes about as long."""
+        match rule:
+            case "retrieve_file":
+                return self.downloads[of["file"]] / MB
+            case "unpack_dataset":
+                return self.downloads[of["source"]] / MB
+            case "generate_synthetic" | "split_dataset" | "pack_images":
+                return float(sum(self.splits[of["dataset"]].values()))
+            case "calibrate_weights":
+                images = min(self.config["calibration"]["images"], self._images(of, "train"))
+                return images * self._evaluated(of)["flops"] / GIGA
+            case "accumulate_erf":
+                passes = 1 + len(self.config["targets"])  # there, and back from each target
+                return passes * self._erf_images(of) * self._evaluated(of)["flops"] / GIGA
+            case "finetune_model":
+                passes = (1 + _BACKWARD) * self._images(of, "train") + self._images(of, "valid")
+                epochs = self.config["finetune"]["epochs"]
+                return epochs * passes * self._trained(of)["flops"] / GIGA
+            case "train_microobject":
+                templates = self._images(of, "train")
+                templates = min(self.config["microobject"]["templates"] or templates, templates)
+                pictures = 2 * ((1 + _BACKWARD) * templates + self._images(of, "test"))
+                epochs = self.config["microobject"]["epochs"]
+                return epochs * pictures * self._trained(of)["flops"] / GIGA
+        return None
+
+    def _seconds(self, rule: str, work: float | None, records: list[Record]) -> float:
+        rate = RATES.get(rule, OTHERS)
+        if work is None:
+            return statistics.median([r.seconds for r in records] or [rate.startup])
+        per_unit = [max(r.seconds - rate.startup, 0) / r.work for r in records if r.work]
+        assumed = rate.on_cpu if self.config["device"] == "cpu" else rate.on_gpu
+        return rate.startup + work * statistics.median(per_unit or [assumed])
+
+    def _memory_mb(self, rule: str, of: Mapping[str, str]) -> float:
+        """Of the host: weights, their copies and gradients, and what a CPU keeps of a batch."""
+        on_cpu = self.config["device"] == "cpu"
+        forward, batch, pictures = self._network_job(rule, of)
+        if not forward:
+            return 1000.0
+        kept = 3 * batch * forward["activations"] if on_cpu else 0
+        pixels = 3 * pictures * forward["side"] ** 2
+        return (800 if on_cpu else 4000) + 4 * (6 * forward["parameters"] + kept + pixels) / MB
+
+    def _disk_mb(self, rule: str, of: Mapping[str, str]) -> float:
+        """What a job leaves or keeps on the way, whichever is more."""
+        match rule:
+            case "retrieve_file" | "unpack_dataset":
+                return self.work(rule, of)
+            case "generate_synthetic":
+                return 0.12 * self.work(rule, of)
+            case "pack_images":
+                return 0.35 * self.work(rule, of)
+            case "convert_weights":
+                return 4 * self._evaluated(of)["parameters"] / MB
+            case "accumulate_erf" | "merge_erf":
+                numbers = self.config["erf"]["blocks"] * self.config["preprocess"]["crop"] ** 2
+                return len(self.config["targets"]) * numbers * 24 / MB
+        forward, _, _ = self._network_job(rule, of)
+        # the state of the epoch: weights, momenta, the best weights
+        return 3 * 4 * forward["parameters"] / MB if forward else 1.0
+
+    def _network_job(
+        self, rule: str, of: Mapping[str, str]
+    ) -> tuple[Mapping[str, Any] | None, int, float]:
+        """Forward pass, images on the way back at once, and images held in memory."""
+        match rule:
+            case "calibrate_weights":
+                return self._evaluated(of), 0, 0
+            case "accumulate_erf":
+                return self._evaluated(of), self.config["erf"]["batch_size"], 0
+            case "finetune_model":
+                held = self._images(of, "valid") + self._images(of, "test")
+                return self._trained(of), self.config["finetune"]["batch_size"], held
+            case "train_microobject":
+                held = 3 * self._images(of, "test")
+                return self._trained(of), self.config["microobject"]["batch_size"], held
+        return None, 0, 0
+
+    def _images(self, of: Mapping[str, str], split: str) -> float:
+        return self.splits[of["dataset"]][split]
+
+    def _erf_images(self, of: Mapping[str, str]) -> float:
+        there = self._images(of, self.config["erf"]["split"])
+        return min(self.config["erf"]["images"] or there, there) / self.config["erf"]["shards"]
+
+    def _evaluated(self, of: Mapping[str, str]) -> Mapping[str, Any]:
+        return self.forward[of["model"], of["kernels"], self.config["preprocess"]["crop"]]
+
+    def _trained(self, of: Mapping[str, str]) -> Mapping[str, Any]:
+        side = self.config["training"]["augmentation"]["crop"]
+        return self.forward[of["model"], of["kernels"], side]
+
+
+def read_forward(path: Path | str) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Rows of a ``flops.parquet`` by (model, kernels, side)."""
+    rows = store.read(path, store.FLOPS).to_dict("records")
+    return {(row["model"], row["kernels"], row["side"]): row for row in rows}
+
+
+def read_splits(manifest: Path | str) -> dict[str, int]:
+    """Images of train, valid and test in a manifest."""
+    counts = store.read(manifest, store.MANIFEST)["split"].value_counts()
+    return {name: int(counts.get(name, 0)) for name in ("train", "valid", "test")}
+
+
+def as_columns(cost: Cost) -> dict[str, Any]:
+    """Its part of a row of `store.PLAN`."""
+    renamed = {"seconds": "predicted_seconds"}
+    return {renamed.get(name, name): value for name, value in dataclasses.asdict(cost).items()}

@@ -1,0 +1,197 @@
+"""What a configuration will cost, job by job and altogether, and how many devices are worth it."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from . import schedule, store
+from .costs import CostModel, as_columns
+from .errors import InputError
+
+_MOST_DEVICES = 64
+_WORTH = 0.8  # twice as many devices have to make it at least 2 x 0.8 times as fast
+
+
+@dataclass(frozen=True)
+class Step:
+    """One job of the workflow as a dry run of Snakemake tells of it; `record`: its benchmark."""
+
+    rule: str
+    record: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    wildcards: Mapping[str, str]
+    priority: int
+    gpus: int
+
+
+def read_dry_run(text: str) -> list[Step]:
+    """Jobs that a dry run lists, if they have a benchmark; raises `InputError` if none has."""
+    steps = []
+    for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n?)*)", text, re.MULTILINE):
+        fields = dict(re.findall(r"^    ([\w ]+): (.*)$", body, re.MULTILINE))
+        lists = {name: tuple(value.split(", ")) for name, value in fields.items()}
+        if "benchmark" in fields:
+            steps.append(
+                Step(
+                    rule,
+                    record=fields["benchmark"],
+                    inputs=lists.get("input", ()),
+                    outputs=lists.get("output", ()),
+                    wildcards=_pairs(lists.get("wildcards", ())),
+                    priority=int(fields.get("priority", 0)),
+                    gpus=int(_pairs(lists.get("resources", ())).get("gpu", 0)),
+                )
+            )
+    if not steps:
+        raise InputError(f"Snakemake listed no jobs: {text.strip()[-2000:]}")
+    return steps
+
+
+def _pairs(texts: Iterable[str]) -> dict[str, str]:
+    return dict(text.split("=", 1) for text in texts)
+
+
+def predict(steps: Sequence[Step], model: CostModel, records: Path | str) -> pd.DataFrame:
+    """One row of `store.PLAN` per job; jobs are named by their files under `records`.
+
+    Where no job asks for a GPU a device is a CPU core, and all of them need one.
+    """
+    measured = {record.path: record for record in model.records}
+    on_cores = not any(step.gpus for step in steps)
+    rows = []
+    for step in steps:
+        cost = model.predict(step.rule, step.wildcards, own_record=step.record)
+        record = measured.get(step.record)
+        rows.append(
+            {
+                **{name: step.wildcards.get(name) for name in store.PLAN.names},
+                **as_columns(cost),
+                "job": Path(step.record).relative_to(records).with_suffix("").as_posix(),
+                "rule": step.rule,
+                "needs_device": on_cores or step.gpus > 0,
+                "measured_seconds": record.seconds if record else np.nan,
+                "measured_memory_mb": record.memory_mb if record else np.nan,
+            }
+        )
+    return pd.DataFrame(rows, columns=store.PLAN.names)
+
+
+def schedule_jobs(steps: Sequence[Step], plan: pd.DataFrame) -> list[schedule.Job]:
+    """The jobs of a plan, whose rows are those of `steps`, with what they wait for."""
+    makers = {
+        output: row.job
+        for step, row in zip(steps, plan.itertuples(), strict=True)
+        for output in step.outputs
+    }
+    return [
+        schedule.Job(
+            row.job,
+            row.predicted_seconds,
+            row.needs_device,
+            step.priority,
+            after=tuple({makers[path]: None for path in step.inputs if path in makers}),
+        )
+        for step, row in zip(steps, plan.itertuples(), strict=True)
+    ]
+
+
+def makespans(jobs: list[schedule.Job], solver_seconds: float) -> pd.DataFrame:
+    """Rows of `store.MAKESPANS` for 1, 2, 4, ... devices, as long as another could be of use."""
+    rows, devices = [], 1
+    needing = sum(job.needs_device for job in jobs)
+    while devices <= _MOST_DEVICES:
+        listed = schedule.makespan(jobs, schedule.list_schedule(jobs, devices))
+        best = schedule.optimum(jobs, devices, seconds=solver_seconds)
+        rows.append((devices, listed, best.makespan, best.bound))
+        if devices >= needing:
+            break
+        devices *= 2
+    return pd.DataFrame(rows, columns=store.MAKESPANS.names)
+
+
+def worthwhile_devices(makespans: pd.DataFrame) -> int:
+    """The most devices of which each doubling makes it at least 1.6 times as fast."""
+    worth = 1
+    pairs = zip(makespans.itertuples(), makespans[1:].itertuples(), strict=False)
+    for one, two in pairs:
+        if one.list_seconds / two.list_seconds < 2 * _WORTH:
+            break
+        worth = two.devices
+    return worth
+
+
+def measured_jobs(plan: pd.DataFrame) -> pd.DataFrame:
+    """Rows with a measurement; none as long as those are less than half."""
+    measured = plan.dropna(subset="measured_seconds")
+    return measured if 2 * len(measured) >= len(plan) else measured[:0]
+
+
+def median_error(plan: pd.DataFrame) -> float:
+    """Median of |predicted - measured| / measured over `measured_jobs`; NaN without any."""
+    measured = measured_jobs(plan)
+    error = measured["predicted_seconds"] - measured["measured_seconds"]
+    return (error.abs() / measured["measured_seconds"]).median()
+
+
+def summary(plan: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> str:
+    """The answer in Markdown; `devices` says what they are, such as GPUs."""
+    on_devices = plan[plan["needs_device"]]
+    by_rule = plan.groupby("rule").agg(
+        jobs=("job", "size"),
+        predicted=("predicted_seconds", "sum"),
+        measured=("measured_seconds", "sum"),
+        unknown=("measured_seconds", lambda seconds: seconds.isna().any()),
+    )
+    by_rule = by_rule.sort_values("predicted", ascending=False)
+    rows = [
+        (rule, row.jobs, duration(row.predicted), "" if row.unknown else duration(row.measured))
+        for rule, row in zip(by_rule.index, by_rule.itertuples(), strict=True)
+    ]
+    spans = [
+        (row.devices, *map(duration, (row.list_seconds, row.optimum_seconds, row.bound_seconds)))
+        for row in makespans.itertuples()
+    ]
+    assumed = on_devices.loc[on_devices["records"] == 0, "rule"].unique()
+    error = median_error(plan)
+    notes = [
+        f"{len(plan)} jobs, {plan['measured_seconds'].count()} of them done. "
+        f"Time of {devices}: {duration(on_devices['predicted_seconds'].sum())}. "
+        f"Disk: {plan['disk_mb'].sum() / 1000:.3g} GB.",
+        f"Worth asking for: {worthwhile_devices(makespans)} {devices} "
+        "(each doubling up to there makes it at least 1.6 times as fast).",
+        "Speeds are those of earlier jobs."
+        if not len(assumed)
+        else f"Assumed, not measured, are the speeds of {', '.join(assumed)}: "
+        "plan again when the first of each are finished.",
+    ]
+    if np.isfinite(error):
+        notes.append(f"Predicted against measured: median error {error:.0%}.")
+    return (
+        "\n\n".join(
+            [
+                *notes,
+                pd.DataFrame(
+                    spans, columns=[devices, "by the scheduler", "at best", "bound"]
+                ).to_markdown(index=False),
+                pd.DataFrame(rows, columns=["rule", "jobs", "predicted", "measured"]).to_markdown(
+                    index=False
+                ),
+            ]
+        )
+        + "\n"
+    )
+
+
+def duration(seconds: float) -> str:
+    """Such as 40 s, 12 min, 3.5 h, 5.6 days."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    if seconds < 6000:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
