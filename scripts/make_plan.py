@@ -33,7 +33,7 @@ model = costs.CostModel(
     costs.read_records(params.records),
 )
 jobs = plan.predict(steps, model, params.records)
-spans = plan.makespans(plan.schedule_jobs(steps, jobs), params.solver_seconds)
+spans = plan.makespans(plan.schedule_jobs(jobs), params.solver_seconds)
 answer = plan.summary(jobs, spans, params.devices)
 
 facts = store.provenance(devices=params.devices, solver_seconds=params.solver_seconds)

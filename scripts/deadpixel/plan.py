@@ -13,6 +13,7 @@ from .costs import CostModel, as_columns
 from .errors import InputError
 
 _MOST_DEVICES = 64
+_AS_GOOD_AS_ALL = 1.01  # times the longest chain of jobs, which no number of devices shortens
 _WORTH = 0.8  # twice as many devices have to make it at least 2 x 0.8 times as fast
 
 
@@ -61,18 +62,22 @@ def predict(steps: Sequence[Step], model: CostModel, records: Path | str) -> pd.
 
     Where no job asks for a GPU a device is a CPU core, and all of them need one.
     """
+    names = [Path(step.record).relative_to(records).with_suffix("").as_posix() for step in steps]
+    makers = {o: name for name, step in zip(names, steps, strict=True) for o in step.outputs}
     measured = {record.path: record for record in model.records}
     on_cores = not any(step.gpus for step in steps)
     rows = []
-    for step in steps:
+    for name, step in zip(names, steps, strict=True):
         cost = model.predict(step.rule, step.wildcards, own_record=step.record)
         record = measured.get(step.record)
         rows.append(
             {
-                **{name: step.wildcards.get(name) for name in store.PLAN.names},
+                **{column: step.wildcards.get(column) for column in store.PLAN.names},
                 **as_columns(cost),
-                "job": Path(step.record).relative_to(records).with_suffix("").as_posix(),
+                "job": name,
                 "rule": step.rule,
+                "after": list(dict.fromkeys(makers[f] for f in step.inputs if f in makers)),
+                "priority": step.priority,
                 "needs_device": on_cores or step.gpus > 0,
                 "measured_seconds": record.seconds if record else np.nan,
                 "measured_memory_mb": record.memory_mb if record else np.nan,
@@ -81,34 +86,24 @@ def predict(steps: Sequence[Step], model: CostModel, records: Path | str) -> pd.
     return pd.DataFrame(rows, columns=store.PLAN.names)
 
 
-def schedule_jobs(steps: Sequence[Step], plan: pd.DataFrame) -> list[schedule.Job]:
-    """The jobs of a plan, whose rows are those of `steps`, with what they wait for."""
-    makers = {
-        output: row.job
-        for step, row in zip(steps, plan.itertuples(), strict=True)
-        for output in step.outputs
-    }
+def schedule_jobs(plan: pd.DataFrame, seconds: str = "predicted_seconds") -> list[schedule.Job]:
+    """The jobs of a plan as a scheduler sees them, each as long as its column `seconds` says."""
+    columns = ["job", seconds, "needs_device", "priority", "after"]
     return [
-        schedule.Job(
-            row.job,
-            row.predicted_seconds,
-            row.needs_device,
-            step.priority,
-            after=tuple({makers[path]: None for path in step.inputs if path in makers}),
-        )
-        for step, row in zip(steps, plan.itertuples(), strict=True)
+        schedule.Job(name, duration, needs_device, priority, tuple(after))
+        for name, duration, needs_device, priority, after in plan[columns].itertuples(index=False)
     ]
 
 
 def makespans(jobs: list[schedule.Job], solver_seconds: float) -> pd.DataFrame:
     """Rows of `store.MAKESPANS` for 1, 2, 4, ... devices, as long as another could be of use."""
     rows, devices = [], 1
-    needing = sum(job.needs_device for job in jobs)
+    chain = schedule.longest_chain(jobs)
     while devices <= _MOST_DEVICES:
         listed = schedule.makespan(jobs, schedule.list_schedule(jobs, devices))
         best = schedule.optimum(jobs, devices, seconds=solver_seconds)
         rows.append((devices, listed, best.makespan, best.bound))
-        if devices >= needing:
+        if listed <= _AS_GOOD_AS_ALL * chain:
             break
         devices *= 2
     return pd.DataFrame(rows, columns=store.MAKESPANS.names)

@@ -77,6 +77,8 @@ PLAN = _schema(
     job=pa.string(),
     rule=pa.string(),
     **{name: pa.string() for name in (*_MAP, "seed", "shard")},
+    after=pa.list_(pa.string()),
+    priority=pa.int32(),
     needs_device=pa.bool_(),
     work=pa.float64(),
     predicted_seconds=pa.float64(),

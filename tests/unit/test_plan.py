@@ -49,8 +49,7 @@ class Model:
 
 
 def planned(text=DRY_RUN):
-    steps = plan.read_dry_run(text)
-    return steps, plan.predict(steps, Model(), "records")
+    return plan.predict(plan.read_dry_run(text), Model(), "records")
 
 
 def test_a_dry_run_tells_of_every_job_that_is_measured():
@@ -67,7 +66,7 @@ def test_what_is_no_list_of_jobs_is_shown():
 
 
 def test_jobs_wait_for_those_that_make_their_inputs():
-    train, pack, tabulate = plan.schedule_jobs(*planned())
+    train, pack, tabulate = plan.schedule_jobs(planned())
     assert (train.after, pack.after, tabulate.after) == (("pack",), (), ("train/m_3",))
     assert (train.priority, pack.priority) == (15, 0)
     assert (train.needs_device, pack.needs_device) == (True, False)
@@ -75,9 +74,10 @@ def test_jobs_wait_for_those_that_make_their_inputs():
 
 
 def test_rows_keep_the_contract_and_stand_beside_what_was_measured(tmp_path):
-    _, frame = planned()
+    frame = planned()
     store.write(frame, tmp_path / "plan.parquet", store.PLAN, {})
     back = store.read(tmp_path / "plan.parquet", store.PLAN).set_index("job")
+    assert [*back.loc["train/m_3", "after"]] == ["pack"]
     assert back.loc["train/m_3", "seed"] == "3" and pd.isna(back.loc["pack", "seed"])
     assert back.loc["pack", "measured_seconds"] == 8 and back.loc["pack", "predicted_seconds"] == 10
     assert np.isnan(back.loc["tabulate", "measured_seconds"])
@@ -86,7 +86,7 @@ def test_rows_keep_the_contract_and_stand_beside_what_was_measured(tmp_path):
 
 
 def test_every_job_takes_a_core_where_devices_are_cores():
-    _, frame = planned(DRY_RUN.replace("gpu=1", "gpu=0"))
+    frame = planned(DRY_RUN.replace("gpu=1", "gpu=0"))
     assert frame["needs_device"].all()
 
 
@@ -108,8 +108,8 @@ def test_devices_are_worth_it_while_they_halve_the_time(seconds, worth):
 
 
 def test_the_answer_names_what_is_assumed_and_how_far_off_it_was():
-    steps, frame = planned()
-    jobs = plan.schedule_jobs(steps, frame)
+    frame = planned()
+    jobs = plan.schedule_jobs(frame)
     spans = plan.makespans(jobs, solver_seconds=5)
     answer = plan.summary(frame, spans, "GPUs")
     assert "3 jobs, 1 of them done. Time of GPUs: 2 min." in answer
