@@ -1,6 +1,7 @@
 """Result files: Parquet of an agreed schema, written at once or not at all, with provenance."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -100,6 +101,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # most writers do not say which file it was
+            error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 
