@@ -88,8 +88,7 @@ PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes that name only if the block succeeds.
 
-    What killed writers of `path` left is removed; one that is still alive, because only Snakemake
-    was killed, can no longer finish.
+    What killed writers of `path` left is removed: no other is alive (see `orphans`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

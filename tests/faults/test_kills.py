@@ -21,10 +21,8 @@ from faults.conftest import COMMAND, kill_all, running_in, slow_checkout, start
 from small import assert_same, results
 
 KILLS = 20
-# How often the jobs of a rule are hit before they are let finish; once if it is not here.
-TURNS = collections.defaultdict(
-    lambda: 1, {"train_microobject": 3, "finetune_model": 3, "accumulate_erf": 2}
-)
+# How often something is killed because a job of this rule runs, before such jobs are let finish.
+TURNS = collections.defaultdict(lambda: 1, {"train_microobject": 2, "finetune_model": 2})
 PAST_IMPORTS = (
     0.8  # share of kills that wait for a job to be past its imports, the longest part of most
 )
@@ -108,7 +106,7 @@ def kill(
             if victim.process.is_running():
                 victim.process.kill()
         hit = [victim] if kind.startswith("job") else jobs
-        hits.update({job.rule for job in hit})
+        hits[victim.rule] += 1
         return "; ".join(f"{job.rule}: {job.at}" for job in hit)
     return None
 
@@ -163,7 +161,7 @@ def test_whatever_is_killed_the_same_command_finishes(reference, checkouts, tmp_
             log = tmp_path / f"{number}.log"
             kind = next(kinds)
             snakemake = start(checkout, log)
-            at = kill(snakemake, kind, rng, hits) if kills < KILLS else None
+            at = kill(snakemake, kind, rng, hits)
             status = snakemake.wait(timeout=300)
             failed = log.read_text().count("Error in rule")
             what = f"{KINDS[kind]}: {at}" if at else "undisturbed"

@@ -150,15 +150,16 @@ def test_each_gpu_is_given_to_one_job_at_a_time(slurm, finished):
     assert "computing on the CPU (device: auto" in (finished.folder / RUN_LOG).read_text()
 
 
-def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
-    """Its limit is three minutes, two of which the profile leaves it to stop in."""
-    (finished.folder / RUN).unlink()
-    slow = finished.folder / "slow"
-    slow.write_text("1.5")
+def train_again(slurm, checkout, *options, seconds, interrupt=lambda: None):
+    """Train, so many seconds per forward pass, until the job ends too soon and is tried again."""
+    (checkout.folder / RUN).unlink()
+    (checkout.folder / RUN_LOG).unlink()
+    slow = checkout.folder / "slow"
+    slow.write_text(str(seconds))
     before, deadline = len(slurm.tasks()), time.monotonic() + 150
-    limited = ("--set-resources", "train_microobject:runtime=3")
-    process = finished.start(*ON_SLURM, *limited, "--", RUN)
+    process = checkout.start(*ON_SLURM, *options, "--", RUN)
     try:
+        interrupt()
         while len(slurm.tasks()) == before:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.1)
@@ -168,13 +169,31 @@ def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
         stop(process)
     assert process.returncode == 0, output
     assert "stopped by SIGTERM; run again to go on" in output
-    again = re.search(r"going on after epoch (\d+)", (finished.folder / RUN_LOG).read_text())
+    again = re.search(r"going on after epoch (\d+)", (checkout.folder / RUN_LOG).read_text())
     assert 1 <= int(again[1]) < OVERLAY["microobject"]["epochs"]
     assert len(slurm.tasks()) == before + 2
 
 
+def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
+    """Its limit is three minutes, two of which the profile leaves it to stop in."""
+    train_again(slurm, finished, "--set-resources", "train_microobject:runtime=3", seconds=1.5)
+
+
+def test_a_cancelled_job_is_tried_again_and_goes_on(slurm, finished):
+    def cancel():
+        log, deadline = finished.folder / RUN_LOG, time.monotonic() + 60
+        while not log.exists() or "computing on the CPU" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(3)  # some epochs
+        job = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, check=True)
+        subprocess.run(["scancel", *job.stdout.decode().split()], check=True)
+
+    train_again(slurm, finished, seconds=0.2, interrupt=cancel)
+
+
 def test_results_are_those_of_one_machine(finished, local):
-    """Those of the job that was out of time included."""
+    """Those of the jobs that were interrupted included."""
     on_slurm, on_one_machine = results(finished.folder), results(local())
     assert len(on_slurm) >= 40
     assert_same(on_slurm, on_one_machine)
