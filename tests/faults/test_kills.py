@@ -23,9 +23,7 @@ from small import assert_same, results
 KILLS = 20
 # How often something is killed because a job of this rule runs, before such jobs are let finish.
 TURNS = collections.defaultdict(lambda: 1, {"train_microobject": 2, "finetune_model": 2})
-PAST_IMPORTS = (
-    0.8  # share of kills that wait for a job to be past its imports, the longest part of most
-)
+PAST_IMPORTS = 0.8  # share of kills that wait for that: imports are the longest part of most jobs
 SECONDS = 1.5  # up to so long after that, if the job still runs
 KINDS = {
     "all": "SIGKILL to the process group",
@@ -66,7 +64,7 @@ def whereabouts(job: psutil.Process) -> str:
         if file.suffix == ".part" or ".partial" in file.name:
             return f"writing {file.name}"
     for file in files:
-        if "logs" in file.parts:
+        if file.suffix == ".log":
             return (file.read_text().splitlines() or ["started"])[-1]
     return "importing"
 
