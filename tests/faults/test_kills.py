@@ -64,7 +64,7 @@ def whereabouts(job: psutil.Process) -> str:
         if file.suffix == ".part" or ".partial" in file.name:
             return f"writing {file.name}"
     for file in files:
-        if file.suffix == ".log":
+        if "logs" in file.parts and file.suffix == ".log":
             return (file.read_text().splitlines() or ["started"])[-1]
     return "importing"
 
