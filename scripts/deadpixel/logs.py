@@ -12,6 +12,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from .errors import InputError
+from .orphans import replace_predecessor
 
 log = logging.getLogger("deadpixel")
 Item = TypeVar("Item")
@@ -21,10 +22,13 @@ _SECONDS_BETWEEN_LINES = 60.0
 def configure(path: Path | str) -> None:
     """Log to the file, uncaught exceptions too; Snakemake shows the file if the job fails.
 
+    A process that still writes to it is an orphan of a killed Snakemake, and ended first.
+
     An `InputError` and a full disk are one line: the user can mend them. Anything else is a defect
     and keeps its traceback.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    replace_predecessor(Path(path))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 import torchvision
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from . import store
@@ -125,7 +125,8 @@ def save_checkpoint(model: nn.Module, path: Path | str, facts: Mapping[str, Any]
     """Write the state of `model` as safetensors, atomically and with its provenance."""
     state = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     with store.atomic(path) as partial:
-        save_file(state, partial, {store.METADATA_KEY.decode(): json.dumps(facts)})
+        # save_file reports a full disk as an error of its own, without its number
+        partial.write_bytes(save(state, {store.METADATA_KEY.decode(): json.dumps(facts)}))
 
 
 def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:

@@ -1,6 +1,7 @@
 """Result files: Parquet of an agreed schema, written at once or not at all, with provenance."""
 
 import contextlib
+import errno
 import glob
 import hashlib
 import json
@@ -122,8 +123,7 @@ PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())
 def atomic(path: Path | str) -> Iterator[Path]:
     """Yield a temporary path beside `path`; it takes that name only if the block succeeds.
 
-    What killed writers of `path` left is removed; one that is still alive, because only Snakemake
-    was killed, can no longer finish.
+    What killed writers of `path` left is removed: no other is alive (see `orphans`).
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -135,6 +135,10 @@ def atomic(path: Path | str) -> Iterator[Path]:
         with partial.open("rb") as written:
             os.fsync(written.fileno())
         partial.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:  # most writers do not say which file it was
+            error.filename = error.filename or str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)
 

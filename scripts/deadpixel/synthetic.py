@@ -7,12 +7,12 @@ of about 1/f^2 (Ruderman 1997, Vision Research 37:3385-3398; Lee, Mumford & Huan
 In front lies one object whose silhouette, and nothing else, tells the class.
 """
 
-import io
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from deadpixel import store
 from deadpixel.errors import InputError
 
 LONG_SIDE = (256, 384)  # px, both ends included
@@ -151,12 +151,8 @@ def _is_complete(path: Path) -> bool:
 
 
 def _write(picture: Image.Image, path: Path) -> None:
-    """Write a JPEG under another name and rename it, so that no half file bears the name."""
-    data = io.BytesIO()
-    picture.save(data, format="JPEG", quality=JPEG_QUALITY)
-    part = path.with_suffix(".part")
-    part.write_bytes(data.getvalue())
-    part.replace(path)
+    with store.atomic(path) as partial:
+        picture.save(partial, format="JPEG", quality=JPEG_QUALITY)
 
 
 def generate(root: Path, *, classes: int, images_per_class: int, seed: int) -> None:

@@ -226,6 +226,7 @@ def _resume(
 @contextlib.contextmanager
 def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
     def stop(*_: Any) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would save into the first
         save()
         log.warning("stopped by SIGTERM; run again to go on after the last finished epoch")
         raise SystemExit(TERMINATED)

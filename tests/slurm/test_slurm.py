@@ -14,12 +14,10 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-import pandas as pd
 import pytest
 import torch
-import yaml
 
-from workflow.conftest import Checkout
+from small import OVERLAY, assert_same, results, small_checkout
 
 HERE = Path(__file__).parent
 CANNOT_INSTALL = 77  # exit status of start-slurm.sh
@@ -37,57 +35,8 @@ ON_SLURM = (
     "--slurm-init-seconds-before-status-checks=1",
     "--configfile=mine.yaml",
 )
-OVERLAY = {
-    "device": "auto",
-    "datasets": {"drawn": {"source": "synthetic", "classes": 2, "images_per_class": 16}},
-    "split": {"train": 0.5, "valid": 0.25, "test": 0.25},
-    "preprocess": {"resize": 70, "crop": 64},
-    "calibration": {"images": 4, "batch_size": 2},
-    "erf": {"blocks": 2, "batch_size": 2},
-    "models": {"mine": {"source": "net.py:build", "targets": {"layer3": "stem", "layer4": "deep"}}},
-    "size_test": {"dataset": "drawn", "weights": "calibrated", "models": ["mine"]},
-    "training": {"augmentation": {"resized_crop": 70, "crop": 64}},
-    "finetune": {
-        "dataset": "drawn",
-        "weights": "calibrated",
-        "models": ["mine"],
-        "repeated": {"models": [], "seeds": [0]},
-        "epochs": 2,
-        "batch_size": 8,
-    },
-    "shape_test": {"model": "mine"},
-    "microobject": {
-        "dataset": "drawn",
-        "models": ["mine"],
-        "seeds": [0],
-        "epochs": 20,
-        "batch_size": 16,
-    },
-}
 # Calibration, three jobs for maps, two runs of fine-tuning and two of the micro-object task.
 GPU_JOBS = 8
-# Where a file of the name `slow` lies, an epoch of the micro-object task takes four seconds.
-NETWORK = """
-import time
-from pathlib import Path
-
-from torch import nn
-
-class Net(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU(True))
-        self.deep = nn.Conv2d(8, 8, 3, 2, 1)
-        self.head = nn.Linear(8, 2)
-
-    def forward(self, image):
-        if self.training and Path("slow").exists():
-            time.sleep(2)
-        return self.head(self.deep(self.stem(image)).mean((2, 3)))
-
-def build():
-    return Net()
-"""
 
 
 class Task(NamedTuple):
@@ -152,13 +101,6 @@ def slurm():
             shutil.rmtree(folder)
 
 
-def small_checkout(folder: Path) -> Checkout:
-    checkout = Checkout(folder)
-    (folder / "mine.yaml").write_text(yaml.safe_dump(OVERLAY))
-    (folder / "net.py").write_text(NETWORK)
-    return checkout
-
-
 @pytest.fixture(scope="module")
 def finished(slurm, tmp_path_factory):
     """A checkout whose workflow has run on the cluster."""
@@ -193,16 +135,6 @@ def stop(process: subprocess.Popen) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-def results(folder: Path) -> dict[str, pd.DataFrame]:
-    """Every Parquet file, without the seconds that something took."""
-    return {
-        str(file.relative_to(folder)): pd.read_parquet(file, partitioning=None).drop(
-            columns="seconds", errors="ignore"
-        )
-        for file in folder.glob("results/**/*.parquet")
-    }
-
-
 def test_each_gpu_is_given_to_one_job_at_a_time(slurm, finished):
     tasks = slurm.tasks().values()
     on_gpu = [task for task in tasks if task.device != "none"]
@@ -218,15 +150,16 @@ def test_each_gpu_is_given_to_one_job_at_a_time(slurm, finished):
     assert "computing on the CPU (device: auto" in (finished.folder / RUN_LOG).read_text()
 
 
-def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
-    """Its limit is three minutes, two of which the profile leaves it to stop in."""
-    (finished.folder / RUN).unlink()
-    slow = finished.folder / "slow"
-    slow.touch()
+def train_again(slurm, checkout, *options, seconds, interrupt=lambda: None):
+    """Train, so many seconds per forward pass, until the job ends too soon and is tried again."""
+    (checkout.folder / RUN).unlink()
+    (checkout.folder / RUN_LOG).unlink()
+    slow = checkout.folder / "slow"
+    slow.write_text(str(seconds))
     before, deadline = len(slurm.tasks()), time.monotonic() + 150
-    limited = ("--set-resources", "train_microobject:runtime=3")
-    process = finished.start(*ON_SLURM, *limited, "--", RUN)
+    process = checkout.start(*ON_SLURM, *options, "--", RUN)
     try:
+        interrupt()
         while len(slurm.tasks()) == before:
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.1)
@@ -236,15 +169,31 @@ def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
         stop(process)
     assert process.returncode == 0, output
     assert "stopped by SIGTERM; run again to go on" in output
-    again = re.search(r"going on after epoch (\d+)", (finished.folder / RUN_LOG).read_text())
+    again = re.search(r"going on after epoch (\d+)", (checkout.folder / RUN_LOG).read_text())
     assert 1 <= int(again[1]) < OVERLAY["microobject"]["epochs"]
     assert len(slurm.tasks()) == before + 2
 
 
+def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
+    """Its limit is three minutes, two of which the profile leaves it to stop in."""
+    train_again(slurm, finished, "--set-resources", "train_microobject:runtime=3", seconds=1.5)
+
+
+def test_a_cancelled_job_is_tried_again_and_goes_on(slurm, finished):
+    def cancel():
+        log, deadline = finished.folder / RUN_LOG, time.monotonic() + 60
+        while not log.exists() or "computing on the CPU" not in log.read_text():
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        time.sleep(3)  # some epochs
+        job = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, check=True)
+        subprocess.run(["scancel", *job.stdout.decode().split()], check=True)
+
+    train_again(slurm, finished, seconds=0.2, interrupt=cancel)
+
+
 def test_results_are_those_of_one_machine(finished, local):
-    """Those of the job that was out of time included."""
+    """Those of the jobs that were interrupted included."""
     on_slurm, on_one_machine = results(finished.folder), results(local())
     assert len(on_slurm) >= 40
-    assert on_slurm.keys() == on_one_machine.keys()
-    for path, frame in on_slurm.items():
-        pd.testing.assert_frame_equal(frame, on_one_machine[path], check_exact=True, obj=path)
+    assert_same(on_slurm, on_one_machine)

@@ -99,7 +99,7 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 
 
 FLOORS = [
-    {"errors", "store", "logs", "devices"},
+    {"errors", "store", "orphans", "logs", "devices"},
     {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
     {"kernels", "flops"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},

@@ -134,13 +134,12 @@ def test_second_call_mends_and_leaves_alone(tmp_path: Path) -> None:
 def test_killed_run_leaves_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that dies while writing leaves no .jpg; the next leaves nothing else."""
 
-    def killed(path: Path, data: bytes) -> int:
-        with path.open("wb") as file:
-            file.write(data[:1000])
+    def killed(picture: Image.Image, path: Path, **_: object) -> None:
+        path.write_bytes(picture.tobytes()[:1000])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(Path, "write_bytes", killed)
+        patch.setattr(Image.Image, "save", killed)
         generate(tmp_path, classes=1, images_per_class=1, seed=0)
     assert not list(tmp_path.rglob("*.jpg"))
     generate(tmp_path, classes=1, images_per_class=1, seed=0)

@@ -197,6 +197,19 @@ def test_a_killed_process_goes_on(tmp_path, kill, between):
         assert torch.equal(found["state"][name], tensor), name
 
 
+def test_a_second_sigterm_does_not_save_into_the_first():
+    saves = []
+
+    def save():
+        saves.append("begun")
+        if len(saves) < 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(SystemExit), training._saved_on_sigterm(save):
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert saves == ["begun"]
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(scratch):
     def train(epoch):
         images, labels = data(16)

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import IO
 
 import pytest
 import yaml
@@ -26,7 +27,7 @@ class Checkout:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
 
-    def start(self, *command: str) -> subprocess.Popen:
+    def start(self, *command: str, stdout: int | IO = subprocess.PIPE) -> subprocess.Popen:
         """Start a program of this environment in a process group of its own."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path}
@@ -37,7 +38,7 @@ class Checkout:
             cwd=self.folder,
             env=environment,
             text=True,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )

@@ -1,0 +1,51 @@
+"""No job runs twice at once: one that outlived its Snakemake makes way for its successor."""
+
+import fcntl
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TextIO
+
+_SECONDS_BETWEEN_TRIES = 0.1
+_held: list[TextIO] = []  # as long as the process lives; the kernel frees them even on kill -9
+
+
+def replace_predecessor(log: Path) -> None:
+    """Become the only process of the job with this log, until it ends.
+
+    After kill -9 of Snakemake alone its jobs live on, and would write the same files as those that
+    the next Snakemake starts. The older process is told to end, which training does after saving
+    its last epoch, and waited for; on another host it is waited for only.
+    """
+    lock = log.with_name(f".{log.name}.lock").open("a+")
+    told = None
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            break
+        except BlockingIOError:
+            lock.seek(0)
+            host, _, numbers = lock.read().partition(" ")
+        except OSError:  # a file system without such locks
+            return
+        if numbers and host == socket.gethostname():
+            pid, started = map(int, numbers.split())
+            if started > _started():
+                raise SystemExit(f"process {pid} has taken over this job")
+            if pid != told:
+                os.kill(pid, signal.SIGTERM)
+                told = pid
+        time.sleep(_SECONDS_BETWEEN_TRIES)
+    lock.truncate(0)
+    lock.write(f"{socket.gethostname()} {os.getpid()} {_started()}")
+    lock.flush()
+    _held.append(lock)
+
+
+def _started() -> int:
+    """When Snakemake wrote this job's script: imports, which vary in duration, come later."""
+    script = Path(sys.argv[0])
+    return script.stat().st_mtime_ns if script.is_file() else 0

@@ -1,0 +1,60 @@
+"""The small workflow where every moment of a job lasts long enough to be hit."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+import psutil
+import pytest
+
+from small import NETWORK, small_checkout
+from workflow.conftest import Checkout
+
+# Two jobs at once, each with a device that it leases.
+COMMAND = ("snakemake", "--cores=4", "--resources=gpu=2", "--configfile=mine.yaml")
+# A kill finds a state and a line in the log that are an epoch old, not up to a minute.
+SAVES = """
+from deadpixel import logs, training
+
+training.fit.__kwdefaults__["seconds_between_saves"] = 0
+logs._SECONDS_BETWEEN_LINES = 0
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def devices():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DEADPIXEL_DEVICES", f"fault-{os.getpid()}-a,fault-{os.getpid()}-b")
+        yield
+
+
+def slow_checkout(folder: Path) -> Checkout:
+    checkout = small_checkout(folder, NETWORK + SAVES)
+    (folder / "slow").write_text("0.03")
+    return checkout
+
+
+@pytest.fixture(scope="session")
+def reference(tmp_path_factory) -> Path:
+    """A folder where the workflow has run undisturbed."""
+    checkout = slow_checkout(tmp_path_factory.mktemp("reference") / "checkout")
+    status, output = checkout.run(*COMMAND)
+    assert status == 0, output
+    return checkout.folder
+
+
+def start(checkout: Checkout, output: Path) -> subprocess.Popen:
+    """The command, in a process group of its own; orphans of it do not lose what they print to."""
+    with output.open("w") as file:
+        return checkout.start(*COMMAND, stdout=file)
+
+
+def running_in(folder: Path) -> list[psutil.Process]:
+    """Processes that were started there and still live."""
+    return [p for p in psutil.process_iter(["cwd"]) if p.info["cwd"] == str(folder)]
+
+
+def kill_all(folder: Path) -> None:
+    for process in running_in(folder):
+        os.kill(process.pid, signal.SIGKILL)

@@ -1,0 +1,75 @@
+"""A job that is started again takes the place of its process that is still alive."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import deadpixel
+
+SCRIPT = """
+import signal, sys, time
+from pathlib import Path
+from deadpixel import logs
+
+logs.configure(sys.argv[1])
+logs.log.info("alone")
+time.sleep(float(sys.argv[2]))
+"""
+
+
+@pytest.fixture
+def start(tmp_path):
+    processes = []
+
+    def start(script: str, seconds: float) -> subprocess.Popen:
+        command = [sys.executable, script, "logs/job.log", str(seconds)]
+        env = {**os.environ, "PYTHONPATH": str(Path(deadpixel.__file__).parents[1])}
+        processes.append(
+            subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
+        )
+        return processes[-1]
+
+    for number, name in enumerate(("first.py", "second.py")):
+        (tmp_path / name).write_text(SCRIPT)
+        os.utime(tmp_path / name, (number, number))
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def wait_for_log(tmp_path: Path) -> None:
+    log, deadline = tmp_path / "logs/job.log", time.monotonic() + 30
+    while not (log.exists() and "alone" in log.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_the_older_process_is_ended(start, tmp_path):
+    first = start("first.py", 60)
+    wait_for_log(tmp_path)
+    second = start("second.py", 0)
+    assert second.wait(30) == 0
+    assert first.wait(30) == -signal.SIGTERM
+
+
+def test_an_older_process_that_comes_late_ends_itself(start, tmp_path):
+    second = start("second.py", 60)
+    wait_for_log(tmp_path)
+    first = start("first.py", 0)
+    assert first.wait(30) == 1
+    assert f"process {second.pid} has taken over" in first.stderr.read()
+    assert second.poll() is None
+
+
+def test_a_killed_process_is_no_obstacle(start, tmp_path):
+    first = start("second.py", 60)
+    wait_for_log(tmp_path)
+    first.kill()
+    first.wait()
+    assert start("first.py", 0).wait(30) == 0
