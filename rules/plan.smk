@@ -35,7 +35,7 @@ rule make_plan:
         "<logs>/make_plan.log",
     localrule: True
     conda:
-        "../envs/deadpixel.yaml"
+        "../envs/plan.yaml"
     params:
         devices="GPUs" if GPU else "CPU cores",
         downloads=DOWNLOADS,

@@ -167,8 +167,6 @@ rule copy_fig1:
         svg="<results>/figures/fig1.svg",
     log:
         "<logs>/copy_fig1.log",
-    benchmark:
-        "<benchmarks>/copy_fig1.jsonl"
     localrule: True
     conda:
         "../envs/deadpixel.yaml"

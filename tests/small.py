@@ -13,7 +13,7 @@ OVERLAY = {
     "split": {"train": 0.5, "valid": 0.25, "test": 0.25},
     "preprocess": {"resize": 70, "crop": 64},
     "calibration": {"images": 4, "batch_size": 2},
-    "erf": {"blocks": 2, "batch_size": 2},
+    "erf": {"blocks": 3, "shards": 2, "batch_size": 2},
     "models": {"mine": {"source": "net.py:build", "targets": {"layer3": "stem", "layer4": "deep"}}},
     "size_test": {"dataset": "drawn", "weights": "calibrated", "models": ["mine"]},
     "training": {"augmentation": {"resized_crop": 70, "crop": 64}},

@@ -9,7 +9,13 @@ from matplotlib.figure import Figure
 from .plan import duration, measured_jobs
 from .plots import STYLE
 
-_TICKS = [1, 10, 60, 600, 3600, 6 * 3600, 24 * 3600, 7 * 24 * 3600, 30 * 24 * 3600]
+_MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
+_TICKS = [
+    *(1, 3, 10, 30),
+    *(n * _MINUTE for n in (2, 5, 15, 30)),
+    *(n * _HOUR for n in (2, 6, 12)),
+    *(n * _DAY for n in (1, 3, 7, 30, 90)),
+]
 _BAND = 0.3  # of the measured time
 
 

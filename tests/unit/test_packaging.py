@@ -11,7 +11,11 @@ import torchvision
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-CONDA_NAMES = {"pytorch": "torch", "matplotlib-base": "matplotlib"}
+CONDA_NAMES = {
+    "pytorch": "torch",
+    "matplotlib-base": "matplotlib",
+    "snakemake-minimal": "snakemake",
+}
 
 
 def locked() -> dict[str, str]:
@@ -30,7 +34,7 @@ def test_every_environment_has_the_versions_of_the_lock():
 def test_the_environment_has_what_the_library_depends_on():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     needed = {re.split(r"[>=<]", name)[0] for name in project["dependencies"]}
-    (file,) = (ROOT / "envs").glob("*.yaml")
+    file = ROOT / "envs/deadpixel.yaml"
     names = [line.split(" =")[0] for line in yaml.safe_load(file.read_text())["dependencies"]]
     assert needed | {"python"} == {CONDA_NAMES.get(name, name) for name in names}
 
