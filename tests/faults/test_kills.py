@@ -22,7 +22,7 @@ from small import assert_same, results
 
 KILLS = 20
 # How often something is killed because a job of this rule runs, before such jobs are let finish.
-TURNS = {"train_microobject": 2, "finetune_model": 2}  # once where there is no number
+TURNS = {"train_microobject": 4, "finetune_model": 4}  # once where there is no number
 AT_WORK = 0.8  # share of kills that wait for it: imports are the longest part of most jobs
 SECONDS = 1.5  # up to so long after that, if the job still runs
 KINDS = {
