@@ -22,8 +22,8 @@ from small import assert_same, results
 
 KILLS = 20
 # How often something is killed because a job of this rule runs, before such jobs are let finish.
-TURNS = collections.defaultdict(lambda: 1, {"train_microobject": 2, "finetune_model": 2})
-PAST_IMPORTS = 0.8  # share of kills that wait for that: imports are the longest part of most jobs
+TURNS = {"train_microobject": 4, "finetune_model": 4}  # once where there is no number
+AT_WORK = 0.8  # share of kills that wait for it: imports are the longest part of most jobs
 SECONDS = 1.5  # up to so long after that, if the job still runs
 KINDS = {
     "all": "SIGKILL to the process group",
@@ -69,16 +69,22 @@ def whereabouts(job: psutil.Process) -> str:
     return "importing"
 
 
+def at_work(job: Job) -> bool:
+    if job.rule in TURNS:
+        return re.search("epochs: |writing ", job.at) is not None
+    return job.at != "importing"
+
+
 def kill(
     snakemake: subprocess.Popen, kind: str, rng: random.Random, hits: collections.Counter
 ) -> str | None:
     """Kill when a job runs whose turn it is, and say where; None if Snakemake ends before."""
-    anywhere, patience = rng.random() > PAST_IMPORTS, rng.uniform(0, SECONDS) * rng.random()
+    anywhere, patience = rng.random() > AT_WORK, rng.uniform(0, SECONDS) * rng.random()
     first_seen: dict[psutil.Process, float] = {}
     while snakemake.poll() is None:
         jobs = jobs_of(snakemake)
-        ready = [job for job in jobs if hits[job.rule] < TURNS[job.rule]]
-        ready = [job for job in ready if anywhere or job.at != "importing"]
+        ready = [job for job in jobs if hits[job.rule] < TURNS.get(job.rule, 1)]
+        ready = [job for job in ready if anywhere or at_work(job)]
         now = time.monotonic()
         ready = [j for j in ready if now - first_seen.setdefault(j.process, now) >= patience]
         if not ready:
