@@ -8,7 +8,7 @@ SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 MICROOBJECT = config["microobject"]
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
-SUMS = "<results>/.scratch/erf_sums/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/shard={shard}/sums.parquet"
+SUMS = "<results>/.scratch/sums/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/shard={shard}/sums.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
 EXPERIMENTS = ["size_test", "shape_test"]

@@ -22,37 +22,40 @@ DOWNLOADS = {file: entry["bytes"] for file, entry in PUBLISHED.items()} | {
 LEAST_MINUTES = 15
 
 
+IN_USE = {
+    name: config["datasets"][name]
+    for name in (SIZE_TEST["dataset"], FINETUNE["dataset"], MICROOBJECT["dataset"])
+}
+
+
 def manifests_of_folders():
     """Manifests of the users' own folders, whose images nobody has counted before."""
     return {
-        dataset: f"{config['pathvars']['results']}/data/dataset={dataset}/manifest.parquet"
-        for dataset, own in config["datasets"].items()
-        if own["source"] == "folder"
+        name: f"{config['pathvars']['results']}/data/dataset={name}/manifest.parquet"
+        for name, dataset in IN_USE.items()
+        if dataset["source"] == "folder"
     }
 
 
 def known_splits():
-    """Images of each split of the data sets whose number is known before they are there."""
-    known = {}
-    for dataset, own in config["datasets"].items():
-        if own["source"] == "folder":
-            continue
-        if own["source"] == "synthetic":
-            contents = {"images": own["classes"] * own["images_per_class"]}
-        else:
-            contents = published_contents(dataset)
-        if test := contents.get("test_images"):
-            known[dataset] = {
-                "train": contents["images"] - test,
-                "valid": 0,
-                "test": test,
-            }
-        else:
-            known[dataset] = {
-                split: share * contents["images"]
-                for split, share in config["split"].items()
-            }
-    return known
+    """Images of each split of the other data sets: their number is known beforehand."""
+    return {
+        name: known_split(name)
+        for name, dataset in IN_USE.items()
+        if dataset["source"] != "folder"
+    }
+
+
+def known_split(name):
+    dataset = config["datasets"][name]
+    if dataset["source"] == "synthetic":
+        contents = {"images": dataset["classes"] * dataset["images_per_class"]}
+    else:
+        contents = published_contents(name)
+    images = contents["images"]
+    if test := contents.get("test_images"):
+        return {"train": images - test, "valid": 0, "test": test}
+    return {split: share * images for split, share in config["split"].items()}
 
 
 @functools.cache

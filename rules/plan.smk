@@ -26,7 +26,7 @@ rule make_plan:
     input:
         flops=FLOPS,
         manifests=[*manifests_of_folders().values()],
-        code=library("costs", "schedule"),
+        code=library("costs", "schedule", "plan"),
     output:
         plan="<results>/plan.parquet",
         makespans="<results>/plan_makespans.parquet",

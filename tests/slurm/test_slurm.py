@@ -35,8 +35,8 @@ ON_SLURM = (
     "--slurm-init-seconds-before-status-checks=1",
     "--configfile=mine.yaml",
 )
-# Calibration, three jobs for maps, two runs of fine-tuning and two of the micro-object task.
-GPU_JOBS = 8
+# Calibration, maps of three networks in two shards, two runs of fine-tuning and of the other task.
+GPU_JOBS = 11
 
 
 class Task(NamedTuple):
