@@ -25,7 +25,7 @@ def snakemake(folder: Path, *arguments: str) -> float:
     """Seconds of one call."""
     command = [sys.executable, "-m", "snakemake", *arguments, "--configfile", "config.demo.yaml"]
     start = time.perf_counter()
-    subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
+    subprocess.run(command, cwd=folder, check=True, capture_output=True)
     return time.perf_counter() - start
 
 

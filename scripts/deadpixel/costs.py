@@ -36,12 +36,12 @@ RATES = {
     "generate_synthetic": Rate(2, 0.02, 0.02),
     "split_dataset": Rate(3, 0.001, 0.001),
     "pack_images": Rate(3, 0.003, 0.003),
-    "calibrate_weights": Rate(8, 0.02, 1e-3),
-    "accumulate_erf": Rate(8, 0.02, 2e-4),
-    "finetune_model": Rate(8, 0.02, 5e-5),
-    "train_microobject": Rate(8, 0.02, 5e-5),
+    "calibrate_weights": Rate(5, 0.012, 1e-3),
+    "accumulate_erf": Rate(5, 0.006, 2e-4),
+    "finetune_model": Rate(5, 0.006, 5e-5),
+    "train_microobject": Rate(5, 0.006, 5e-5),
 }
-OTHERS = Rate(5)
+OTHERS = Rate(4)
 
 
 @dataclass(frozen=True)
