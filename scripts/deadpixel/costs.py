@@ -7,7 +7,7 @@ How fast it is done is assumed, until records of earlier runs tell.
 import dataclasses
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class CostModel:
     forward: Mapping[tuple[str, str, int], Mapping[str, Any]]
     splits: Mapping[str, Mapping[str, int]]
     downloads: Mapping[str, int]
-    records: Iterable[Record] = ()
+    records: Sequence[Record] = ()
 
     def predict(self, rule: str, of: Mapping[str, str], own_record: str = "") -> Cost:
         """Cost of the job of `rule` with wildcards `of`.

@@ -1,5 +1,6 @@
 """No job runs twice at once: one that outlived its Snakemake makes way for its successor."""
 
+import contextlib
 import fcntl
 import os
 import signal
@@ -36,7 +37,8 @@ def replace_predecessor(log: Path) -> None:
             if started > _started():
                 raise SystemExit(f"process {pid} has taken over this job")
             if pid != told:
-                os.kill(pid, signal.SIGTERM)
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.kill(pid, signal.SIGTERM)
                 told = pid
         time.sleep(_SECONDS_BETWEEN_TRIES)
     lock.truncate(0)

@@ -155,7 +155,7 @@ def summary(plan: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> str:
     error = median_error(plan)
     notes = [
         f"{len(plan)} jobs, {plan['measured_seconds'].count()} of them done. "
-        f"Time of {devices}: {duration(on_devices['predicted_seconds'].sum())}. "
+        f"Hours of {devices}: {on_devices['predicted_seconds'].sum() / 3600:.3g}. "
         f"Disk: {plan['disk_mb'].sum() / 1000:.3g} GB.",
         f"Worth asking for: {worthwhile_devices(makespans)} {devices} "
         "(each doubling up to there makes it at least 1.6 times as fast).",
@@ -189,4 +189,4 @@ def duration(seconds: float) -> str:
     if seconds < 6000:
         return f"{seconds / 60:.0f} min"
     hours = seconds / 3600
-    return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:.1f} days"
+    return f"{hours:.3g} h" if hours < 48 else f"{hours / 24:.3g} days"

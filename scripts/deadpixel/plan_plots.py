@@ -16,6 +16,7 @@ _TICKS = [
     *(n * _HOUR for n in (2, 6, 12)),
     *(n * _DAY for n in (1, 3, 7, 30, 90)),
 ]
+_MOST_TICKS = 8
 _BAND = 0.3  # of the measured time
 
 
@@ -33,14 +34,14 @@ def plan(jobs: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> Figure:
         if len(measured):
             _draw_comparison(right, measured)
         else:
-            _draw_shares(right, jobs, devices)
+            _draw_shares(right, jobs)
         return figure
 
 
 def _draw_makespans(axes: Axes, makespans: pd.DataFrame, devices: str) -> None:
     n, listed = makespans["devices"], makespans["list_seconds"]
     best, bound = makespans["optimum_seconds"], makespans["bound_seconds"]
-    axes.plot(n, listed[0] / n, color="0.8", linewidth=1, label="one's share")
+    axes.plot(n, listed[0] / n, color="0.8", linewidth=1, label="time of one / number")
     axes.plot(n, listed, "o-", label="by the scheduler's rule")
     axes.plot(n, best, "s--", markersize=4, label="best schedule found")
     axes.fill_between(n, bound, best, alpha=0.2, label="none is shorter than its lower edge")
@@ -66,13 +67,14 @@ def _draw_comparison(axes: Axes, jobs: pd.DataFrame) -> None:
     axes.legend(frameon=False, fontsize=7)
 
 
-def _draw_shares(axes: Axes, jobs: pd.DataFrame, devices: str) -> None:
+def _draw_shares(axes: Axes, jobs: pd.DataFrame) -> None:
     shares = _by_cost(jobs)[::-1]
     seconds = [rows["predicted_seconds"].sum() for _, rows in shares]
     bars = axes.barh([rule for rule, _ in shares], seconds, color="tab:blue")
     axes.bar_label(bars, [duration(value) for value in seconds], padding=3)
-    _scale_seconds(axes.xaxis, axes.set_xscale, [*seconds, 3 * max(seconds)])
-    axes.set(xlabel="predicted time of all its jobs")
+    axes.set(
+        xlabel="predicted time of all jobs of a rule", xlim=(0, 1.25 * max(seconds)), xticks=[]
+    )
 
 
 def _by_cost(jobs: pd.DataFrame, most: int = 7) -> list[tuple[str, pd.DataFrame]]:
@@ -87,5 +89,6 @@ def _scale_seconds(axis: mpl.axis.Axis, set_scale: object, values: list[float]) 
     set_scale("log")
     low, high = min(values) / 1.5, max(values) * 1.5
     ticks = [tick for tick in _TICKS if low <= tick <= high]
+    ticks = ticks[:: 1 + len(ticks) // _MOST_TICKS]
     axis.set_ticks(ticks, [duration(tick) for tick in ticks])
     axis.set_minor_locator(mpl.ticker.NullLocator())

@@ -112,7 +112,7 @@ def test_the_answer_names_what_is_assumed_and_how_far_off_it_was():
     jobs = plan.schedule_jobs(frame)
     spans = plan.makespans(jobs, solver_seconds=5)
     answer = plan.summary(frame, spans, "GPUs")
-    assert "3 jobs, 1 of them done. Time of GPUs: 2 min." in answer
+    assert "3 jobs, 1 of them done. Hours of GPUs: 0.0278." in answer
     assert "Assumed, not measured, are the speeds of train" in answer
     assert "median error" not in answer
     ended = frame.assign(measured_seconds=[80.0, 8.0, 4.0])
@@ -124,6 +124,6 @@ def test_durations_are_in_a_readers_units():
         "4 s",
         "99 s",
         "2 min",
-        "1.9 h",
-        "5.8 days",
+        "1.94 h",
+        "5.79 days",
     ]
