@@ -31,7 +31,10 @@ class Step:
 
 
 def read_dry_run(text: str) -> list[Step]:
-    """Jobs that a dry run lists, if they have a benchmark; raises `InputError` if none has."""
+    """Jobs that a dry run lists, if they have a benchmark, sorted by its name.
+
+    Raises `InputError` if none has one.
+    """
     steps = []
     for rule, body in re.findall(r"^(?:local)?rule (\w+):\n((?:    .*\n?)*)", text, re.MULTILINE):
         fields = dict(re.findall(r"^    ([\w ]+): (.*)$", body, re.MULTILINE))
@@ -50,7 +53,7 @@ def read_dry_run(text: str) -> list[Step]:
             )
     if not steps:
         raise InputError(f"Snakemake listed no jobs: {text.strip()[-2000:]}")
-    return steps
+    return sorted(steps, key=lambda step: step.record)
 
 
 def _pairs(texts: Iterable[str]) -> dict[str, str]:

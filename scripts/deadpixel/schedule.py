@@ -18,7 +18,7 @@ from .errors import InputError
 _SAME = 1e-6  # relative; more than the solver's tolerances, so that its bounds hold after all
 _UNITS = 1e4  # of the best known makespan in the programme: the solver prints three decimals
 _WINDOWS = 4  # in the programme; with more, fewer nodes are searched in the same time
-_TRIES = 1000
+_TRIES = 300
 
 
 @dataclass(frozen=True)

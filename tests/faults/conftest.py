@@ -12,7 +12,10 @@ from small import NETWORK, small_checkout
 from workflow.conftest import Checkout
 
 # Two jobs at once, each with a device that it leases.
-COMMAND = ("snakemake", "--cores=4", "--resources=gpu=2", "--configfile=mine.yaml")
+COMMAND = (
+    *("env", f"DEADPIXEL_DEVICES=fault-{os.getpid()}-a,fault-{os.getpid()}-b"),
+    *("snakemake", "--cores=4", "--resources=gpu=2", "--configfile=mine.yaml"),
+)
 # A kill finds a state and a line in the log that are an epoch old, not up to a minute.
 SAVES = """
 from deadpixel import logs, training
@@ -20,13 +23,6 @@ from deadpixel import logs, training
 training.fit.__kwdefaults__["seconds_between_saves"] = 0
 logs._SECONDS_BETWEEN_LINES = 0
 """
-
-
-@pytest.fixture(scope="session", autouse=True)
-def devices():
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("DEADPIXEL_DEVICES", f"fault-{os.getpid()}-a,fault-{os.getpid()}-b")
-        yield
 
 
 def slow_checkout(folder: Path) -> Checkout:

@@ -53,7 +53,7 @@ def planned(text=DRY_RUN):
 
 
 def test_a_dry_run_tells_of_every_job_that_is_measured():
-    train, pack, tabulate = plan.read_dry_run(DRY_RUN)
+    pack, tabulate, train = plan.read_dry_run(DRY_RUN)
     assert (train.rule, train.record, train.gpus) == ("train", "records/train/m_3.jsonl", 1)
     assert train.wildcards == {"model": "m", "seed": "3"}
     assert train.outputs == tabulate.inputs == (RUN, STATE)
@@ -66,7 +66,7 @@ def test_what_is_no_list_of_jobs_is_shown():
 
 
 def test_jobs_wait_for_those_that_make_their_inputs():
-    train, pack, tabulate = plan.schedule_jobs(planned())
+    pack, tabulate, train = plan.schedule_jobs(planned())
     assert (train.after, pack.after, tabulate.after) == (("pack",), (), ("train/m_3",))
     assert (train.priority, pack.priority) == (15, 0)
     assert (train.needs_device, pack.needs_device) == (True, False)
@@ -115,7 +115,7 @@ def test_the_answer_names_what_is_assumed_and_how_far_off_it_was():
     assert "3 jobs, 1 of them done. Hours of GPUs: 0.0278." in answer
     assert "Assumed, not measured, are the speeds of train" in answer
     assert "median error" not in answer
-    ended = frame.assign(measured_seconds=[80.0, 8.0, 4.0])
+    ended = frame.assign(measured_seconds=[8.0, 4.0, 80.0])
     assert "median error 25%" in plan.summary(ended, spans, "GPUs")
 
 

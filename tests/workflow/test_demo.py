@@ -173,7 +173,7 @@ def planned(output: str) -> dict[str, int]:
 
 
 def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
-    path = erf_path(results, "resnet50", "layer4")
+    path = erf_path(results, "resnet18", "layer4")
     before = shutil.copy(path, tmp_path / "before.parquet")
     fits_before = store.read(results / "fits.parquet", store.FITS)
     path.unlink()

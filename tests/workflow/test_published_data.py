@@ -66,7 +66,13 @@ def overlay(checkout):
             "calibration": {"images": 4, "batch_size": 2},
             "erf": {"blocks": 2, "batch_size": 4},
             "size_test": {"weights": "calibrated", "models": ["resnet18"]},
-            "finetune": {"weights": "calibrated"},
+            "finetune": {
+                "weights": "calibrated",
+                "models": ["resnet18"],
+                "repeated": {"models": []},
+            },
+            "shape_test": {"model": "resnet18"},
+            "microobject": {"models": ["resnet18"]},
             **more,
         }
 
