@@ -159,7 +159,7 @@ def summary(plan: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> str:
     notes = [
         f"{len(plan)} jobs, {plan['measured_seconds'].count()} of them done. "
         f"Hours of {devices}: {on_devices['predicted_seconds'].sum() / 3600:.3g}. "
-        f"Disk: {plan['disk_mb'].sum() / 1000:.3g} GB.",
+        f"Disk: at most {plan['disk_mb'].sum() / 1000:.3g} GB.",
         f"Worth asking for: {worthwhile_devices(makespans)} {devices} "
         "(each doubling up to there makes it at least 1.6 times as fast).",
         "Speeds are those of earlier jobs."
