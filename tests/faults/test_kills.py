@@ -21,12 +21,15 @@ from faults.conftest import COMMAND, kill_all, running_in, slow_checkout, start
 from small import assert_same, results
 
 KILLS = 20
-# How often something is killed because a job of this rule runs, before such jobs are let finish.
+# How often something is killed because a job of this rule runs, before such jobs are let finish:
+# once where there is no number.
 TURNS = {
     "train_microobject": 4,
     "finetune_model": 4,
     "accumulate_erf": 2,
-}  # once where there is no number
+    "calibrate_weights": 2,
+    "plot_erf_maps": 2,
+}
 AT_WORK = 0.8  # share of kills that wait for it: imports are the longest part of most jobs
 SECONDS = 1.5  # up to so long after that, if the job still runs
 KINDS = {
