@@ -23,7 +23,8 @@ images = evaluation_images(
 )
 part = {"shard": int(wildcards.shard), "shards": params.shards}
 depends_on = {**dict(params.items()), **part, "device": devices.describe(device)}
-scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
+inputs = [file for file in snakemake.input if file != snakemake.input.flops]
+scratch = store.Scratch(params.scratch, inputs, **depends_on)
 settings = {"logit": params.logit, "batch_size": params.batch_size}
 blocks = erf.accumulate_blocks(
     model,

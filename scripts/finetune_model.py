@@ -30,7 +30,8 @@ valid, test = (
 )
 recipe = training.Recipe(**params.recipe, seed=seed)
 depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": devices.describe(device)}
-scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
+inputs = [file for file in snakemake.input if file != snakemake.input.flops]
+scratch = store.Scratch(params.scratch, inputs, **depends_on)
 train = training.epoch_batches(images, images.labels, params.batch_size, seed)
 rows = [*training.fit(model, train, {"valid": lambda: valid}, recipe, scratch, device=device)]
 

@@ -31,7 +31,8 @@ test = microobject.test_batches(tested, size, seed)
 recipe = training.Recipe(**params.recipe, seed=seed)
 train = microobject.training_batches(templates, len(chosen), params.batch_size, size, seed)
 depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": devices.describe(device)}
-scratch = store.Scratch(params.scratch, snakemake.input, **depends_on)
+inputs = [file for file in snakemake.input if file != snakemake.input.flops]
+scratch = store.Scratch(params.scratch, inputs, **depends_on)
 rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, device=device)]
 
 measured = {
