@@ -20,8 +20,6 @@ DOWNLOADS = {file: entry["bytes"] for file, entry in PUBLISHED.items()} | {
 }
 # At least so many minutes, so that a short job is not cut off by a slow file system.
 LEAST_MINUTES = 15
-
-
 IN_USE = {
     name: config["datasets"][name]
     for name in (SIZE_TEST["dataset"], FINETUNE["dataset"], MICROOBJECT["dataset"])

@@ -39,5 +39,6 @@ answer = plan.summary(jobs, spans, params.devices)
 facts = store.provenance(devices=params.devices, solver_seconds=params.solver_seconds)
 store.write(jobs, snakemake.output.plan, store.PLAN, facts)
 store.write(spans, snakemake.output.makespans, store.MAKESPANS, facts)
-Path(snakemake.output.markdown).write_text(answer)
+with store.atomic(snakemake.output.markdown) as partial:
+    partial.write_text(answer)
 print(f"\n{answer}")

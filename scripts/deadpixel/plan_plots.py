@@ -1,5 +1,7 @@
 """The plan as a figure: how long on how many devices, and predicted beside measured."""
 
+from collections.abc import Callable
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
@@ -85,7 +87,9 @@ def _by_cost(jobs: pd.DataFrame, most: int = 7) -> list[tuple[str, pd.DataFrame]
     return [(rule, groups[rule]) for rule in [*order[:most], "others"] if rule in groups]
 
 
-def _scale_seconds(axis: mpl.axis.Axis, set_scale: object, values: list[float]) -> None:
+def _scale_seconds(
+    axis: mpl.axis.Axis, set_scale: Callable[[str], None], values: list[float]
+) -> None:
     set_scale("log")
     low, high = min(values) / 1.5, max(values) * 1.5
     ticks = [tick for tick in _TICKS if low <= tick <= high]
