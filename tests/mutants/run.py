@@ -1,0 +1,90 @@
+"""Break the science on purpose: every mutant that a module's own unit tests do not see is printed.
+
+``OMP_NUM_THREADS=1 python tests/mutants/run.py [MODULE ...]``. ``MODULE.yaml`` lists the mutants of
+a library module: the text as it is, which occurs once in it, and the text instead; ``tests`` names
+the unit tests where they are not ``test_MODULE.py``. By hand only: a mutant takes as long as they.
+"""
+
+import argparse
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import lmfit  # noqa: F401  imported before the first fork, so that no mutant pays for it
+import matplotlib.figure  # noqa: F401
+import pandas  # noqa: F401
+import pyarrow.parquet  # noqa: F401
+import pytest
+import scipy.stats  # noqa: F401
+import torchvision  # noqa: F401
+import yaml
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+_MOST_SECONDS = 300  # a mutant may never end
+
+
+class Mutant(NamedTuple):
+    """One change of a module's text, and the tests that have to see it."""
+
+    module: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+def listed(module: str) -> Iterator[Mutant]:
+    """The mutants of a module; raises `ValueError` where the text is not there exactly once."""
+    source = (ROOT / "scripts/deadpixel" / f"{module}.py").read_text()
+    listing = yaml.safe_load((HERE / f"{module}.yaml").read_text())
+    tests = tuple(f"tests/unit/{name}" for name in listing.get("tests", [f"test_{module}.py"]))
+    for old, new in listing["mutants"]:
+        if source.count(old) != 1:
+            raise ValueError(f"{module}: {old!r} occurs {source.count(old)} times, not once")
+        yield Mutant(module, old, new, tests)
+
+
+def survives(mutant: Mutant) -> bool:
+    """Whether the tests pass all the same, in a process of their own."""
+    with tempfile.TemporaryDirectory() as folder:
+        scripts = Path(folder, "scripts")
+        shutil.copytree(ROOT / "scripts", scripts, ignore=shutil.ignore_patterns("__pycache__"))
+        file = scripts / "deadpixel" / f"{mutant.module}.py"
+        file.write_text(file.read_text().replace(mutant.old, mutant.new))
+        child = os.fork()
+        if not child:
+            signal.alarm(_MOST_SECONDS)
+            silence = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(silence, 1)
+            os.dup2(silence, 2)
+            os.chdir(ROOT)
+            options = ["-x", "-q", "-p", "no:cacheprovider", "-o", f"pythonpath={scripts} tests"]
+            os._exit(int(pytest.main([*options, *mutant.tests])))
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def main() -> None:
+    """Print a line for each survivor, and how many of each module were seen."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("modules", nargs="*")
+    modules = parser.parse_args().modules or sorted(file.stem for file in HERE.glob("*.yaml"))
+    mutants = {module: [*listed(module)] for module in modules}
+    seen = total = 0
+    for module, of_module in mutants.items():
+        survivors = [mutant for mutant in of_module if survives(mutant)]
+        for mutant in survivors:
+            print(f"  not seen: {module}: {mutant.old!r} -> {mutant.new!r}", flush=True)
+        killed = len(of_module) - len(survivors)
+        print(f"{module}: {killed} of {len(of_module)}", flush=True)
+        seen, total = seen + killed, total + len(of_module)
+    print(f"{seen} of {total} mutants are seen by unit tests ({seen / total:.0%})")
+    sys.exit(seen < 0.95 * total)
+
+
+if __name__ == "__main__":
+    main()
