@@ -6,6 +6,7 @@ GPU = int(config["device"] != "cpu")
 THREADS = 2 if GPU else 1
 SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 MICROOBJECT = config["microobject"]
+TRF = "<results>/trf/model={model}/kernels={kernels}/trf.parquet"
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
 SUMS = "<results>/.scratch/sums/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/shard={shard}/sums.parquet"
@@ -40,11 +41,6 @@ wildcard_constraints:
     shard=r"\d+",
     experiment="|".join(EXPERIMENTS),
     target="|".join(map(re.escape, config["targets"])),
-
-
-def library(*modules):
-    """Source files of the library: an edit of these, and of no others, runs a rule again."""
-    return [f"scripts/deadpixel/{module}.py" for module in modules]
 
 
 def model_source(model):
@@ -181,9 +177,11 @@ def experiment_maps(pattern):
     return paths
 
 
-def kernels_of(model):
-    """Kinds of kernels that a network is looked at with."""
-    return FINETUNE["kernels"] if model in FINETUNE["models"] else ["odd"]
+def experiment_fields(wildcards):
+    """Input function: theoretical fields of the networks of an experiment."""
+    if wildcards.experiment == "size_test":
+        return expand(TRF, model=SIZE_TEST["models"], kernels="odd")
+    return expand(TRF, model=FINETUNE["models"], kernels=FINETUNE["kernels"])
 
 
 def finetune_runs(pattern):
@@ -240,7 +238,6 @@ DRAWN = {
     "weights": FINETUNE["weights"],
     "seed": FINETUNE["seeds"][0],
 }
-MODELS = [*dict.fromkeys(SIZE_TEST["models"] + FINETUNE["models"])]
 
 
 def published_packs():

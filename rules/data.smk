@@ -2,8 +2,6 @@
 
 
 rule generate_synthetic:
-    input:
-        code=library("synthetic"),
     output:
         directory("<results>/data/dataset={dataset}/images"),
     log:
@@ -13,6 +11,7 @@ rule generate_synthetic:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("generate_synthetic"),
         classes=lambda w: config["datasets"][w.dataset]["classes"],
         images_per_class=lambda w: config["datasets"][w.dataset]["images_per_class"],
         seed=config["seed"],
@@ -23,9 +22,9 @@ rule generate_synthetic:
 rule split_dataset:
     input:
         images=images_to_make,
-        code=library("datasets"),
     output:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
+        splits=SPLITS,
     log:
         "<logs>/split_dataset/{dataset}.log",
     benchmark:
@@ -33,6 +32,7 @@ rule split_dataset:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("split_dataset"),
         source=lambda w: config["datasets"][w.dataset]["source"],
         folder=lambda w: images_folder(w.dataset),
         exclude=lambda w: no_classes(w.dataset),
@@ -47,7 +47,6 @@ rule pack_images:
     input:
         manifest="<results>/data/dataset={dataset}/manifest.parquet",
         images=images_to_make,
-        code=library("images"),
     output:
         pack="<results>/data/dataset={dataset}/images.arrow",
     log:
@@ -57,6 +56,7 @@ rule pack_images:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("pack_images"),
         folder=lambda w: images_folder(w.dataset),
     script:
         "../scripts/pack_images.py"

@@ -3,23 +3,21 @@
 
 rule compute_trf:
     input:
-        source=[model_files(model) for model in MODELS],
-        code=library(
-            "receptive_field", "field_algebra", "field_rules", "kernels", "models"
-        ),
+        source=lambda w: model_files(w.model),
     output:
-        trf="<results>/trf.parquet",
+        trf=TRF,
     log:
-        "<logs>/compute_trf.log",
+        "<logs>/compute_trf/{model}_{kernels}.log",
     benchmark:
-        "<benchmarks>/compute_trf.jsonl"
+        "<benchmarks>/compute_trf/{model}_{kernels}.jsonl"
     priority: PRIORITY["compute_trf"]
     conda:
         "../envs/deadpixel.yaml"
     params:
-        models={model: model_source(model) for model in MODELS},
-        kernels={model: kernels_of(model) for model in MODELS},
-        targets={model: model_targets(model) for model in MODELS},
+        code=fingerprint("compute_trf"),
+        models=lambda w: {w.model: model_source(w.model)},
+        kernels=lambda w: {w.model: [w.kernels]},
+        targets=lambda w: {w.model: model_targets(w.model)},
         crop=config["preprocess"]["crop"],
     script:
         "../scripts/compute_trf.py"
@@ -32,7 +30,7 @@ rule accumulate_erf:
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
         flops=ancient(FLOPS),
-        code=library("erf", "kernels", "maps", "models", "preprocessing"),
+        splits=ancient(SPLITS),
     output:
         sums=temp(expand(SUMS, target=config["targets"], allow_missing=True)),
     log:
@@ -47,6 +45,7 @@ rule accumulate_erf:
         **budget("accumulate_erf"),
         gpu=GPU,
     params:
+        code=fingerprint("accumulate_erf"),
         **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
         model=lambda w: model_source(w.model),
         targets=lambda w: model_targets(w.model),
@@ -66,7 +65,6 @@ rule merge_erf:
             shard=range(config["erf"]["shards"]),
             allow_missing=True,
         ),
-        code=library("maps"),
     output:
         erf=expand(ERF, target=config["targets"], allow_missing=True),
         blocks=expand(BLOCKS, target=config["targets"], allow_missing=True),
@@ -77,6 +75,7 @@ rule merge_erf:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("merge_erf"),
         targets=config["targets"],
     script:
         "../scripts/merge_erf.py"

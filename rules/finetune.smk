@@ -8,7 +8,7 @@ rule finetune_model:
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
         flops=ancient(FLOPS),
-        code=library("training", "augment", "kernels", "models", "preprocessing"),
+        splits=ancient(SPLITS),
     output:
         epochs=EPOCHS,
         predictions=PREDICTIONS,
@@ -27,6 +27,7 @@ rule finetune_model:
         **budget("finetune_model"),
         gpu=GPU,
     params:
+        code=fingerprint("finetune_model"),
         recipe=recipe(FINETUNE),
         batch_size=FINETUNE["batch_size"],
         augmentation=AUGMENTATION,

@@ -4,9 +4,8 @@
 rule make_table1:
     input:
         fits="<results>/size_test/fits.parquet",
-        trf="<results>/trf.parquet",
+        trf="<results>/size_test/trf.parquet",
         paper="scripts/deadpixel/paper/table1.csv",
-        code=library("tables", "stats", "models"),
     output:
         table="<results>/tables/table1.parquet",
         markdown="<results>/tables/table1.md",
@@ -31,6 +30,7 @@ rule make_table1:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("make_table1"),
         size_test=SIZE_TEST,
         sources={model: model_source(model) for model in SIZE_TEST["models"]},
     script:
@@ -42,7 +42,6 @@ rule tabulate_receptive_fields:
         fits="<results>/fits.parquet",
         trf="<results>/trf.parquet",
         imbalance="<results>/imbalance.parquet",
-        code=library("tables"),
     output:
         table="<results>/tables/receptive_fields.parquet",
         markdown="<results>/tables/receptive_fields.md",
@@ -58,6 +57,8 @@ rule tabulate_receptive_fields:
         "<benchmarks>/tabulate_receptive_fields.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("tabulate_receptive_fields"),
     script:
         "../scripts/tabulate_receptive_fields.py"
 
@@ -66,7 +67,6 @@ rule plot_size_against_accuracy:
     input:
         table="<results>/tables/table1.parquet",
         correlations="<results>/tables/correlations.parquet",
-        code=library("plots", "tables"),
     output:
         png=report(
             "<results>/figures/size_against_accuracy.png",
@@ -81,6 +81,8 @@ rule plot_size_against_accuracy:
         "<benchmarks>/plot_size_against_accuracy.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_size_against_accuracy"),
     script:
         "../scripts/plot_size_against_accuracy.py"
 
@@ -90,12 +92,11 @@ rule make_finetune_tables:
         epochs=finetune_runs(EPOCHS),
         predictions=finetune_runs(PREDICTIONS),
         fits="<results>/shape_test/fits.parquet",
-        trf="<results>/trf.parquet",
+        trf="<results>/shape_test/trf.parquet",
         paper=[
             "scripts/deadpixel/paper/table2.csv",
             "scripts/deadpixel/paper/table3.csv",
         ],
-        code=library("tables", "stats"),
     output:
         finetune_runs="<results>/tables/finetune_runs.parquet",
         finetune_runs_markdown="<results>/tables/finetune_runs.md",
@@ -128,6 +129,7 @@ rule make_finetune_tables:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("make_finetune_tables"),
         target=SIZE_TEST["target"],
         seed=FINETUNE["seeds"][0],
     script:
@@ -138,8 +140,7 @@ rule plot_erf_maps:
     input:
         erf=experiment_maps(ERF),
         fits="<results>/{experiment}/fits.parquet",
-        trf="<results>/trf.parquet",
-        code=library("plots", "imbalance"),
+        trf="<results>/{experiment}/trf.parquet",
     output:
         png=report(
             "<results>/figures/erf_maps/{experiment}/{model}.png",
@@ -154,6 +155,8 @@ rule plot_erf_maps:
         "<benchmarks>/plot_erf_maps/{experiment}_{model}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_erf_maps"),
     script:
         "../scripts/plot_erf_maps.py"
 
@@ -175,8 +178,6 @@ rule copy_fig1:
 
 
 rule plot_window_references:
-    input:
-        code=library("padding_plots"),
     output:
         png=report(
             "<results>/figures/fig2.png",
@@ -191,6 +192,8 @@ rule plot_window_references:
         "<benchmarks>/plot_window_references.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_window_references"),
     script:
         "../scripts/plot_window_references.py"
 
@@ -200,7 +203,6 @@ rule plot_padded_kernel:
         before=starting_weights(DRAWN),
         after=FINETUNED.format(**DRAWN, kernels="padded"),
         source=model_files(DRAWN["model"]),
-        code=library("padding_plots", "kernels", "models"),
     output:
         png=report(
             "<results>/figures/fig3.png",
@@ -216,6 +218,7 @@ rule plot_padded_kernel:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("plot_padded_kernel"),
         model=model_source(DRAWN["model"]),
         name=DRAWN["model"],
     script:
@@ -225,7 +228,6 @@ rule plot_padded_kernel:
 rule plot_imbalance:
     input:
         imbalance="<results>/shape_test/imbalance.parquet",
-        code=library("padding_plots"),
     output:
         png=report(
             "<results>/figures/fig4.png",
@@ -240,6 +242,8 @@ rule plot_imbalance:
         "<benchmarks>/plot_imbalance.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_imbalance"),
     script:
         "../scripts/plot_imbalance.py"
 
@@ -248,7 +252,6 @@ rule plot_finetuning:
     input:
         runs="<results>/tables/finetune_runs.parquet",
         epochs=finetune_runs(EPOCHS),
-        code=library("padding_plots", "tables"),
     output:
         accuracies_png=report(
             "<results>/figures/accuracies.png",
@@ -270,6 +273,8 @@ rule plot_finetuning:
         "<benchmarks>/plot_finetuning.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_finetuning"),
     script:
         "../scripts/plot_finetuning.py"
 
@@ -278,7 +283,6 @@ rule make_table4:
     input:
         epochs=microobject_runs(),
         paper="scripts/deadpixel/paper/table4.csv",
-        code=library("tables", "stats"),
     output:
         first_epochs="<results>/tables/first_epochs.parquet",
         first_epochs_markdown="<results>/tables/first_epochs.md",
@@ -303,6 +307,7 @@ rule make_table4:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("make_table4"),
         threshold=MICROOBJECT["threshold"],
     script:
         "../scripts/make_table4.py"
@@ -311,7 +316,6 @@ rule make_table4:
 rule plot_microobject:
     input:
         epochs=microobject_runs(),
-        code=library("padding_plots", "tables"),
     output:
         png=report(
             "<results>/figures/fig5.png",
@@ -327,6 +331,7 @@ rule plot_microobject:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("plot_microobject"),
         threshold=MICROOBJECT["threshold"],
     script:
         "../scripts/plot_microobject.py"

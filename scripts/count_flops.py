@@ -1,6 +1,7 @@
 """Arithmetic, parameters and activations of every network, for the costs of jobs."""
 
-import pandas as pd
+import json
+
 import torch
 
 from deadpixel import flops, kernels, logs, models, store
@@ -15,5 +16,5 @@ for name, source in params.models.items():
         model = kernels.apply(models.build(source), kind)
         costs = [flops.forward_costs(model, side) for side in params.sides]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
-frame = pd.DataFrame(rows, columns=store.FLOPS.names)
-store.write(frame, snakemake.output.flops, store.FLOPS, store.provenance())
+with store.atomic(snakemake.output.flops) as partial:
+    partial.write_text(json.dumps(rows, indent=1))

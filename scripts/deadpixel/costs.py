@@ -1,18 +1,19 @@
 """What jobs of the workflow cost before they run: seconds, memory and disk.
 
 The work of a job follows from the configuration: arithmetic of a forward pass x images x epochs.
-How fast it is done is assumed, until records of earlier runs tell.
+How fast it is done is assumed, until records of earlier runs tell. Snakemake asks while it reads the
+workflow, in its own environment: the standard library only.
 """
 
 import dataclasses
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import store
+from .errors import InputError
 
 MB, GIGA = 1e6, 1e9
 _BACKWARD = 2  # times the arithmetic of the forward pass, where weights are trained
@@ -83,7 +84,7 @@ def read_records(folder: Path | str) -> list[Record]:
 class CostModel:
     """Costs of any job from a configuration as config.yaml describes it.
 
-    forward: rows of `store.FLOPS` by (model, kernels, side).
+    forward: what `flops.forward_costs` found, by (model, kernels, side).
     splits: images of train, valid and test by data set.
     downloads: bytes of published files and of archives, by their names.
     """
@@ -201,16 +202,22 @@ class CostModel:
         return self.forward[of["model"], of["kernels"], side]
 
 
-def read_forward(path: Path | str) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Rows of a ``flops.parquet`` by (model, kernels, side)."""
-    rows = store.read(path, store.FLOPS).to_dict("records")
+def read_forward(paths: Iterable[Path | str]) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Costs of forward passes from every ``flops.json``, by (model, kernels, side)."""
+    rows = [row for path in paths for row in _read_json(path)]
     return {(row["model"], row["kernels"], row["side"]): row for row in rows}
 
 
-def read_splits(manifest: Path | str) -> dict[str, int]:
-    """Images of train, valid and test in a manifest."""
-    counts = store.read(manifest, store.MANIFEST)["split"].value_counts()
-    return {name: int(counts.get(name, 0)) for name in ("train", "valid", "test")}
+def read_splits(path: Path | str) -> dict[str, int]:
+    """Images of train, valid and test from a ``splits.json``."""
+    return _read_json(path)
+
+
+def _read_json(path: Path | str) -> Any:
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON ({error}); delete it and run again") from error
 
 
 def as_columns(cost: Cost) -> dict[str, Any]:

@@ -13,17 +13,19 @@ import dataclasses
 import functools
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
 
+from .effective import Erf
 from .errors import InputError
 from .logs import log, progress
-from .maps import Erf
-from .preprocessing import EvaluationImages
 from .receptive_field import check_targets
-from .store import Scratch
+
+if TYPE_CHECKING:
+    from .preprocessing import EvaluationImages
+    from .store import Scratch
 
 Logit = Literal["true", "predicted", "mean"]
 
@@ -220,10 +222,10 @@ def _batches(
 
 def accumulate_blocks(
     model: nn.Module,
-    images: EvaluationImages,
+    images: "EvaluationImages",
     targets: Sequence[str],
     n_blocks: int,
-    scratch: Scratch,
+    scratch: "Scratch",
     *,
     shard: int = 0,
     shards: int = 1,

@@ -7,7 +7,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 @torch.no_grad()
 def forward_costs(model: nn.Module, side: int) -> dict[str, int]:
-    """Of one image of `side` x `side` px, in evaluation mode, as columns of `store.FLOPS`.
+    """Of one image of `side` x `side` px, in evaluation mode, as `costs.CostModel` takes them.
 
     flops: floating-point operations of convolutions and matrix products, an addition and a
     multiplication counted as two. parameters: their number. activations: numbers that the modules

@@ -66,14 +66,6 @@ TRF = _schema(
         for axis in "hw"
     },
 )
-FLOPS = _schema(
-    model=pa.string(),
-    kernels=pa.string(),
-    side=pa.int32(),
-    flops=pa.int64(),
-    parameters=pa.int64(),
-    activations=pa.int64(),
-)
 PLAN = _schema(
     job=pa.string(),
     rule=pa.string(),

@@ -7,7 +7,8 @@ import pytest
 import torchvision
 import yaml
 
-from deadpixel import costs, flops, models, store
+from deadpixel import costs, flops, models
+from deadpixel.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -134,16 +135,24 @@ def test_every_rule_with_a_rate_has_work():
         assert cost_model().work(rule, of) > 0, rule
 
 
-def test_forward_costs_come_back_from_their_file(tmp_path):
-    import pandas as pd
-
-    row = {
-        "model": "m",
-        "kernels": "odd",
-        "side": 64,
-        "flops": 9,
-        "parameters": 8,
-        "activations": 7,
-    }
-    store.write(pd.DataFrame([row]), tmp_path / "flops.parquet", store.FLOPS, {})
-    assert costs.read_forward(tmp_path / "flops.parquet") == {("m", "odd", 64): row}
+def test_forward_costs_and_splits_are_read_from_their_files(tmp_path):
+    rows = [
+        {
+            "model": "m",
+            "kernels": "odd",
+            "side": side,
+            "flops": 9,
+            "parameters": 8,
+            "activations": 7,
+        }
+        for side in (64, 32)
+    ]
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.json").write_text(json.dumps([row]))
+    found = costs.read_forward([tmp_path / "0.json", tmp_path / "1.json"])
+    assert found == {("m", "odd", 64): rows[0], ("m", "odd", 32): rows[1]}
+    (tmp_path / "splits.json").write_text('{"train": 3, "valid": 0, "test": 2}')
+    assert costs.read_splits(tmp_path / "splits.json") == {"train": 3, "valid": 0, "test": 2}
+    (tmp_path / "splits.json").write_text('{"train": 3')
+    with pytest.raises(InputError, match=r"splits.json: no JSON .* delete it and run again"):
+        costs.read_splits(tmp_path / "splits.json")
