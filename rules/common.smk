@@ -9,9 +9,12 @@ MICROOBJECT = config["microobject"]
 TRF = "<results>/trf/model={model}/kernels={kernels}/trf.parquet"
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
-SUMS = "<results>/.scratch/sums/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/shard={shard}/sums.parquet"
+SUMS = "<results>/.scratch/sums/block={block}/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/sums.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
+SHARDS = config["erf"]["shards"]
+# Keys of `erf` that change how maps are computed, not what they are: no params, so that a change computes nothing again.
+KNOBS = {"batch_size", "shards"}
 EXPERIMENTS = ["size_test", "shape_test"]
 RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed={seed}"
 EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
@@ -38,9 +41,12 @@ wildcard_constraints:
     weights="imagenet|calibrated|file|finetuned",
     kernels="odd|padded|sliced",
     seed=r"\d+",
-    shard=r"\d+",
     experiment="|".join(EXPERIMENTS),
     target="|".join(map(re.escape, config["targets"])),
+
+
+def shard_rule(shard):
+    return f"accumulate_erf_{shard + 1}" if shard else "accumulate_erf"
 
 
 def model_source(model):

@@ -72,8 +72,13 @@ def cost_model(dataset, flops, splits):
         costs.read_forward([flops]),
         {dataset: splits},
         DOWNLOADS,
-        costs.read_records(BENCHMARKS),
+        records(),
     )
+
+
+@functools.cache
+def records():
+    return costs.read_records(BENCHMARKS)
 
 
 def budget(rule):
@@ -101,5 +106,5 @@ def budget(rule):
 
 def finished_jobs():
     """How many records there are and when the last one came: a plan is made again after it."""
-    times = [file.stat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
+    times = [file.lstat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
     return [len(times), max(times, default=0)]

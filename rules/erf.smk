@@ -23,46 +23,58 @@ rule compute_trf:
         "../scripts/compute_trf.py"
 
 
-rule accumulate_erf:
-    input:
-        checkpoint=checkpoint,
-        manifest="<results>/data/dataset={dataset}/manifest.parquet",
-        pack="<results>/data/dataset={dataset}/images.arrow",
-        source=lambda w: model_files(w.model),
-        flops=ancient(FLOPS),
-        splits=ancient(SPLITS),
-    output:
-        sums=temp(expand(SUMS, target=config["targets"], allow_missing=True)),
-    log:
-        "<logs>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}_{shard}.log",
-    benchmark:
-        "<benchmarks>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}_{shard}.jsonl"
-    priority: PRIORITY["accumulate_erf"]
-    conda:
-        "../envs/deadpixel.yaml"
-    threads: THREADS
-    resources:
-        **budget("accumulate_erf"),
-        gpu=GPU,
-    params:
-        code=fingerprint("accumulate_erf"),
-        **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
-        model=lambda w: model_source(w.model),
-        targets=lambda w: model_targets(w.model),
-        preprocess=config["preprocess"],
-        device=config["device"],
-        seed=config["seed"],
-        scratch=Path(config["pathvars"]["results"], ".scratch/erf").as_posix(),
-    script:
-        "../scripts/accumulate_erf.py"
+# A rule for each shard, not a wildcard: the files that are merged are those of the blocks, however many jobs share
+# them out. So the number of shards is no part of a result.
+for shard in range(SHARDS):
+
+    rule:
+        name:
+            shard_rule(shard)
+        input:
+            checkpoint=checkpoint,
+            manifest="<results>/data/dataset={dataset}/manifest.parquet",
+            pack="<results>/data/dataset={dataset}/images.arrow",
+            source=lambda w: model_files(w.model),
+            flops=ancient(FLOPS),
+            splits=ancient(SPLITS),
+        output:
+            sums=temp(
+                expand(
+                    SUMS,
+                    block=range(shard, config["erf"]["blocks"], SHARDS),
+                    target=config["targets"],
+                    allow_missing=True,
+                )
+            ),
+        log:
+            f"<logs>/{shard_rule(shard)}/{{dataset}}_{{model}}_{{weights}}_{{kernels}}.log",
+        benchmark:
+            f"<benchmarks>/{shard_rule(shard)}/{{dataset}}_{{model}}_{{weights}}_{{kernels}}.jsonl"
+        priority: PRIORITY["accumulate_erf"]
+        conda:
+            "../envs/deadpixel.yaml"
+        threads: THREADS
+        resources:
+            **budget("accumulate_erf"),
+            gpu=GPU,
+        params:
+            **{k: v for k, v in config["erf"].items() if k not in KNOBS}
+            | {"logit": str(config["erf"]["logit"]).lower()},
+            code=fingerprint("accumulate_erf"),
+            model=lambda w: model_source(w.model),
+            targets=lambda w: model_targets(w.model),
+            preprocess=config["preprocess"],
+            seed=config["seed"],
+        script:
+            "../scripts/accumulate_erf.py"
 
 
 rule merge_erf:
     input:
         sums=expand(
             SUMS,
+            block=range(config["erf"]["blocks"]),
             target=config["targets"],
-            shard=range(config["erf"]["shards"]),
             allow_missing=True,
         ),
     output:

@@ -34,7 +34,5 @@ rule finetune_model:
         method=config["training"]["augmentation"]["method"],
         init=FINETUNE["init"],
         model=lambda w: model_source(w.model),
-        device=config["device"],
-        scratch=Path(config["pathvars"]["results"], ".scratch/finetune").as_posix(),
     script:
         "../scripts/finetune_model.py"

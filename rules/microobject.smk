@@ -31,7 +31,5 @@ rule train_microobject:
         size=MICROOBJECT["size"],
         init=MICROOBJECT["init"],
         model=lambda w: model_source(w.model),
-        device=config["device"],
-        scratch=Path(config["pathvars"]["results"], ".scratch/microobject").as_posix(),
     script:
         "../scripts/train_microobject.py"

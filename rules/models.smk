@@ -49,7 +49,6 @@ rule calibrate_weights:
         model=lambda w: model_source(w.model),
         preprocess=config["preprocess"],
         calibration=config["calibration"],
-        device=config["device"],
         seed=config["seed"],
     script:
         "../scripts/calibrate_weights.py"

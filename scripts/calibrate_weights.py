@@ -7,8 +7,8 @@ from deadpixel.preprocessing import evaluation_images
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params = snakemake.params
-device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+params, config = snakemake.params, snakemake.config
+device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 most = params.calibration["images"]

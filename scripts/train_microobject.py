@@ -1,5 +1,7 @@
 """Train one network from scratch on the micro-object task; its test accuracy epoch by epoch."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -10,8 +12,9 @@ from deadpixel.preprocessing import evaluation_images, spread
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params, wildcards, pack = snakemake.params, snakemake.wildcards, snakemake.input.pack
-device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
+pack = snakemake.input.pack
+device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
 seed, size = int(wildcards.seed), params.size
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
@@ -30,9 +33,10 @@ tested = evaluation_images(pack, manifest, "test", **sizes).on(device, params.ba
 test = microobject.test_batches(tested, size, seed)
 recipe = training.Recipe(**params.recipe, seed=seed)
 train = microobject.training_batches(templates, len(chosen), params.batch_size, size, seed)
-depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": devices.describe(device)}
-inputs = [file for file in snakemake.input if file != snakemake.input.flops]
-scratch = store.Scratch(params.scratch, inputs, **depends_on)
+predictions = snakemake.input.flops, snakemake.input.splits
+inputs = [file for file in snakemake.input if file not in predictions]
+job = Path(config["pathvars"]["results"], ".scratch/microobject", Path(snakemake.log[0]).stem)
+scratch = store.Scratch(job, inputs, params=dict(params.items()), of=dict(wildcards.items()))
 rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, device=device)]
 
 measured = {

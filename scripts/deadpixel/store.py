@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import InputError
+from .logs import log
 
 METADATA_KEY = b"deadpixel"
 _PACKAGES = ("deadpixel", "torch", "torchvision", "numpy", "pandas", "pyarrow", "lmfit", "scipy")
@@ -183,32 +184,74 @@ def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataF
 class Scratch:
     """Where a long job keeps what it has finished, until its results are written.
 
-    The folder's name is a hash of everything the work depends on, so that a job started again
-    after a kill goes on where it was, and one with other settings starts anew.
+    One folder a job, in it one whose name is a hash of everything the work depends on, so that a
+    job started again after a kill goes on where it was, and one with other settings from nothing.
     """
 
-    def __init__(self, root: Path | str, inputs: Iterable[Path | str], **settings: Any) -> None:
-        """Depend on the `inputs`' names, sizes and times of change, and on `settings`."""
-        files = [(str(f), Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in inputs]
+    def __init__(self, job: Path | str, inputs: Iterable[Path | str], **settings: Any) -> None:
+        """Depend on what the `inputs` hold, not on where or when, and on `settings`."""
+        files = [_digest(Path(file)) for file in inputs]
         key = hashlib.sha256(json.dumps([files, settings], sort_keys=True, default=str).encode())
-        self._folder = Path(root) / key.hexdigest()[:20]
+        self._job = Path(job)
+        self._folder = self._job / key.hexdigest()[:20]
 
     def load(self, name: str) -> dict[str, np.ndarray] | None:
-        """Arrays saved under `name`, or None."""
+        """Arrays saved under `name`; None if there are none, or, which is logged, damaged ones."""
         file = self._folder / f"{name}.npz"
-        if not file.exists():
+        try:
+            if _is_whole(file):
+                with np.load(file, allow_pickle=False) as arrays:
+                    return dict(arrays)
+            problem = "it is damaged"
+        except FileNotFoundError:
             return None
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+        except OSError as error:
+            problem = str(error)
+        log.warning("%s is computed again: %s", file, problem)
+        if file.is_dir():
+            shutil.rmtree(file)
+        return None
 
     def save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays under `name`, atomically."""
+        """Keep arrays under `name`, atomically, a checksum behind them."""
         with atomic(self._folder / f"{name}.npz") as partial:
             np.savez(partial, **arrays)
+            with partial.open("rb+") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                file.write(digest)
 
     def clear(self) -> None:
-        """Forget everything: the results are written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """The results are written: forget all of the job, under earlier settings too."""
+        for folder in self._job.glob("[0-9a-f]" * 20):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is something else in it
+            self._job.rmdir()
+
+
+_WHOLE = 2**30  # bytes; of larger files, which are packs, both ends: there they keep a checksum
+_END = 2**26
+
+
+def _digest(file: Path) -> str:
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        if size <= _WHOLE:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+        found = hashlib.sha256(f"{size} ".encode() + opened.read(_END))
+        opened.seek(-_END, os.SEEK_END)
+        found.update(opened.read())
+    return found.hexdigest()
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the last 32 bytes of the file are the checksum of all before them."""
+    found, left = hashlib.sha256(), file.stat().st_size - hashlib.sha256().digest_size
+    with file.open("rb") as opened:
+        while left > 0:
+            part = opened.read(min(left, _END))
+            found.update(part)
+            left -= len(part) or left
+        return opened.read() == found.digest()
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:

@@ -129,6 +129,42 @@ def test_records_are_read_as_snakemake_writes_them(tmp_path):
     assert costs.read_records(tmp_path / "none") == []
 
 
+WHOLE = {"rule_name": "accumulate_erf_2", "resources": {"work": 7}, "s": 12.5, "max_rss": 900.5}
+DAMAGED = {
+    "cut": json.dumps(WHOLE)[:40],
+    "empty": "",
+    "binary": b"\x00\xff\xfe\x80",
+    "a list": "[1, 2]",
+    "a number": "7",
+    "nothing": "null",
+    "deep": "[" * 100_000,
+    "without seconds": json.dumps({k: v for k, v in WHOLE.items() if k != "s"}),
+    "no resources": json.dumps({**WHOLE, "resources": None}),
+    **{
+        f"{key} {value}": json.dumps({**WHOLE, key: value})
+        for key in ("s", "max_rss", "rule_name")
+        for value in (None, [1], {}, -1.0, 10**400, float("nan"), float("inf"))
+        if (key, value) != ("max_rss", "NA")
+    },
+    "seconds NA": json.dumps({**WHOLE, "s": "NA"}),
+    "work NA": json.dumps({**WHOLE, "resources": {"work": "NA"}}),
+    "true": json.dumps({**WHOLE, "s": True}),
+}
+
+
+@pytest.mark.parametrize("contents", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_is_passed_over_and_named(tmp_path, caplog, contents):
+    file = tmp_path / "b.jsonl"
+    file.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    (tmp_path / "a.jsonl").write_text(json.dumps(WHOLE) + "\n")
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    expected = record("accumulate_erf", 12.5, 7.0, str(tmp_path / "a.jsonl"), 900.5)
+    assert costs.read_records(tmp_path) == [expected]
+    (line,) = caplog.messages
+    assert "passed over 3 damaged records, delete them" in line and str(file) in line
+
+
 def test_every_rule_with_a_rate_has_work():
     for rule in costs.RATES:
         of = {**OF, "file": "a.zip", "source": "a.zip"}
