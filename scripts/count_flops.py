@@ -3,7 +3,7 @@
 import pandas as pd
 import torch
 
-from deadpixel import flops, kernels, logs, models, store
+from deadpixel import errors, flops, kernels, logs, models, store
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
@@ -12,8 +12,9 @@ params = snakemake.params
 rows = []
 for name, source in params.models.items():
     for kind in params.kernels[name]:
-        model = kernels.apply(models.build(source), kind)
-        costs = [flops.forward_costs(model, side) for side in params.sides]
+        with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
+            model = kernels.apply(models.build(source), kind)
+            costs = [flops.forward_costs(model, side) for side in params.sides]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
 frame = pd.DataFrame(rows, columns=store.FLOPS.names)
 store.write(frame, snakemake.output.flops, store.FLOPS, store.provenance())

@@ -15,7 +15,8 @@ seed = int(wildcards.seed)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
-models.replace_head(start, manifest["label"].nunique(), seed=seed)
+side = params.augmentation["crop"]
+models.replace_head(start, manifest["label"].nunique(), seed=seed, side=side)
 model = kernels.apply(start, wildcards.kernels, init=params.init, seed=seed)
 
 augmentation = augment.Augmentation(**params.augmentation)

@@ -15,8 +15,9 @@ device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_p
 seed, size = int(wildcards.seed), params.size
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
+side = params.augmentation["crop"]
 start = models.replace_head(
-    models.build(params.model, seed=seed), len(microobject.CLASSES), seed=seed
+    models.build(params.model, seed=seed), len(microobject.CLASSES), seed=seed, side=side
 )
 model = kernels.apply(start, wildcards.kernels, init=params.init, seed=seed)
 
