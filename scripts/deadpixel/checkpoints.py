@@ -1,9 +1,11 @@
 """Checkpoint files, and whether what they hold can be the weights of a network.
 
-Neither format has a checksum of all that it holds: what could be damage is refused where no trained
-network looks like it, and named in the log where one may.
+Files from elsewhere have no checksum of all that they hold: what can be damage is refused where
+no trained network looks like it, and named in the log where one may. The workflow's own have one.
 """
 
+import hashlib
+import json
 import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -11,14 +13,33 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
+from safetensors.torch import save
 from torch import Tensor
 
+from . import store
 from .errors import InputError
 from .logs import log
 
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+_CHECKSUM = "deadpixel_sha256"
 _ALONE = "save model.state_dict() alone"
 _AGAIN = "get the file again or save it again"
+
+
+def write_state(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write tensors as safetensors, atomically, with their provenance and their checksum."""
+    metadata = {store.METADATA_KEY.decode(): json.dumps(facts), _CHECKSUM: _digest(state)}
+    with store.atomic(path) as partial:
+        # save_file reports a full disk as an error of its own, without its number
+        partial.write_bytes(save(dict(state), metadata))
+
+
+def _digest(state: Mapping[str, Tensor]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        digest.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
+        digest.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
@@ -61,7 +82,14 @@ def _read(path: Path) -> Any:
         raise InputError(f"checkpoint {path} is empty, 0 bytes: {_AGAIN}")
     if start[8:] == b"{":  # the length of a safetensors header, and the header
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            checksum = (file.metadata() or {}).get(_CHECKSUM)
+        if checksum not in (None, _digest(state)):
+            raise InputError(
+                f"checkpoint {path} is damaged: it has another checksum than it was saved with; "
+                f"delete it and run again, or {_AGAIN}"
+            )
+        return state
     if start.startswith(b"PK"):
         with zipfile.ZipFile(path) as archive:  # PyTorch does not look at its checksums
             damaged = archive.testzip()
@@ -173,7 +201,7 @@ def check_values(path: Path | str, state: Mapping[str, Tensor], own: Mapping[str
             continue
         if value.any():
             if lost := _zeros_at_the_end(value, here):
-                cut.append(f"{name} (the last {lost} of {len(value)} outputs)")
+                cut.append(f"{name} (the last {lost} of {value.numel()} values)")
         elif value.ndim > 1 or name.endswith("running_var"):
             raise InputError(
                 f"checkpoint {path}: all of {name} is zero, as in a file that was cut short and "
@@ -198,10 +226,11 @@ def _check_numbers(path: Path | str, name: str, value: Tensor, here: Tensor) -> 
 
 
 def _zeros_at_the_end(value: Tensor, here: Tensor) -> int:
-    """How many outputs of a weight, up to its last one, are zero that are drawn at random."""
-    if value.ndim < 2 or not value.is_floating_point() or not here[-1].any() or value[-1].any():
+    """How many values, up to the last one, are zero though the network starts with others."""
+    if not value.is_floating_point():
         return 0
-    return int(value.flatten(1).any(1).flip(0).int().argmax())
+    lost = int((value != 0).flatten().flip(0).int().argmax())
+    return lost if here.flatten()[value.numel() - lost :].any() else 0
 
 
 def _short(tensor: Tensor) -> str:

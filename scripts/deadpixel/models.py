@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import difflib
-import json
 import random
 import warnings
 from collections import OrderedDict
@@ -14,11 +13,9 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
-from safetensors.torch import save
 from torch import Tensor, nn
 
-from . import store
-from .checkpoints import check_names, check_values, read_state
+from .checkpoints import check_names, check_values, read_state, write_state
 from .errors import InputError, in_one_line
 from .forward import forward, logits
 from .logs import log
@@ -212,11 +209,9 @@ def _evaluated(model: nn.Module, side: int) -> Any:
 
 
 def save_checkpoint(model: nn.Module, path: Path | str, facts: Mapping[str, Any]) -> None:
-    """Write the state of `model` as safetensors, atomically and with its provenance."""
+    """Write the state of `model` as safetensors, atomically, with its provenance and checksum."""
     state = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
-    with store.atomic(path) as partial:
-        # save_file reports a full disk as an error of its own, without its number
-        partial.write_bytes(save(state, {store.METADATA_KEY.decode(): json.dumps(facts)}))
+    write_state(Path(path), state, facts)
 
 
 def load_checkpoint(model: nn.Module, path: Path | str) -> nn.Module:
