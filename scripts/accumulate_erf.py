@@ -17,7 +17,8 @@ start = time.monotonic()
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 model = kernels.apply(models.build(params.model), wildcards.kernels)
 if wildcards.weights == "finetuned":
-    models.replace_head(model, manifest["label"].nunique(), seed=0)
+    side = params.preprocess["crop"]
+    models.replace_head(model, manifest["label"].nunique(), seed=0, side=side)
 models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images

@@ -18,8 +18,9 @@ seed = int(wildcards.seed)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
+side = params.augmentation["crop"]
 model = training.starting_network(
-    start, manifest["label"].nunique(), wildcards.kernels, init=params.init, seed=seed
+    start, manifest["label"].nunique(), wildcards.kernels, init=params.init, seed=seed, side=side
 )
 
 augmentation = augment.Augmentation(**params.augmentation)

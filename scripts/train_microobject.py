@@ -18,9 +18,10 @@ device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_devi
 seed, size = int(wildcards.seed), params.size
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
+side = params.augmentation["crop"]
 start = models.build(params.model, seed=seed)
 model = training.starting_network(
-    start, len(microobject.CLASSES), wildcards.kernels, init=params.init, seed=seed
+    start, len(microobject.CLASSES), wildcards.kernels, init=params.init, seed=seed, side=side
 )
 
 augmentation = augment.Augmentation(**params.augmentation)

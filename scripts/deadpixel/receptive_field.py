@@ -7,8 +7,9 @@ Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019
 
 import contextlib
 import copy
+import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,7 +35,10 @@ from .field_algebra import (
     varies,
 )
 from .field_rules import propagate
+from .forward import forward
 from .logs import log
+
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -108,7 +112,7 @@ def fields(
     image = torch.zeros(1, 3, *input_size)
     with torch.no_grad(), _ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
         mode.record(image, image_field(input_size))
-        model(image)
+        forward(model, image)
     if targets is not None and (unreached := [name for name in wanted if name not in found]):
         raise InputError(f"target {unreached[0]!r} is never called in a forward pass")
     return found
@@ -138,20 +142,36 @@ def table(
     return rows
 
 
-class _AllFoundError(Exception):
+class _AllFoundError(BaseException):  # that no network catches
     """Ends the forward pass: what comes after the last target need not be known."""
 
 
 def check_targets(targets: Iterable[str], modules: Iterable[str]) -> list[str]:
     """`targets` as a list; raises `InputError` for one that is not among `modules`."""
-    targets, known = list(targets), set(modules)
+    targets, modules = list(targets), [*modules]
     for target in targets:
-        if target not in known:
-            top = ", ".join(sorted(name for name in known if "." not in name))
+        if target not in modules:
+            near = _similar(target, modules)
+            top = [name for name in modules if "." not in name]
             raise InputError(
-                f"unknown target {target!r}: name a module of the network; it has {top}"
+                f"unknown target {target!r}: "
+                + (f"did you mean {' or '.join(near)}? " if near else "")
+                + f"The network has {', '.join(top[:_MOST_NAMES])}"
+                + (f" and {len(top) - _MOST_NAMES} more" if len(top) > _MOST_NAMES else "")
+                + ", and the modules within them: name one under targets or models.NAME.targets"
             )
     return targets
+
+
+def _similar(target: str, modules: Sequence[str]) -> list[str]:
+    """Modules whose whole name, or else its last part, is nearly `target`'s."""
+    last = target.rpartition(".")[2]
+    by_last_part: dict[str, str] = {}
+    for name in modules:
+        by_last_part.setdefault(name.rpartition(".")[2], name)
+    near = difflib.get_close_matches(target, modules, 3, 0.75)
+    ends = difflib.get_close_matches(last, by_last_part, 3, 0.75)
+    return near or [by_last_part[end] for end in ends]
 
 
 def _summarise(target: str, field: Field) -> ReceptiveField:

@@ -48,14 +48,22 @@ class Recipe:
 
 
 def starting_network(
-    network: nn.Module, n_classes: int, kind: str, *, init: kernels.Init, seed: int
+    network: nn.Module,
+    n_classes: int,
+    kind: str,
+    *,
+    init: kernels.Init,
+    seed: int,
+    side: int = 224,
 ) -> nn.Module:
     """Where a run starts: `network` with a new head for `n_classes`, then with `kind` of kernels.
+
+    `side` is that of the images, in pixels.
 
     Runs of one seed start from the same weights in everything but the kernels that are changed.
     Raises `InputError` as `models.replace_head` and `kernels.apply` do.
     """
-    models.replace_head(network, n_classes, seed=seed)
+    models.replace_head(network, n_classes, seed=seed, side=side)
     return kernels.apply(network, kind, init=init, seed=seed)
 
 
