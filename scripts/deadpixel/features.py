@@ -175,6 +175,6 @@ def _differing(
 
 def _distance(found: Mapping[str, Tensor], truth: Mapping[str, Tensor], target: str) -> float:
     """L2 norm of the difference over that of the truth; what is not a number in both is equal."""
-    difference = (found[target].double() - truth[target].double()).nan_to_num()
-    scale = truth[target].double().nan_to_num().norm()
-    return float(difference.norm() / scale) if difference.any() else 0.0
+    ours, theirs = found[target].detach().double(), truth[target].detach().double()
+    difference = (ours - theirs).nan_to_num()
+    return float(difference.norm() / theirs.nan_to_num().norm()) if difference.any() else 0.0
