@@ -47,7 +47,8 @@ rule accumulate_erf:
         **budget("accumulate_erf"),
         gpu=GPU,
     params:
-        **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
+        **config["erf"],
+        logit=logit,
         model=lambda w: model_source(w.model),
         targets=lambda w: model_targets(w.model),
         preprocess=config["preprocess"],

@@ -21,6 +21,9 @@ models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
+if params.logit == "true":
+    experiment = "finetune" if wildcards.weights == "finetuned" else "size_test"
+    erf.check_head(model, images[0], manifest["label"].nunique(), f"{experiment}.logit")
 part = {"shard": int(wildcards.shard), "shards": params.shards}
 depends_on = {**dict(params.items()), **part, "device": devices.describe(device)}
 inputs = [file for file in snakemake.input if file != snakemake.input.flops]

@@ -10,20 +10,22 @@ import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
+from .effective import Erf
 from .errors import InputError, in_one_line
 from .features import features, prepared
 from .folding import fold_batch_norms as fold_batch_norms
 from .forward import forward, logits
 from .logs import log, progress
-from .maps import Erf
-from .preprocessing import EvaluationImages
 from .receptive_field import check_targets
-from .store import Scratch
+
+if TYPE_CHECKING:
+    from .preprocessing import EvaluationImages
+    from .store import Scratch
 
 Logit = Literal["true", "predicted", "mean"]
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
@@ -250,10 +252,10 @@ def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tupl
 
 def accumulate_blocks(
     model: nn.Module,
-    images: EvaluationImages,
+    images: "EvaluationImages",
     targets: Sequence[str],
     n_blocks: int,
-    scratch: Scratch,
+    scratch: "Scratch",
     *,
     shard: int = 0,
     shards: int = 1,

@@ -8,16 +8,15 @@ from .errors import InputError, in_one_line
 
 
 def forward(model: nn.Module, images: Tensor) -> Any:
-    """`model(images)`; raises `InputError` with the size of the images if that fails."""
+    """`model(images)`; raises `InputError` with the shape of the images if that fails."""
     try:
         return model(images)
     except InputError:
         raise
     except Exception as error:  # the user's own code
-        height, width = images.shape[-2:]
         raise InputError(
-            f"the network fails on {len(images)} images of {height} x {width} px "
-            f"({in_one_line(error)}): choose a size that it takes, or fix its code"
+            f"the network fails on images of shape {tuple(images.shape)} ({in_one_line(error)}): "
+            "choose a size that it takes, or fix its code"
         ) from error
 
 

@@ -281,4 +281,4 @@ def test_a_folding_that_changes_the_features_is_taken_back(images, monkeypatch, 
     found = erf.accumulate(model, images, ["output"], dtype=torch.float64)["output"].mean
     truth = loop(model, images, "output")
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
-    assert caplog.messages == ["batch norms are not folded, which is slower: it would change output"]
+    assert len(caplog.messages) == 1 and "it would change output" in caplog.text
