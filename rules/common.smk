@@ -148,6 +148,12 @@ def starting_weights(wildcards):
     return pattern.format(**{**wildcards, "kernels": "odd"})
 
 
+def logit(wildcards):
+    """Which logit `output` is; YAML reads a bare `true` as a truth value."""
+    experiment = FINETUNE if wildcards.weights == "finetuned" else SIZE_TEST
+    return str(experiment["logit"]).lower()
+
+
 def size_test_maps(pattern, models=SIZE_TEST["models"]):
     """Paths of the maps of the size test, every target of each network."""
     return expand(

@@ -58,9 +58,9 @@ for shard in range(SHARDS):
             **budget("accumulate_erf"),
             gpu=GPU,
         params:
-            **{k: v for k, v in config["erf"].items() if k not in KNOBS}
-            | {"logit": str(config["erf"]["logit"]).lower()},
+            **{k: v for k, v in config["erf"].items() if k not in KNOBS},
             code=fingerprint("accumulate_erf"),
+            logit=logit,
             model=lambda w: model_source(w.model),
             targets=lambda w: model_targets(w.model),
             preprocess=config["preprocess"],

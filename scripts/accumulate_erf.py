@@ -23,6 +23,9 @@ models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
+if params.logit == "true":
+    experiment = "finetune" if wildcards.weights == "finetuned" else "size_test"
+    erf.check_head(model, images[0], manifest["label"].nunique(), f"{experiment}.logit")
 predictions = snakemake.input.flops, snakemake.input.splits
 inputs = [file for file in snakemake.input if file not in predictions]
 job = Path(config["pathvars"]["results"], ".scratch/erf", Path(snakemake.log[0]).stem)

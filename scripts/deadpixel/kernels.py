@@ -94,7 +94,7 @@ def added_weights(model: nn.Module) -> Tensor:
     borders = [torch.empty(0)]
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
-            if isinstance(module, nn.Conv2d) and _keeps_output_shape(hook):
+            if isinstance(module, nn.Conv2d) and keeps_output_shape(hook):
                 height, width = (axis.kernel for axis in hook.args[0])
                 weight = module.weight.detach().cpu()
                 borders += [weight[..., height:, :], weight[..., :height, width:]]
@@ -240,7 +240,8 @@ def _keep_output_shape(
     return (functional.pad(feature_map, amounts, value=fill),) if any(amounts) else None
 
 
-def _keeps_output_shape(hook: Any) -> bool:
+def keeps_output_shape(hook: Any) -> bool:
+    """Whether a forward pre-hook is the one that a changed kernel has."""
     return isinstance(hook, functools.partial) and hook.func is _keep_output_shape
 
 

@@ -66,6 +66,10 @@ CROSS_FIELD_MISTAKES = {
     ),
     "shares": ({"split": {"train": 0.8}}, "split: the shares add up to 1.1, not 1"),
     "output in Table 1": ({"size_test": {"target": "output"}}, "size_test.target: 'output'"),
+    "the true class of another head": (
+        {"size_test": {"logit": True}},
+        "size_test.logit: true, but the head of weights imagenet was not made for cub200",
+    ),
     "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
     "a split that CUB-200-2011 has not": ({"erf": {"split": "valid"}}, "erf.split: valid, but"),
     "own network with published weights": (
@@ -243,7 +247,7 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
         checkpoint="net.pt",
         targets={"layer3": "stem", "layer4": "deep"},
     )
-    overlay["erf"]["logit"] = True
+    overlay["size_test"]["logit"] = True
     overlay["device"] = "auto"
     names = ("table1", "table3", "table4", "receptive_fields")
     wanted = [f"results/tables/{name}.parquet" for name in names]
@@ -267,4 +271,6 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     path = "results/erf/dataset=mine/model=mine/weights=file/kernels=odd/target=output/erf.parquet"
     facts = store.read_provenance(checkout.folder / path)
     assert facts["logit"] == "true" and facts["n_images"] == 8
+    finetuned = path.replace("weights=file", "weights=finetuned")
+    assert store.read_provenance(checkout.folder / finetuned)["logit"] == "true"
     assert "–" in (checkout.folder / "results/tables/receptive_fields.md").read_text()
