@@ -6,7 +6,7 @@ it the value that noise alone would give, and a companion that noise does not ra
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
