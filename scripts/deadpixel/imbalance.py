@@ -92,10 +92,12 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
       mean over all ways to halve up to ten blocks; of more, over 126 drawn ones.
     - ``_unbiased``: root mean square of the same differences, where each square is the mean product
       of two disjoint blocks, over all pairs. Noise, which blocks do not share, adds nothing to it;
-      by chance the mean square can be negative, and its root then has its sign. The square of the
-      map's mean is taken over the same pairs. A checkerboard 1 +- a has l1 and l1_unbiased 2 a, l2
-      and l2_unbiased 4 a and contrast a; where differences vary in size, the root mean square is
-      above the mean absolute: by sqrt(pi / 2) if they are normal.
+      by chance the mean square can be negative, and its root then has its sign. Of l1 and l2 it is
+      relative to the root mean square of the map over the same pairs, which makes it free of the
+      field's width as well. Under any wide bell, a checkerboard 1 +- a has l1 2 a and l1_unbiased
+      2 a / sqrt(1 + a^2), l2 and l2_unbiased twice as much, contrast and contrast_unbiased a. Where
+      differences vary in size beyond the bell, a root mean square is above a mean absolute value:
+      by sqrt(pi / 2) if they are normal.
     - ``_unbiased_se``: half the distance of the roots one standard error of the mean square above
       and below it; far from zero that is the delta method. A root's relative error is half its
       square's: four of these errors above zero are two of the square's.
@@ -104,20 +106,22 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
     ``_unbiased_se``.
     """
     maps, images = np.asarray(means, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    mean = float(images @ maps.mean((-2, -1)) / images.sum()) or np.nan
+    means = maps.mean((-2, -1))
+    mean = float(images @ means / images.sum()) or np.nan
     tiles, around = _tile_sums(maps, min(PERIOD, *maps.shape[-2:]))
     relative = np.tensordot(images / images.sum() / mean, around, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
         deviations = (tiles - around) / relative
+    pixels = maps.reshape(len(maps), -1)
     kinds = {
-        "l1": (_differences(maps, 1), _mean_absolute),
-        "l2": (_differences(maps, 2), _mean_absolute),
-        "contrast": ([deviations.reshape(len(maps), -1)], _root_mean_square),
+        "l1": (_mean_absolute, _differences(maps, 1), pixels),
+        "l2": (_mean_absolute, _differences(maps, 2), pixels),
+        "contrast": (_root_mean_square, [deviations.reshape(len(maps), -1)], means[:, None]),
     }
     whole = indices(np.tensordot(images / images.sum(), maps, 1))
     found = {"l1_raw": whole.l1_raw, "l2_raw": whole.l2_raw}
-    for name, (parts, average) in kinds.items():
-        blocks = _Blocks(parts, maps.mean((-2, -1)), images, average)
+    for name, (average, parts, scale) in kinds.items():
+        blocks = _Blocks(average, parts, scale, means, images)
         square, error = blocks.mean_square()
         low, root, high = (_signed_root(square + shift) for shift in (-error, 0, error))
         found |= {
@@ -136,15 +140,17 @@ def _signed_root(square: float) -> float:
 
 @dataclass(frozen=True)
 class _Blocks:
-    """What one index averages, linear in the maps: `parts` (B, P) of every block.
+    """What one index is the `average` of, linear in the maps: `parts` (B, P) of every block.
 
-    means and images: of each block (B,), the mean of its map and its number of images.
+    scale: what their mean square is relative to (B, P). means and images: of each block (B,), the
+    mean of its map and its number of images.
     """
 
+    average: Callable[[Sequence[np.ndarray]], np.ndarray]
     parts: Sequence[np.ndarray]
+    scale: np.ndarray
     means: np.ndarray
     images: np.ndarray
-    average: Callable[[Sequence[np.ndarray]], np.ndarray]
 
     def index(self, weights: np.ndarray) -> np.ndarray:
         """Of the maps over so many images of each block (..., B), relative to their means."""
@@ -171,14 +177,19 @@ class _Blocks:
         return float(np.mean(noise) / _nonzero(self.images @ self.means))
 
     def mean_square(self) -> tuple[float, float]:
-        """Mean product of pairs of blocks, relative to that of their means; its standard error."""
+        """Mean product of pairs of blocks, relative to that of `scale`; its standard error."""
         pairs = np.outer(self.images, self.images) * (1 - np.eye(len(self.images)))
-        products = pairs * np.mean([part @ part.T / part.shape[1] for part in self.parts], axis=0)
-        scales = pairs * np.outer(self.means, self.means)
+        products = pairs * np.mean([_mean_products(part) for part in self.parts], axis=0)
+        scales = pairs * _mean_products(self.scale)
         if not scales.sum() > 0:
             return np.nan, np.nan
         square = products.sum() / scales.sum()
         return square, _pair_error((products - square * scales) / scales.sum())
+
+
+def _mean_products(blocks: np.ndarray) -> np.ndarray:
+    """Of each two (B, B) of blocks (B, P)."""
+    return blocks @ blocks.T / blocks.shape[1]
 
 
 def _nonzero(values: np.ndarray) -> np.ndarray:

@@ -83,7 +83,7 @@ def test_every_pair_of_blocks_written_out(kind: str) -> None:
     for (m, first), (n, second) in itertools.permutations(zip(sizes, blocks, strict=True), 2):
         pairs = zip(_parts(first, kind), _parts(second, kind), strict=True)
         square += m * n * np.mean([(x * y).mean() for x, y in pairs])
-        scale += m * n * first.mean() * second.mean()
+        scale += m * n * (first * second).mean()
     assert _squared(imbalance.measure(blocks, sizes), kind) == pytest.approx(square / scale)
 
 
@@ -100,13 +100,27 @@ def test_contrast_is_that_of_the_mean_tile() -> None:
     assert small["contrast"] == pytest.approx(0.5, rel=0.2)
 
 
+def _rms(index: float, amplitude: float = 0.25) -> float:
+    """Relative to the root mean square of a checkerboard 1 +- amplitude."""
+    return index / np.sqrt(1 + amplitude**2)
+
+
+def test_the_companion_is_free_of_the_fields_width() -> None:
+    """As the indices of a checkerboard under a bell are."""
+    for width in (6.0, 20.0):
+        bell = np.exp(-((np.indices((192, 192)) - 95.5) ** 2).sum(0) / (2 * width**2))
+        found = imbalance.measure([bell * (1 + 0.25 * np.tile(CHECKERBOARD, (6, 6)))] * 2, [1, 1])
+        assert found["l1_unbiased"] == pytest.approx(_rms(0.5), rel=0.03)
+        assert found["l2_unbiased"] == pytest.approx(_rms(1.0), rel=0.03)
+
+
 def test_a_checkerboard_without_noise_in_closed_form() -> None:
     found = imbalance.measure([2 + 0.5 * CHECKERBOARD] * 4, [3, 4, 3, 4])
-    expected = {"l1": 0.5, "l2": 1.0, "contrast": 0.25}
-    for kind, value in expected.items():
+    expected = {"l1": (0.5, _rms(0.5)), "l2": (1.0, _rms(1.0)), "contrast": (0.25, 0.25)}
+    for kind, (index, companion) in expected.items():
         tolerance = 0.05 if kind == "contrast" else 1e-9  # the moving average meets the border
-        assert found[kind] == pytest.approx(value, rel=tolerance)
-        assert found[f"{kind}_unbiased"] == pytest.approx(found[kind])
+        assert found[kind] == pytest.approx(index, rel=tolerance)
+        assert found[f"{kind}_unbiased"] == pytest.approx(companion, rel=tolerance)
         assert found[f"{kind}_floor"] == pytest.approx(0, abs=1e-9)
         assert found[f"{kind}_se"] == pytest.approx(0, abs=1e-7)
         assert found[f"{kind}_unbiased_se"] == pytest.approx(0, abs=1e-7)
@@ -115,7 +129,7 @@ def test_a_checkerboard_without_noise_in_closed_form() -> None:
 
 def test_the_companion_is_the_same_with_few_images_and_many() -> None:
     """The paper's index falls by a third with a hundred times as many images."""
-    expected = {"l1": 0.6, "l2": 1.2, "contrast": 0.3}
+    expected = {"l1": _rms(0.6, 0.3), "l2": _rms(1.2, 0.3), "contrast": 0.3}
     found = {}
     for images in (6, 60, 600):
         sizes = [len(range(block, images, 10)) for block in range(min(images, 10))]
@@ -153,7 +167,7 @@ def test_errors_are_the_spread_over_repeated_experiments(sizes: list[int]) -> No
     """And a bigger block counts more, without a bias."""
     truth = 1 + 0.15 * CHECKERBOARD[:16, :16]
     runs = [imbalance.measure(_blocks(truth, sizes, seed), sizes) for seed in range(150)]
-    for kind, expected in (("l1", 0.3), ("l2", 0.6)):
+    for kind, expected in (("l1", _rms(0.3, 0.15)), ("l2", _rms(0.6, 0.15))):
         squares = np.array([_squared(run, kind) for run in runs])
         assert squares.mean() == pytest.approx(
             expected**2, abs=3 * squares.std() / np.sqrt(len(runs))
