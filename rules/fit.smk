@@ -21,7 +21,6 @@ rule fit_gaussians:
 
 rule measure_imbalance:
     input:
-        erf=experiment_maps(ERF),
         blocks=experiment_maps(BLOCKS),
     output:
         imbalance="<results>/{experiment}/imbalance.parquet",

@@ -39,7 +39,11 @@ FIELDS = pa.schema(
     [
         *(field for field in store.FITS if field.name not in ("amplitude", "failure")),
         *(pa.field(name, pa.float64()) for name in ("trf_h", "trf_w", "offset_y", "offset_x")),
-        *(pa.field(name, pa.float64()) for name in ("l1", "l1_se", "l2", "l2_se")),
+        *(
+            pa.field(f"{index}{of}", pa.float64())
+            for index in ("l1", "l2", "contrast")
+            for of in ("_unbiased", "_unbiased_se", "", "_floor")
+        ),
     ]
 )
 RUNS = pa.schema(
@@ -141,10 +145,16 @@ _HEADERS = {
     "sigma_x": "σx (px)",
     "sigma_y": "σy (px)",
     "r_squared": "R²",
+    "l1_unbiased": "L1 unbiased",
+    "l1_unbiased_se": "± se",
     "l1": "L1",
-    "l1_se": "± se",
+    "l1_floor": "L1 noise floor",
+    "l2_unbiased": "L2 unbiased",
+    "l2_unbiased_se": "± se ",
     "l2": "L2",
-    "l2_se": "± se ",
+    "l2_floor": "L2 noise floor",
+    "contrast_unbiased": "contrast unbiased",
+    "contrast_unbiased_se": "± se  ",
     "source": "numbers of",
     "size": "size",
     "kendall": "Kendall τ-b",
@@ -380,7 +390,8 @@ def _waits(pairs: pd.DataFrame) -> dict[str, Any]:
         )
         found[f"median_{when}"] = pairs[f"counted_{when}"].median()
     last = pairs[["epochs_before", "epochs_after"]].to_numpy().max()
-    found["logrank_p"] = stats.logrank(pairs["wait_before"], pairs["wait_after"], last)
+    test = stats.logrank_exact(pairs["wait_before"], pairs["wait_after"], last)
+    found["logrank_p"] = test.p_value
     return found | _difference(
         pairs["counted_before"].to_numpy(), pairs["counted_after"].to_numpy()
     )
