@@ -380,7 +380,8 @@ def _waits(pairs: pd.DataFrame) -> dict[str, Any]:
         )
         found[f"median_{when}"] = pairs[f"counted_{when}"].median()
     last = pairs[["epochs_before", "epochs_after"]].to_numpy().max()
-    found["logrank_p"] = stats.logrank(pairs["wait_before"], pairs["wait_after"], last)
+    test = stats.logrank_exact(pairs["wait_before"], pairs["wait_after"], last)
+    found["logrank_p"] = test.p_value
     return found | _difference(
         pairs["counted_before"].to_numpy(), pairs["counted_after"].to_numpy()
     )

@@ -393,7 +393,7 @@ def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
     assert (ours["low"], ours["high"]) == pytest.approx((-5 / 3 - reach, -5 / 3 + reach), rel=1e-5)
     assert (ours["paper_epochs_before"], ours["paper_epochs_after"]) == (28.2, 10.2)
     assert ours["paper_epochs_difference"] == pytest.approx(-18)
-    assert 0 < ours["logrank_p"] < 0.1
+    assert ours["logrank_p"] == 0.25  # the least that three pairs can give
     mine = rows.loc["mine"]
     assert (mine["runs_before"], mine["runs_after"], mine["epochs_difference"]) == (">4", ">4", 0)
     assert np.isnan(mine["logrank_p"]) and np.isnan(mine["low"])
