@@ -12,7 +12,11 @@ differ = published.differences(params.settings)
 facts = store.provenance(target=params.target, settings=params.settings)
 
 table = tables.table1(fits, trf, accuracies, published.beside(1, params.networks, differ))
-notes = [*tables.no_accuracy(table), *published.note(1, differ), *tables.poor_fits(table["r_squared"])]
+notes = [
+    *tables.no_accuracy(table),
+    *published.note(1, differ),
+    *tables.poor_fits(table["r_squared"]),
+]
 paths = output.table, output.markdown, output.html
 render.save(table, tables.TABLE1, facts, *paths, notes)
 paths = output.correlations, output.correlations_markdown, output.correlations_html

@@ -129,7 +129,9 @@ def size_against_accuracy(
         unseen = [Line2D([], [], linestyle="none") for _ in names]
         figure.legend(handles + unseen, labels + names, loc="outside right", frameon=False)
         if table["acc1"].isna().all():
-            figure.suptitle(f"Ours ({ours}) are not drawn: no accuracy is published of such weights")
+            figure.suptitle(
+                f"Ours ({ours}) are not drawn: no accuracy is published of such weights"
+            )
         return figure
 
 

@@ -151,7 +151,9 @@ def size_correlations(table: pd.DataFrame) -> pd.DataFrame:
     names = ["acc1", *_SIZES, "r_squared"]
     sources = {
         "ours": table[names],
-        "the paper, same networks": table[[f"paper_{name}" for name in names]].set_axis(names, axis=1),
+        "the paper, same networks": table[[f"paper_{name}" for name in names]].set_axis(
+            names, axis=1
+        ),
         "the paper, all nine": published.table(1)[names],
     }
     rows = [
