@@ -19,7 +19,6 @@ rule fit_gaussians:
 
 rule measure_imbalance:
     input:
-        erf=experiment_maps(ERF),
         blocks=experiment_maps(BLOCKS),
         code=library("imbalance"),
     output:

@@ -108,7 +108,16 @@ IMBALANCE = _schema(
     **_MAP,
     target=pa.string(),
     n_images=pa.int32(),
-    **dict.fromkeys(["l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"], pa.float64()),
+    **dict.fromkeys(
+        [
+            *("l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"),
+            *("l1_floor", "l1_unbiased", "l1_unbiased_se"),
+            *("l2_floor", "l2_unbiased", "l2_unbiased_se"),
+            *("contrast", "contrast_se", "contrast_floor", "contrast_unbiased"),
+            "contrast_unbiased_se",
+        ],
+        pa.float64(),
+    ),
 )
 EPOCHS = _schema(
     epoch=pa.int32(),

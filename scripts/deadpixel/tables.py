@@ -43,7 +43,11 @@ FIELDS = pa.schema(
     [
         *(field for field in store.FITS if field.name not in ("amplitude", "failure")),
         *(pa.field(name, pa.float64()) for name in ("trf_h", "trf_w", "offset_y", "offset_x")),
-        *(pa.field(name, pa.float64()) for name in ("l1", "l1_se", "l2", "l2_se")),
+        *(
+            pa.field(f"{index}{of}", pa.float64())
+            for index in ("l1", "l2", "contrast")
+            for of in ("_unbiased", "_unbiased_se", "", "_floor")
+        ),
     ]
 )
 RUNS = pa.schema(

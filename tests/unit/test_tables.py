@@ -167,7 +167,7 @@ def test_receptive_fields_have_a_row_of_every_map() -> None:
     nan = np.nan
     assert found["trf_h"].tolist() == pytest.approx([10, 11, nan, nan, np.inf, np.inf], nan_ok=True)
     assert found.loc[0, ["trf_w", "offset_y", "offset_x"]].tolist() == [7, 1.5, 2.5]
-    for name in ("l1", "l1_se", "l2", "l2_se"):
+    for name in ("l1", "l1_floor", "l2_unbiased", "contrast_unbiased_se"):
         assert found[name].tolist() == [1, 2, 3, 4, 5, 6]
     assert found["sigma_x"].tolist() == fits["sigma_x"].tolist()
     assert found["n_images"].tolist() == [8] * 6
