@@ -225,6 +225,7 @@ def recipe(experiment):
         "learning_rate": experiment["learning_rate"],
         "momentum": common["momentum"],
         "weight_decay": common["weight_decay"],
+        "precision": common["precision"],
     }
 
 

@@ -15,8 +15,9 @@ seed = int(wildcards.seed)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
-models.replace_head(start, manifest["label"].nunique(), seed=seed)
-model = kernels.apply(start, wildcards.kernels, init=params.init, seed=seed)
+model = training.starting_network(
+    start, manifest["label"].nunique(), wildcards.kernels, init=params.init, seed=seed
+)
 
 augmentation = augment.Augmentation(**params.augmentation)
 chosen = np.flatnonzero(manifest["split"] == "train")
@@ -37,6 +38,7 @@ rows = [*training.fit(model, train, {"valid": lambda: valid}, recipe, scratch, d
 
 measured = {
     "device": devices.describe(device),
+    "precision": training.computed_in(recipe.precision, device),
     "seconds": sum(row["seconds"] for row in rows),
     "added_weights_norm": float(kernels.added_weights(model).norm()),
 }

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from deadpixel import augment, devices, kernels, logs, microobject, models, store, training
+from deadpixel import augment, devices, logs, microobject, models, store, training
 from deadpixel.images import Pack
 from deadpixel.preprocessing import evaluation_images, spread
 
@@ -15,10 +15,10 @@ device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_p
 seed, size = int(wildcards.seed), params.size
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
-start = models.replace_head(
-    models.build(params.model, seed=seed), len(microobject.CLASSES), seed=seed
+start = models.build(params.model, seed=seed)
+model = training.starting_network(
+    start, len(microobject.CLASSES), wildcards.kernels, init=params.init, seed=seed
 )
-model = kernels.apply(start, wildcards.kernels, init=params.init, seed=seed)
 
 augmentation = augment.Augmentation(**params.augmentation)
 chosen = spread(np.flatnonzero(manifest["split"] == "train"), params.templates)
@@ -37,6 +37,7 @@ rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, dev
 
 measured = {
     "device": devices.describe(device),
+    "precision": training.computed_in(recipe.precision, device),
     "n_templates": len(chosen),
     "n_test": sum(len(labels) for _, labels in test),
 }

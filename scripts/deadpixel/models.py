@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from . import store
+from . import draws, store
 from .errors import InputError
 
 
@@ -26,9 +26,8 @@ def build(source: str, *, seed: int = 0) -> nn.Module:
     `source` is a torchvision classifier's name, such as ``resnet50``, or ``file.py:factory``, where
     ``factory()`` returns an `nn.Module` that takes images (N, 3, H, W). Raises `InputError`.
     """
-    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+    with draws.initialising(seed, draws.Purpose.NETWORK), warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's change of default
-        torch.default_generator.manual_seed(seed)  # and not a GPU's, which is not forked
         model = _from_file(source) if ":" in source else _from_torchvision(source)
     return model.eval()
 
@@ -114,8 +113,7 @@ def replace_head(model: nn.Module, n_classes: int, *, seed: int) -> nn.Module:
     head.weight = nn.Parameter(old.weight.new_empty(n_classes, *old.weight.shape[1:]))
     if old.bias is not None:
         head.bias = nn.Parameter(old.bias.new_empty(n_classes))
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+    with draws.initialising(seed, draws.Purpose.HEAD):
         head.reset_parameters()
     model.set_submodule(name, head)
     return model
