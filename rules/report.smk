@@ -1,4 +1,74 @@
-# Tables and figures, with the paper's numbers beside ours, and their captions in the report.
+# Tables and figures, with the paper's numbers beside ours where both are of the same, and their captions in the report.
+
+
+def source_of_data(experiment):
+    """What a data set is, whatever it is called: cub200, caltech101, folder or synthetic."""
+    return config["datasets"][experiment["dataset"]]["source"]
+
+
+def training_settings(experiment):
+    """Settings of a training that the paper's numbers depend on, by the names of `published`."""
+    return {
+        "data set": source_of_data(experiment),
+        "epochs": experiment["epochs"],
+        "batch size": experiment["batch_size"],
+        "learning rate": experiment["learning_rate"],
+        "momentum": config["training"]["momentum"],
+        "weight decay": config["training"]["weight_decay"],
+        "training crop": AUGMENTATION["crop"],
+        "changed kernels": experiment["init"],
+    }
+
+
+FIELD_SETTINGS = {
+    "split": config["erf"]["split"],
+    "target": SIZE_TEST["target"],
+    **config["preprocess"],
+}
+SIZE_TEST_SETTINGS = {
+    "size test": {
+        "data set": source_of_data(SIZE_TEST),
+        "weights": SIZE_TEST["weights"],
+        **FIELD_SETTINGS,
+    }
+}
+FINETUNE_SETTINGS = {
+    "fine-tuning": {**training_settings(FINETUNE), "weights": FINETUNE["weights"]},
+    "fields after fine-tuning": FIELD_SETTINGS,
+}
+MICROOBJECT_SETTINGS = {
+    "micro-object": {
+        **training_settings(MICROOBJECT),
+        "square": MICROOBJECT["size"],
+        "threshold": MICROOBJECT["threshold"],
+        "templates": MICROOBJECT["templates"] or "all",
+    }
+}
+
+
+def described_weights(wildcards):
+    """In words, what the weights of an experiment's maps are."""
+    if wildcards.experiment == "size_test":
+        return f"{SIZE_TEST['weights']} weights"
+    return (
+        f"fine-tuned on {FINETUNE['dataset']} from {FINETUNE['weights']} weights "
+        f"(seed {FINETUNE['seeds'][0]})"
+    )
+
+
+def known_networks(experiment):
+    """What each network really is: torchvision's name, or the user's file; its own targets make it another."""
+    return {
+        model: model_source(model)
+        for model in experiment["models"]
+        if not config["models"][model].get("targets")
+    }
+
+
+def published_weights_of(experiment):
+    """Networks whose maps are of the very weights that torchvision publishes accuracies of."""
+    models = experiment["models"] if experiment["weights"] == "imagenet" else []
+    return {model: model_source(model) for model in models}
 
 
 rule make_table1:
@@ -31,8 +101,10 @@ rule make_table1:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("make_table1"),
-        size_test=SIZE_TEST,
-        sources={model: model_source(model) for model in SIZE_TEST["models"]},
+        target=SIZE_TEST["target"],
+        published_weights=published_weights_of(SIZE_TEST),
+        networks=known_networks(SIZE_TEST),
+        settings=SIZE_TEST_SETTINGS,
     script:
         "../scripts/make_table1.py"
 
@@ -83,6 +155,8 @@ rule plot_size_against_accuracy:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("plot_size_against_accuracy"),
+        dataset=SIZE_TEST["dataset"],
+        weights=SIZE_TEST["weights"],
     script:
         "../scripts/plot_size_against_accuracy.py"
 
@@ -132,6 +206,8 @@ rule make_finetune_tables:
         code=fingerprint("make_finetune_tables"),
         target=SIZE_TEST["target"],
         seed=FINETUNE["seeds"][0],
+        networks=known_networks(FINETUNE),
+        settings=FINETUNE_SETTINGS,
     script:
         "../scripts/make_finetune_tables.py"
 
@@ -157,6 +233,7 @@ rule plot_erf_maps:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("plot_erf_maps"),
+        weights=described_weights,
     script:
         "../scripts/plot_erf_maps.py"
 
@@ -221,6 +298,8 @@ rule plot_padded_kernel:
         code=fingerprint("plot_padded_kernel"),
         model=model_source(DRAWN["model"]),
         name=DRAWN["model"],
+        init=FINETUNE["init"],
+        seed=DRAWN["seed"],
     script:
         "../scripts/plot_padded_kernel.py"
 
@@ -275,6 +354,8 @@ rule plot_finetuning:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("plot_finetuning"),
+        networks=known_networks(FINETUNE),
+        settings={"fine-tuning": FINETUNE_SETTINGS["fine-tuning"]},
     script:
         "../scripts/plot_finetuning.py"
 
@@ -309,6 +390,8 @@ rule make_table4:
     params:
         code=fingerprint("make_table4"),
         threshold=MICROOBJECT["threshold"],
+        networks=known_networks(MICROOBJECT),
+        settings=MICROOBJECT_SETTINGS,
     script:
         "../scripts/make_table4.py"
 
@@ -333,5 +416,7 @@ rule plot_microobject:
     params:
         code=fingerprint("plot_microobject"),
         threshold=MICROOBJECT["threshold"],
+        networks=known_networks(MICROOBJECT),
+        settings=MICROOBJECT_SETTINGS,
     script:
         "../scripts/plot_microobject.py"

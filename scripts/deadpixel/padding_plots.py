@@ -48,7 +48,7 @@ def window_references() -> Figure:
 
 
 def padded_kernel(kernels: Mapping[str, np.ndarray], old: tuple[int, int], name: str) -> Figure:
-    """Fig. 3: one filter as it was, zero-padded, and after fine-tuning.
+    """Fig. 3: one filter as it was, as training with even kernels started from, and after it.
 
     kernels: (h, w) by title, in this order. old: height and width of the first one, framed in all.
     """
@@ -112,15 +112,19 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
 def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Table 3 as a picture: test accuracy of every run, pairs joined, and the paper's means.
 
-    runs: `tables.RUNS`. paper: model, before, after in percent.
+    runs: `tables.RUNS`. paper: before and after in percent by model, of `published.beside`; where
+    it is missing nothing of the paper is drawn. Dotted: always answering the commonest class.
     """
     with mpl.rc_context(STYLE):
         models = [*runs["model"].unique()]
         arms = [*runs["kernels"].unique()]
         figure = Figure(figsize=(1.5 * len(models) + 2.4, 3.6), layout="constrained")
         axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-        printed = paper.set_index("model")
+        printed = paper.dropna()
         for panel, model in zip(axes, models, strict=True):
+            guessing = runs.loc[runs["model"] == model, "commonest_acc"].max()
+            style = {"color": "#7a7f8c", "linestyle": ":", "label": "always the commonest class"}
+            panel.axhline(guessing, **style)
             wide = runs[runs["model"] == model].pivot_table(
                 index="seed", columns="kernels", values="test_acc"
             )[arms]
@@ -168,14 +172,15 @@ def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
 def microobject_curves(epochs: pd.DataFrame, threshold: float, paper: pd.DataFrame) -> Figure:
     """Fig. 5: test accuracy over epochs, every run thin, their mean thick, and the threshold.
 
-    epochs: columns of `store.EPOCHS` with model, kernels and seed. paper: model, before, after; its
-    mean first epochs above the threshold are dotted lines.
+    epochs: columns of `store.EPOCHS` with model, kernels and seed. paper: before and after by
+    model, of `published.beside`; its mean first epochs above the threshold are dotted lines, where
+    they are not missing.
     """
     with mpl.rc_context(STYLE):
         models = [*epochs["model"].unique()]
         figure = Figure(figsize=(3.6 * len(models) + 1.6, 3.6), layout="constrained")
         axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-        printed = paper.set_index("model")
+        printed = paper.dropna()
         for panel, model in zip(axes, models, strict=True):
             of_model = epochs[epochs["model"] == model]
             for kernels, of_arm in of_model.groupby("kernels", sort=False):

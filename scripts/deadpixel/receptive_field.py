@@ -50,11 +50,14 @@ class ReceptiveField:
     stride: distance between the fields of neighbouring features, on average where it varies; NaN
         where there is one feature or the size is infinite.
     offset: centre of feature (0, 0)'s field; NaN where the size is infinite.
+    center: centre of the field of the central feature, at h // 2 and w // 2 of the map's own size;
+        NaN where the size is infinite.
     """
 
     size: tuple[float, float]
     stride: tuple[float, float]
     offset: tuple[float, float]
+    center: tuple[float, float]
 
 
 def theoretical(
@@ -195,8 +198,8 @@ def _map_axes(field: Field) -> tuple[int | None, int | None]:
 
 def _along(
     target: str, first: Tensor, last: Tensor, axis: int | None, other: int | None
-) -> tuple[float, float, float]:
-    """Size, stride and offset along an axis of the map, half-way along the other."""
+) -> tuple[float, float, float, float]:
+    """Size, stride, offset and centre along an axis of the map, half-way along the other."""
     if other is not None:
         first, last = (part.narrow(other, part.shape[other] // 2, 1) for part in (first, last))
     across = [dim for dim in range(first.ndim) if dim != axis]
@@ -204,7 +207,7 @@ def _along(
     middle = len(first) // 2
     size = float(last[middle] - first[middle] + 1)
     if size == math.inf:
-        return math.inf, math.nan, math.nan
+        return math.inf, math.nan, math.nan, math.nan
     if size == -math.inf:
         raise InputError(f"the central feature of target {target!r} depends on no pixel")
     if size > -UNKNOWN / 2:
@@ -212,9 +215,9 @@ def _along(
             f"the feature maps before target {target!r} are too small to tell its receptive field; "
             "choose a larger input size"
         )
-    centre = (first + last) / 2
-    stride = _mean_step(centre)
-    return size, stride, float(centre[middle] - middle * stride if middle else centre[0])
+    centres = (first + last) / 2
+    stride, center = _mean_step(centres), float(centres[middle])
+    return size, stride, center - middle * stride if middle else center, center
 
 
 def _mean_step(centres: Tensor) -> float:

@@ -63,7 +63,7 @@ TRF = _schema(
     target=pa.string(),
     **{
         f"{name}_{axis}": pa.float64()
-        for name in ("size", "stride", "offset", "gateless_size")
+        for name in ("size", "stride", "offset", "center", "gateless_size")
         for axis in "hw"
     },
 )

@@ -191,7 +191,8 @@ def test_sizes_of_the_papers_table(name: str) -> None:
 def test_wider_networks_see_as_far_as_their_models(name: str, size: int) -> None:
     """Groups and widths change no field."""
     field = receptive_field.theoretical(_network(name), "layer4", (96, 128))
-    assert field == receptive_field.ReceptiveField((size, size), (32.0, 32.0), (0.0, 0.0))
+    stride, offset, center = (32.0, 32.0), (0.0, 0.0), (32.0, 64.0)  # of feature (1, 2) in 3 x 4
+    assert field == receptive_field.ReceptiveField((size, size), stride, offset, center)
 
 
 class Case(NamedTuple):
@@ -536,8 +537,12 @@ def test_small_images_suffice_unless_a_map_has_one_pixel() -> None:
     """Fields larger than the image are exact; those that cannot be are refused."""
     model = _network("resnet18")
     large = receptive_field.fields(model, ["layer3", "layer4"])
-    assert receptive_field.fields(model, ["layer3", "layer4"], (64, 48)) == large
-    assert receptive_field.theoretical(model, "layer3", (32, 32)) == large["layer3"]
+    small = receptive_field.fields(model, ["layer3", "layer4"], (64, 48))
+    small["tiny"] = receptive_field.theoretical(model, "layer3", (32, 32))
+    for name, field in small.items():  # only the central feature is another
+        same = large["layer3" if name == "tiny" else name]
+        assert (field.size, field.stride, field.offset) == (same.size, same.stride, same.offset)
+    assert [field.center for field in small.values()] == [(32, 16), (32, 32), (16, 16)]
     for target in ("layer4", "output"):
         with pytest.raises(InputError, match=f"'{target}'.*larger input size"):
             receptive_field.theoretical(model, target, (32, 32))
@@ -623,7 +628,8 @@ GATES: dict[str, Net] = {
 def test_gates_are_the_identity_on_request(name: str) -> None:
     size = (24, 24)
     ungated = receptive_field.theoretical(GATES[name], "output", size, squeeze_excitation=False)
-    assert ungated == receptive_field.ReceptiveField((7.0, 7.0), (1.0, 1.0), (0.0, 0.0))
+    local = (7.0, 7.0), (1.0, 1.0), (0.0, 0.0), (12.0, 12.0)
+    assert ungated == receptive_field.ReceptiveField(*local)
     gated = receptive_field.theoretical(GATES[name], "output", size)
     assert gated.size == INFINITE
     assert all(map(math.isnan, [*gated.stride, *gated.offset]))
@@ -715,7 +721,8 @@ def test_whole_columns_of_some_width(name: str) -> None:
 def test_statistics_over_channels_stay_local() -> None:
     """Softmax is constant where all channels are alike, so it has no surrogate."""
     field = receptive_field.theoretical(_local(lambda _net, x: x.softmax(1)), "output", (24, 24))
-    assert field == receptive_field.ReceptiveField((7.0, 7.0), (1.0, 1.0), (0.0, 0.0))
+    local = (7.0, 7.0), (1.0, 1.0), (0.0, 0.0), (12.0, 12.0)
+    assert field == receptive_field.ReceptiveField(*local)
 
 
 def test_running_statistics_stay_local() -> None:
