@@ -96,6 +96,8 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
     registry = config["data"]["registry"]
     if dataset not in config["datasets"]:
         yield f"{experiment}.dataset: {dataset!r} is not among datasets"
+    elif not Path(path := config["datasets"][dataset].get("path", ".")).is_dir():
+        yield f"datasets.{dataset}.path: there is no folder {path}; put the images there"
     for name in models:
         model = config["models"].get(name)
         if model is None:

@@ -25,8 +25,9 @@ model = training.starting_network(
 
 augmentation = augment.Augmentation(**params.augmentation)
 chosen = np.flatnonzero(manifest["split"] == "train")
+labels = manifest["label"].to_numpy()[chosen]
 images = augment.TRAINING_IMAGES[params.method](
-    Pack(pack), chosen, manifest["label"].to_numpy()[chosen], augmentation, seed=seed, device=device
+    Pack(pack, manifest), chosen, labels, augmentation, seed=seed, device=device
 )
 sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
 valid, test = (

@@ -27,7 +27,7 @@ model = training.starting_network(
 augmentation = augment.Augmentation(**params.augmentation)
 chosen = spread(np.flatnonzero(manifest["split"] == "train"), params.templates)
 templates = augment.TRAINING_IMAGES[params.method](
-    Pack(pack), chosen, np.zeros(len(chosen)), augmentation, seed=seed, device=device
+    Pack(pack, manifest), chosen, np.zeros(len(chosen)), augmentation, seed=seed, device=device
 )
 sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
 tested = evaluation_images(pack, manifest, "test", **sizes).on(device, params.batch_size)

@@ -44,6 +44,7 @@ MANIFEST = _schema(
     split=pa.string(),
     width=pa.int32(),
     height=pa.int32(),
+    sha256=pa.string(),
 )
 ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64())
 ERF_BLOCKS = _schema(
@@ -161,24 +162,39 @@ def write(
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
     with atomic(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
     """Read one Parquet file; raises `InputError` naming the file and the column that is wrong."""
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        found = file.schema_arrow
+        _check_names(found.names, schema, path)
+        for field in schema:
+            if found.field(field.name).type != field.type:
+                raise InputError(
+                    f"{path}: column {field.name!r} is {found.field(field.name).type}, "
+                    f"expected {field.type}; delete the file and run again"
+                )
+        table = file.read()
+        table.validate(full=True)
+        return table.to_pandas(ignore_metadata=True)
+
+
+@contextlib.contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    """Arrow raises almost anything of a damaged file."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: is no plain file, so no Parquet; delete it and run again")
     try:
-        with pq.ParquetFile(path) as file:
-            found = file.schema_arrow
-            _check_names(found.names, schema, path)
-            for field in schema:
-                if found.field(field.name).type != field.type:
-                    raise InputError(
-                        f"{path}: column {field.name!r} is {found.field(field.name).type}, "
-                        f"expected {field.type}; delete the file and run again"
-                    )
-            return file.read().to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path}: cannot be read as Parquet ({reason}); delete it and run again"
+        ) from error
 
 
 def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
@@ -265,10 +281,12 @@ def _is_whole(file: Path) -> bool:
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
     """The provenance that `write` put into a Parquet file; raises `InputError` if it has none."""
-    facts = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY)
-    if facts is None:
+    with _reading(path):
+        facts = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY)
+        provenance = None if facts is None else json.loads(facts)
+    if not isinstance(provenance, dict):
         raise InputError(f"{path}: no provenance, so not of this workflow; delete it and run again")
-    return json.loads(facts)
+    return provenance
 
 
 def partitions(path: Path | str) -> dict[str, str]:
@@ -280,7 +298,10 @@ def _check_names(names: list[str], schema: pa.Schema, path: Path | str) -> None:
     missing = [name for name in schema.names if name not in names]
     extra = [name for name in names if name not in schema.names]
     if missing or extra:
-        raise InputError(f"{path}: missing columns {missing}, unexpected columns {extra}")
+        raise InputError(
+            f"{path}: missing columns {missing}, unexpected columns {extra}; "
+            "delete the file and run again"
+        )
 
 
 def _versions() -> dict[str, str]:

@@ -24,6 +24,7 @@ from deadpixel.augment import (
     draw,
     torchvision_transform,
 )
+from packs import listed
 
 MEAN, STD = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
 PAPER = Augmentation(256, 224, (0.8, 1.0), 15.0, 0.5)
@@ -332,7 +333,8 @@ def test_images_of_a_pack_are_chosen(tmp_path: Path, kind: type[BatchedImages]) 
     """By their places in it; labels go along."""
     for i, pixels in enumerate(PIXELS):
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
-    images.pack([f"{i}.png" for i in range(9)], tmp_path, tmp_path / "images.arrow", {})
+    names = [f"{i}.png" for i in range(9)]
+    images.pack(listed(names, tmp_path), tmp_path, tmp_path / "images.arrow", {})
     pack = images.Pack(tmp_path / "images.arrow")
     chosen = kind(pack, [5, 2, 7], [50, 20, 70], SMALL, seed=0, device="cpu")
     assert chosen.labels.tolist() == [50, 20, 70]

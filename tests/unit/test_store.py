@@ -115,6 +115,52 @@ def test_not_parquet(tmp_path: Path, content: bytes | str | None) -> None:
         store.read(file, store.ERF)
 
 
+def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Any byte of it: read rightly all the same, or refused; never other numbers."""
+    frame = pd.DataFrame({"row": 0, "col": range(200), "mean": np.arange(200.0), "se": 0.1})
+    whole = _written(tmp_path / "whole.parquet", frame, seed=1).read_bytes()
+    expected = store.read(tmp_path / "whole.parquet", store.ERF)
+    file = tmp_path / "x.parquet"
+    outcomes = {"right": 0, "refused": 0}
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        try:
+            found = store.read(file, store.ERF)
+            assert isinstance(store.read_provenance(file), dict)
+        except InputError as error:
+            assert str(error).startswith(str(file))
+            assert str(error).endswith("delete it and run again") or "delete the file" in str(error)
+            outcomes["refused"] += 1
+        else:
+            pd.testing.assert_frame_equal(found, expected)
+            outcomes["right"] += 1
+    assert outcomes["refused"] > 200
+
+
+@pytest.mark.parametrize("facts", [b"", b"{", b"[1]", b"null", b"1", b"\xff\xff"])
+def test_provenance_that_is_none(tmp_path: Path, facts: bytes) -> None:
+    file = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({b"deadpixel": facts}), file)
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .+; delete it and run again$"):
+        store.read_provenance(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", None, "folder", "pipe"])
+def test_provenance_of_no_parquet(tmp_path: Path, content: bytes | str | None) -> None:
+    file = tmp_path / "x.parquet"
+    if content == "folder":
+        file.mkdir()
+    elif content == "pipe":
+        os.mkfifo(file)
+    elif content is not None:
+        file.write_bytes(content)
+    for read in (store.read_provenance, lambda path: store.read(path, store.ERF)):
+        with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .+; delete it and run ag"):
+            read(file)
+
+
 def test_a_tree_reads_as_one_table(tmp_path: Path) -> None:
     """pandas gives the folders' names as columns, and passes over what a killed job left."""
     for model in ("resnet18", "resnet50"):
