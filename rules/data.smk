@@ -25,9 +25,11 @@ def digest_of_files(folder, lists):
     parents += [entry.path for entry in visible(folder) if entry.is_dir()]
     for parent in parents:
         for entry in visible(parent):
-            status = os.stat(entry, follow_symlinks=os.path.exists(entry))
+            # a link is what it leads to, if it leads anywhere
+            leads = not entry.is_symlink() or os.path.exists(entry)
+            status = entry.stat(follow_symlinks=leads)
             facts = (status.st_size, status.st_mtime_ns) if entry.is_file() else ()
-            digest.update(repr((entry.path, *facts)).encode())
+            digest.update(f"{entry.path} {facts}\n".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
