@@ -101,14 +101,13 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
             below.set_title(f"{name} as in the paper")
             below.set_xticks(range(len(models)), models, rotation=40, ha="right")
         corner = axes[2, 2]
-        corner.clear()
-        corner.set_axis_off()
-        axes[1, 2].tick_params(labelbottom=True)
-        axes[1, 2].set_xticks(range(len(models)), models, rotation=40, ha="right")
+        corner.set(title="", yticks=[])
+        corner.tick_params(length=0)
+        corner.spines[:].set_visible(False)
         labels = axes[1, 0].get_legend_handles_labels()
         handles = dict(zip(*reversed(labels), strict=True))
         handles["noise floor"] = handles.pop("noise floor")
-        corner.legend(handles.values(), handles.keys(), loc="lower center", frameon=False)
+        corner.legend(handles.values(), handles.keys(), loc="center", frameon=False)
         figure.suptitle(f"Pixel sensitivity imbalance of the {target}")
         return figure
 
