@@ -14,7 +14,7 @@ from .plots import STYLE
 COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}
 _WINDOWS = ((1, 2), (3, 4), (7, 8))  # kernels of a ResNet with stride 2, and the padded ones
 _SIDE = 16  # px of the picture in Fig. 2
-_KINDS = {"l1": "L1", "l2": "L2", "contrast": "contrast of the mean tile"}
+_KINDS = {"l1": "L1", "l2": "L2", "contrast": "tile contrast"}
 _NOISE = {"color": "#c9ccd3", "edgecolor": "#7a7f8c", "hatch": "////", "linewidth": 0}
 
 
@@ -97,14 +97,17 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
                         panel.bar(place, of_arm[f"{index}_floor"], **noise)
             above.axhline(0, color="#1f2430", linewidth=0.8)
             above.set_title(f"{name}, unbiased")
-            middle.set_title(f"{name}, scale-free" if kind != "contrast" else name)
+            middle.set_title(f"{name}, with noise")
             below.set_title(f"{name} as in the paper")
             below.set_xticks(range(len(models)), models, rotation=40, ha="right")
-        axes[1, 2].tick_params(labelbottom=True)
-        axes[2, 2].set_axis_off()
+        corner = axes[2, 2]
+        corner.set(title="", yticks=[])
+        corner.tick_params(length=0)
+        corner.spines[:].set_visible(False)
         labels = axes[1, 0].get_legend_handles_labels()
         handles = dict(zip(*reversed(labels), strict=True))
-        axes[2, 2].legend(handles.values(), handles.keys(), loc="lower center", title="kernels")
+        handles["noise floor"] = handles.pop("noise floor")
+        corner.legend(handles.values(), handles.keys(), loc="center", frameon=False)
         figure.suptitle(f"Pixel sensitivity imbalance of the {target}")
         return figure
 

@@ -104,18 +104,20 @@ def test_the_checkerboard_shows(results):
         strong, weak = stored.mean[1::2, 1::2].mean(), stored.mean[::2, ::2].mean()
         assert strong > 1.2 * weak
     imbalance = store.read(results / "imbalance.parquet", store.IMBALANCE)
-    assert (imbalance["l1"] > 10 * imbalance["l1_se"]).all()
+    for index in ("l1", "l2", "contrast"):
+        assert (imbalance[f"{index}_unbiased"] > 6 * imbalance[f"{index}_unbiased_se"]).all()
+        assert (imbalance[f"{index}_floor"] < imbalance[index]).all()
 
 
 def test_padding_moves_the_field_and_lessens_the_imbalance(results):
-    """Of the fine-tuned network: layer4 looks at the middle, L1 and L2 of the output fall."""
+    """Of the fine-tuned network: layer4 looks at the middle, the output is more even."""
     fits = store.read(results / "shape_test/fits.parquet", store.FITS)
     centres = fits[fits["target"] == "layer4"].set_index("kernels")[["center_x", "center_y"]]
     assert (centres.loc["odd"] - 96).abs().max() < 6
     assert (centres.loc["padded"] - 111.5).abs().max() < 6
     imbalance = store.read(results / "shape_test/imbalance.parquet", store.IMBALANCE)
     output = imbalance[imbalance["target"] == "output"].set_index("kernels")
-    for index in ("l1", "l2"):
+    for index in ("l1_unbiased", "l2_unbiased", "contrast_unbiased"):
         fall = output.loc["odd", index] - output.loc["padded", index]
         assert fall > 2 * np.hypot(*output[f"{index}_se"])
 
