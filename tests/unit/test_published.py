@@ -66,3 +66,15 @@ def test_the_paper_itself_is_left_as_it_is() -> None:
     published.beside(1, {"resnet50": "resnet50"}, {"weights"})
     assert published.table(1).notna().all(axis=None)
     assert isinstance(published.table(4), pd.DataFrame)
+
+
+def test_the_papers_settings_are_the_papers() -> None:
+    """As it prints them, and as config.yaml has them."""
+    assert SETTINGS["fine-tuning"]["epochs"] == 200 and SETTINGS["micro-object"]["epochs"] == 50
+    for experiment in ("fine-tuning", "micro-object"):
+        recipe = ("data set", "batch size", "learning rate", "momentum", "weight decay")
+        assert [SETTINGS[experiment][name] for name in recipe] == [
+            *("caltech101", 64, 0.01, 0.9, 0.0005)
+        ]
+    assert SETTINGS["size test"]["data set"] == "cub200"
+    assert (SETTINGS["micro-object"]["square"], SETTINGS["micro-object"]["threshold"]) == (8, 0.9)
