@@ -72,6 +72,6 @@ def note(number: int, differ: Mapping[str, str]) -> list[str]:
         return []
     reasons = "; ".join(differ.values())
     return [
-        f"The paper's numbers of its Table {number} are left out, because ours are of something "
-        f"else: {reasons}."
+        f"The paper's measured numbers (Table {number}) are left out, because ours are of "
+        f"something else: {reasons}."
     ]

@@ -54,7 +54,7 @@ def test_the_wheel_holds_the_library_and_the_papers_numbers(tmp_path):
     names = zipfile.ZipFile(wheel).namelist()
     assert {"deadpixel/erf.py", "deadpixel/paper/table1.csv"} <= set(names)
     assert not any(name.startswith(("scripts", "tests")) for name in names)
-    script = "import deadpixel.erf, deadpixel.tables as t; print(len(t.paper_table(1)))"
+    script = "import deadpixel.erf, deadpixel.published as p; print(len(p.table(1)))"
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     environment = {"PYTHONPATH": str(tmp_path / "site")}
     found = subprocess.run(
@@ -136,7 +136,17 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 
 
 FLOORS = [
-    {"fingerprints", "errors", "effective", "forward", "store", "orphans", "logs", "devices"},
+    {
+        "fingerprints",
+        "errors",
+        "effective",
+        "forward",
+        "store",
+        "orphans",
+        "logs",
+        "devices",
+        "draws",
+    },
     {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
     {"kernels", "flops"},
     {
@@ -150,7 +160,8 @@ FLOORS = [
         "imbalance",
     },
     {"augment", "training", "microobject"},
-    {"stats", "plots", "padding_plots", "tables"},
+    {"published", "stats", "tables"},
+    {"render", "plots", "padding_plots"},
     {"costs", "schedule"},
     {"plan"},
     {"plan_plots"},
@@ -169,16 +180,81 @@ def test_imports_only_go_down():
             assert floor[module] <= floor[file.stem], f"{file.stem} imports {module}"
 
 
-def test_every_key_of_the_configuration_is_commented():
-    """A comment stands above each key, or above the section it is in."""
-    lines = (ROOT / "config.yaml").read_text().splitlines()
-    for number, line in enumerate(lines):
-        if re.match(r"[a-z_]+:", line):
-            assert lines[number - 1].startswith("#"), f"config.yaml:{number + 1}: {line}"
+def _described(schema: dict, definitions: dict, path: str = "") -> dict[str, bool]:
+    """Whether each key of the configuration, also of its sections, has a description."""
+    schema = definitions.get(schema.get("$ref", "").rpartition("/")[2], {}) | schema
+    found = {}
+    for name, part in schema.get("properties", {}).items():
+        key = f"{path}{name}"
+        found[key] = "description" in part
+        found |= _described(part, definitions, f"{key}.")
+    return found
+
+
+def test_every_key_of_the_configuration_is_described():
+    """By the schema, by a comment above or behind it, or by name in the comment on its section."""
+    schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
+    described = _described(schema, schema["$defs"])
+    sections: list[str] = []
+    comments = {}  # on each section, by its path
+    comment = ""
+    for line in (ROOT / "config.yaml").read_text().splitlines():
+        key = re.match(r"( *)([a-z_]+):", line)
+        if key:
+            sections = [*sections[: len(key[1]) // 2], key[2]]
+            path, section = ".".join(sections), ".".join(sections[:-1])
+            comments[path] = comment
+            named = re.search(rf"\b{key[2]}\b", comments.get(section, ""))
+            if path in described and (comment or "#" in line or named):
+                described[path] = True
+        comment = comment + line if line.lstrip().startswith("#") else ""
+    assert len(described) > 60
+    assert [key for key, has in described.items() if not has] == []
+
+
+def _outputs() -> set[str]:
+    """What rules write under results/ and keep, wildcards in braces."""
+    text = "\n".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
+    text = text.replace("{config['shape_test']['model']}", "{model}")
+    constants = dict(re.findall(r'^([A-Z_]+) = f?"(.+)"$', text, re.MULTILINE))
+    run = constants["RUN"]
+    outputs: set[str] = set()
+    for rule in re.findall(r"^rule .*?(?=^rule |\Z)", text, re.MULTILINE | re.DOTALL):
+        block = re.search(r"    output:\n(.*?)\n    [a-z]+:", rule, re.DOTALL)
+        if not block or "temp(" in block[1]:
+            continue
+        outputs |= {*re.findall(r'"<results>/([^"]+)"', block[1])}
+        outputs |= {
+            constants[name].removeprefix("<results>/").replace("{RUN}", run)
+            for name in re.findall(r"\b[A-Z_]{3,}\b", block[1])
+            if constants.get(name, "").startswith("<results>/")
+        }
+    experiments = ("size_test", "shape_test")
+    return {
+        path.replace("{experiment}/", f"{name}/") if path.startswith("{experiment}/") else path
+        for path in outputs
+        for name in experiments
+    }
+
+
+def _shape(path: str) -> str:
+    """A path with all that varies taken out: wildcards, letters that stand for them, dots."""
+    return re.sub(r"=(\{\w+\}|[A-Z])", "=*", re.sub(r"/(\{\w+\}|[A-Z])(?=[/.])", "/*", path))
 
 
 def test_the_readme_names_every_output():
-    readme = (ROOT / "README.md").read_text()
-    rules = "\n".join(file.read_text() for file in (ROOT / "rules").glob("*.smk"))
-    for name in set(re.findall(r'"<results>/([a-z_]+)[./]', rules)):
-        assert name in readme, name
+    """Whole paths, each with all its endings, ... for what varies; and none that no rule writes."""
+    section = (ROOT / "README.md").read_text().split("## What comes out")[1].split("\n## ")[0]
+    documented = set()
+    for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE):
+        for path in re.findall(r"`([^`]+)`", cell):
+            stem, _, endings = path.partition("{")
+            documented |= {_shape(stem + end) for end in endings.rstrip("}").split(",")}
+    patterns = {path: re.escape(path).replace(r"\.\.\.", ".+") for path in documented}
+    outputs = {_shape(path) for path in _outputs()}
+    assert len(outputs) > 50
+    for output in outputs:
+        assert any(re.fullmatch(pattern, output) for pattern in patterns.values()), output
+    for path, pattern in patterns.items():
+        if path != "benchmarks/RULE/*.jsonl":
+            assert any(re.fullmatch(pattern, output) for output in outputs), path

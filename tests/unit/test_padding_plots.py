@@ -9,7 +9,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from deadpixel import padding_plots, plots, tables
+from deadpixel import padding_plots, plots, published
 
 NAN = np.nan
 
@@ -109,17 +109,24 @@ def test_accuracies_join_the_pairs_and_show_the_papers() -> None:
             ("mine", "padded", 0, 60.0),
         ],
         columns=["model", "kernels", "seed", "test_acc"],
-    )
-    figure = padding_plots.accuracies(runs, tables.paper_table(3))
+    ).assign(commonest_acc=20.0)
+    paper = published.beside(3, {"resnet101": "resnet101"}, {})
+    figure = padding_plots.accuracies(runs, paper)
     first, second = figure.axes
-    lines = {line.get_label(): line.get_ydata().tolist() for line in first.lines}
+    lines = {line.get_label(): [*line.get_ydata()] for line in first.lines}
     assert lines == {
+        "always the commonest class": [20, 20],
         "seed 0": [95, 94],
         "seed 1": [97, 93],
         "mean": [96, 93.5],
         "the paper": [95.28, 94.07],
     }
     assert "the paper" not in [line.get_label() for line in second.lines]
+    assert [axes.get_title() for axes in figure.axes] == ["resnet101", "mine"]
+    assert [*second.lines[-1].get_ydata()] == [50, 60]  # the mean of one run
+    different = published.beside(3, {"resnet101": "resnet101"}, {"epochs"})
+    first = padding_plots.accuracies(runs, different).axes[0]
+    assert "the paper" not in [line.get_label() for line in first.lines]
 
 
 def test_training_curves_have_a_line_for_each_run() -> None:
@@ -144,7 +151,8 @@ def test_fig5_has_thin_runs_thick_means_and_the_papers_epochs() -> None:
         for epoch in (1, 2)
     ]
     epochs = pd.DataFrame(rows, columns=["model", "kernels", "seed", "epoch", "test_acc"])
-    figure = padding_plots.microobject_curves(epochs, 0.9, tables.paper_table(4))
+    paper = published.beside(4, {"resnet101": "resnet101"}, {})
+    figure = padding_plots.microobject_curves(epochs, 0.9, paper)
     first, second = figure.axes
     assert len(first.lines) == 2 * (2 + 1) + 1 + 2
     assert len(second.lines) == 2 * (2 + 1) + 1
@@ -153,3 +161,9 @@ def test_fig5_has_thin_runs_thick_means_and_the_papers_epochs() -> None:
     assert lines["odd, mean"].get_linewidth() > 2
     assert lines["padded, first epoch in the paper"].get_xdata()[0] == 10.2
     assert [*first.lines[6].get_ydata()] == [0.9, 0.9]
+    assert lines["odd, first epoch in the paper"].get_xdata()[0] == 28.2
+    assert lines["padded, mean"].get_color() == padding_plots.COLOURS["padded"]
+    different = published.beside(4, {"resnet101": "resnet101"}, {"data set"})
+    figure = padding_plots.microobject_curves(epochs, 0.9, different)
+    assert not any("paper" in text.get_text() for text in figure.legends[0].get_texts())
+    assert [len(axes.lines) for axes in figure.axes] == [7, 7]

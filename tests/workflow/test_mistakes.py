@@ -267,8 +267,8 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     log = (checkout.folder / "logs/compute_trf.log").read_text()
     assert "fft" in log
     tables_of = checkout.folder / "results/tables"
-    assert len(store.read(tables_of / "table3.parquet", tables.TABLE3)) == 2
-    assert len(store.read(tables_of / "table4.parquet", tables.TABLE4)) == 2
+    assert len(store.read(tables_of / "table3.parquet", tables.TABLE3)) == 1
+    assert len(store.read(tables_of / "table4.parquet", tables.TABLE4)) == 1
     run = "dataset=mine/model=mine/weights=file/kernels=padded/seed=0/epochs.parquet"
     facts = store.read_provenance(checkout.folder / "results/finetune/epochs" / run)
     assert facts["added_weights_norm"] > 0

@@ -1,0 +1,47 @@
+"""Fig. 3 shows the very weights that training with even kernels starts from."""
+
+import copy
+import runpy
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from deadpixel import models, plots, training
+
+SCRIPT = Path(__file__).resolve().parents[2] / "scripts/plot_padded_kernel.py"
+
+
+@pytest.mark.parametrize(
+    ("init", "title"), [("zero", "zero-padded, 8 x 8"), ("random", "drawn afresh, 8 x 8")]
+)
+def test_the_middle_panel_is_what_training_starts_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, title: str
+) -> None:
+    before = models.build("resnet18", seed=3)
+    start = training.starting_network(copy.deepcopy(before), 5, "padded", init=init, seed=7)
+    tuned = copy.deepcopy(start)
+    tuned.conv1.weight.data += 1
+    for name, network in {"before": before, "after": tuned}.items():
+        models.save_checkpoint(network, tmp_path / f"{name}.safetensors", {})
+    drawn: list[Figure] = []
+    monkeypatch.setattr(plots, "save", lambda figure, _: drawn.append(figure))
+    files = {name: str(tmp_path / f"{name}.safetensors") for name in ("before", "after")}
+    snakemake = SimpleNamespace(
+        input=SimpleNamespace(**files),
+        output=[],
+        log=[str(tmp_path / "log")],
+        params=SimpleNamespace(model="resnet18", name="mine", init=init, seed=7),
+    )
+    runpy.run_path(str(SCRIPT), {"snakemake": snakemake})
+
+    panels = [axes for axes in drawn[0].axes if axes.get_title()]
+    assert [panel.get_title() for panel in panels] == ["before, 7 x 7", title, "fine-tuned, 8 x 8"]
+    old = before.conv1.weight.detach().flatten(0, 1)
+    strongest = int(old.flatten(1).norm(dim=1).argmax())
+    for panel, network in zip(panels, (before, start, tuned), strict=True):
+        weight = network.conv1.weight.detach().flatten(0, 1)[strongest].numpy()
+        assert np.array_equal(panel.images[0].get_array(), weight)
+    assert drawn[0].get_suptitle() == f"mine, conv1: filter {strongest // 3}"
