@@ -15,7 +15,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from deadpixel import field_rules, receptive_field
-from deadpixel.field_algebra import UnknownFieldError
+from deadpixel.field_algebra import Field, UnknownFieldError, reduced
 
 SIZE = (40, 36)
 IMAGES = 24
@@ -328,6 +328,15 @@ def test_operations_against_gradients_in_float64(example: Example) -> None:
 def test_every_operation_with_a_rule_has_an_example() -> None:
     examples = {example.operation for example in EXAMPLES}
     assert {*field_rules.RULES, *field_rules.ALSO_POINTWISE} - examples == TAKEN_APART
+
+
+def test_places_that_all_see_one_pixel_are_no_map() -> None:
+    """Beside them one that sees nothing: their union is that pixel, not the whole image."""
+    pixel = torch.tensor([5.0, 5.0, math.inf]).view(1, 1, 3, 1)
+    last = torch.where(pixel.isinf(), pixel, -pixel)
+    place = torch.arange(3.0).view(1, 1, 3, 1)
+    field = Field(pixel, last, pixel, last, place, torch.zeros_like(place))
+    assert [float(edge) for edge in reduced(field, [2])[:4]] == [5, -5, 5, -5]
 
 
 @pytest.mark.parametrize(

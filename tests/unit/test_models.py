@@ -315,6 +315,9 @@ NO_HEADS = {
     "puts out a dict of logits, no tensor": lambda x: {"logits": x},
     "puts out a tuple of 2, no tensor": lambda x: (x, x),
     "puts out a NoneType, no tensor": lambda _x: None,
+    "made for 7 classes, the network fails .*SystemExit: 3": lambda x: (
+        sys.exit(3) if x.shape[1] == 7 else x
+    ),
     r"puts out a tensor of shape \(1, 1, 7\)": lambda x: x[None],
 }
 

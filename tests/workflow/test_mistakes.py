@@ -179,9 +179,20 @@ def test_unknown_model(checkout):
 
 def test_unknown_target(checkout):
     (checkout.folder / "my_images").mkdir()
-    overlay = own_data(targets={"layer3": "stage3"})
+    overlay = own_data(targets={"layer3": "layer3.1.cnov2"})
     status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
-    assert_one_message(status, output, "unknown target 'stage3'", "layer1")
+    parts = ["models.resnet18", "unknown target 'layer3.1.cnov2'", "did you mean layer3.1.conv2"]
+    assert_one_message(status, output, *parts)
+
+
+@pytest.mark.parametrize("asked", [TRF, "count_flops"])
+def test_a_size_that_a_network_cannot_take(checkout, asked):
+    """Found by what runs first and takes seconds, before anything long."""
+    targets = {"layer3": "encoder.layers", "layer4": "encoder"}
+    overlay = own_data(model="vit_b_16", targets=targets)
+    status, output = checkout.snakemake(asked, "--cores", "1", overlay=overlay)
+    parts = ["models.vit_b_16 with preprocess.crop", "Expected 224 but got 64", "choose a size"]
+    assert_one_message(status, output, *parts)
 
 
 def test_checkpoint_of_another_architecture(checkout):
