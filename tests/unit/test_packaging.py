@@ -136,7 +136,7 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 
 
 FLOORS = [
-    {"fingerprints", "errors", "store", "orphans", "logs", "devices"},
+    {"fingerprints", "strict_yaml", "errors", "store", "orphans", "logs", "devices"},
     {
         "effective",
         "retrieval",
