@@ -33,7 +33,7 @@ def fingerprint(script):
     return FINGERPRINTS.of(script)
 
 
-strict_yaml = library("strict_yaml")
+strict_yaml, costs = library("strict_yaml"), library("costs")
 
 
 def stop_at(problems):

@@ -74,7 +74,7 @@ def lease(ids: Sequence[str], jobs_per_device: int = 1) -> int:
     owner = folder.lstat()
     if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid():
         raise InputError(
-            f"{folder} is a link or another user's: remove it, or set TMPDIR to a folder of your own"
+            f"{folder} is a link or another user's: remove it, or set TMPDIR to one of your own"
         )
     start = time.monotonic()
     told = -math.inf

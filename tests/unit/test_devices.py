@@ -149,7 +149,7 @@ def test_five_jobs_on_two_devices(hold: Callable[[float], subprocess.Popen]) -> 
     jobs = [hold(2.0) for _ in range(5)]
     runs = []
     for job in jobs:
-        index, asked, start, end = map(float, job.communicate(timeout=60)[0].split())
+        index, asked, start, end = map(float, job.communicate(timeout=600)[0].split())
         runs.append((index, start, end, asked))
     for device in (0, 1):
         spans = sorted((start, end) for index, start, end, _ in runs if index == device)
