@@ -4,7 +4,14 @@ from snakemake.utils import min_version
 min_version("9.14")
 
 
-configfile: "config.yaml"
+include: "rules/library.smk"
+
+
+# Before Snakemake reads the configuration: it says no file or line, and takes the last of double keys.
+stop_at(yaml_problems(beside("config.yaml")))
+
+
+configfile: beside("config.yaml")
 
 
 report: "report/workflow.rst"
@@ -16,7 +23,6 @@ resource_scopes:
 
 
 include: "rules/lock.smk"
-include: "rules/library.smk"
 include: "rules/config.smk"
 include: "rules/common.smk"
 include: "rules/retrieve.smk"

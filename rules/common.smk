@@ -2,7 +2,12 @@
 from urllib.parse import urlsplit
 
 # On the CPU two jobs of one thread do more than one of two, and none of them waits for a GPU.
-GPU = int(config["device"] != "cpu")
+# Which executor there will be Snakemake knows only later, too.
+DEVICE = costs.assumed_device(
+    config["device"],
+    on_cluster=workflow.remote_exec or any("slurm" in a for a in sys.argv),
+)
+GPU = int(DEVICE == "cuda")
 THREADS = 2 if GPU else 1
 SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 MICROOBJECT = config["microobject"]

@@ -1,5 +1,6 @@
 # Checks the configuration and the registry before anything else; every problem is one line that names its key.
 import difflib
+import itertools
 import math
 from pathlib import Path
 
@@ -7,32 +8,59 @@ import jsonschema
 import yaml
 
 
-def stop_at(problems):
-    if problems:
-        raise WorkflowError(
-            "Mend the configuration and try again:\n  " + "\n  ".join(problems)
-        )
-
-
-def read_yaml(path):
-    """A YAML file beside the Snakefile, or of an absolute path."""
-    return yaml.safe_load(Path(workflow.basedir, path).read_text())
-
-
 def read_registry(path):
-    if not Path(workflow.basedir, path).is_file():
+    if not Path(ROOT, path).is_file():
         stop_at([f"data.registry: there is no file {path}"])
-    registry = read_yaml(path)
+    stop_at(yaml_problems(beside(path)))
+    registry = strict_yaml.read(beside(path))
     problems = schema_problems(registry, "schemas/registry.schema.yaml")
     stop_at([f"{path}: {problem}" for problem in problems])
     return registry
 
 
+def is_integer(_, value):
+    """Not 1.0, which scripts would stumble over hours later."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(_, value):
+    return is_integer(_, value) or isinstance(value, float) and math.isfinite(value)
+
+
 def schema_problems(document, schema):
-    errors = jsonschema.Draft202012Validator(read_yaml(schema)).iter_errors(document)
+    draft = jsonschema.Draft202012Validator
+    types = draft.TYPE_CHECKER.redefine("integer", is_integer).redefine(
+        "number", is_number
+    )
+    validator = jsonschema.validators.extend(draft, type_checker=types)
+    errors = validator(yaml.safe_load(Path(ROOT, schema).read_text())).iter_errors(
+        document
+    )
     return [
         schema_problem(error) for error in sorted(errors, key=lambda e: str(e.path))
     ]
+
+
+def path_problems():
+    """Folders that Snakemake or the shell would take for something else."""
+    paths = {name: path for name, path in config["pathvars"].items()}
+    for name, path in paths.items():
+        key = f"pathvars.{name}: {path!r}"
+        if not path.strip() or path != Path(path).as_posix() or path == ".":
+            yield f"{key}: name a folder, such as {name}, without a slash behind it"
+        elif set(path) & set("{}<>*?\n"):
+            yield f"{key}: braces, wildcards and line breaks mean something else to Snakemake; choose another name"
+        elif any(part.is_file() for part in [Path(path), *Path(path).parents]):
+            yield f"{key}: this is a file or lies in one; move it away or name a folder"
+    folders = {name: Path(path).resolve() for name, path in paths.items()}
+    for name, other in itertools.permutations(folders, 2):
+        if folders[name] == folders[other] and name < other:
+            yield f"pathvars.{name} and pathvars.{other} are the same folder: name two"
+        elif name == "results" and folders[other] in folders[name].parents:
+            yield f"pathvars.results lies in pathvars.{other}: put it beside it"
+    for folder in {ROOT, Path.cwd()}:
+        if set(str(folder)) & set("{}"):
+            yield f"the folder {folder} has braces in its name, which Snakemake takes for wildcards: rename it"
 
 
 def schema_problem(error):
@@ -111,6 +139,9 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
             yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; use file or calibrated"
 
 
+for file in workflow.overwrite_configfiles or []:
+    stop_at(yaml_problems(file))
 stop_at(schema_problems(config, "schemas/config.schema.yaml"))
+stop_at(list(path_problems()))
 REGISTRY = read_registry(config["data"]["registry"])
 stop_at(list(cross_field_problems()))

@@ -1,7 +1,6 @@
 # What jobs cost: a model of their arithmetic, calibrated by the records of earlier runs.
 import functools
 
-costs = library("costs")
 FLOPS = "<results>/flops/model={model}/flops.json"
 SPLITS = "<results>/data/dataset={dataset}/splits.json"
 BENCHMARKS = config["pathvars"]["benchmarks"]
@@ -68,7 +67,7 @@ def cost_model(dataset, flops, splits):
         Path(file).stat()
     splits = known_splits().get(dataset) or costs.read_splits(splits)
     return costs.CostModel(
-        config,
+        {**config, "device": DEVICE},
         costs.read_forward([flops]),
         {dataset: splits},
         DOWNLOADS,

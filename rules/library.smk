@@ -7,6 +7,11 @@ from pathlib import Path
 ROOT = Path(str(workflow.current_basedir)).parent
 
 
+def beside(path):
+    """A file beside the Snakefile, from wherever Snakemake runs."""
+    return path if Path.cwd() == ROOT else (ROOT / path).as_posix()
+
+
 def load_library(name="deadpixel_beside_snakefile"):
     folder = ROOT / "scripts/deadpixel"
     spec = importlib.util.spec_from_file_location(
@@ -26,3 +31,24 @@ FINGERPRINTS = library("fingerprints").Fingerprints(
 def fingerprint(script):
     """What a script and all that it imports do: an edit of it, but not of prose, runs the rule again."""
     return FINGERPRINTS.of(script)
+
+
+strict_yaml, costs = library("strict_yaml"), library("costs")
+
+
+def stop_at(problems):
+    if problems:
+        raise WorkflowError(
+            "Fix the configuration and run again:\n  " + "\n  ".join(problems)
+        )
+
+
+def yaml_problems(path):
+    """What is wrong with a YAML file; jobs need not look again."""
+    if not workflow.is_main_process:
+        return []
+    try:
+        strict_yaml.read(path)
+    except ValueError as error:
+        return [str(error)]
+    return []

@@ -1,14 +1,42 @@
-# Snakemake's lock outlives kill -9 and would have to be removed by hand. This one the kernel frees: who gets it knows
-# that no other Snakemake runs here, and removes what a killed one left. Who does not is told so by Snakemake's own.
+# Snakemake's lock outlives kill -9 and would have to be removed by hand. This one the kernel frees: whoever runs here
+# holds it, or does not run. Who gets it removes what a killed one left, if that ran on this host: on some network file
+# systems another host's is not seen.
 import fcntl
+import os
+import re
 import shutil
+import socket
+import sys
 from pathlib import Path
 
-if workflow.is_main_process:
+
+def own_this_folder():
+    if Path(".snakemake").exists() and not Path(".snakemake").is_dir():
+        raise WorkflowError(
+            "Fix this and run again: .snakemake is a file; move it away"
+        )
     Path(".snakemake").mkdir(exist_ok=True)
-    alive = Path(".snakemake/alive").open("w")
+    alive = Path(".snakemake/alive").open("a+")
     try:
         fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        alive.seek(0)
+        raise WorkflowError(
+            "Directory cannot be locked: another Snakemake runs here "
+            f"(host and process: {alive.read()}). Wait for it or end it."
+        ) from None
+    except OSError:  # a file system without such locks; Snakemake's own has to do
+        return alive
+    alive.seek(0)
+    if alive.read().partition(" ")[0] == socket.gethostname():
         shutil.rmtree(".snakemake/locks", ignore_errors=True)
-    except OSError:  # held by another process, or a file system without such locks
-        pass
+    alive.truncate(0)
+    alive.write(f"{socket.gethostname()} {os.getpid()}")
+    alive.flush()
+    return alive
+
+
+# A dry run writes nothing, so it may look on. Snakemake knows only later that it is one.
+DRY_RUN = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", a) for a in sys.argv)
+if workflow.is_main_process and not DRY_RUN:
+    ALIVE = own_this_folder()

@@ -38,6 +38,7 @@ rule make_plan:
     params:
         code=fingerprint("make_plan"),
         devices="GPUs" if GPU else "CPU cores",
+        device=DEVICE,
         downloads=DOWNLOADS,
         known_splits=known_splits(),
         splits=splits_of_folders(),

@@ -5,7 +5,7 @@ rule make_table1:
     input:
         fits="<results>/size_test/fits.parquet",
         trf="<results>/size_test/trf.parquet",
-        paper="scripts/deadpixel/paper/table1.csv",
+        paper=beside("scripts/deadpixel/paper/table1.csv"),
     output:
         table="<results>/tables/table1.parquet",
         markdown="<results>/tables/table1.md",
@@ -98,8 +98,8 @@ rule make_finetune_tables:
         fits="<results>/shape_test/fits.parquet",
         trf="<results>/shape_test/trf.parquet",
         paper=[
-            "scripts/deadpixel/paper/table2.csv",
-            "scripts/deadpixel/paper/table3.csv",
+            beside("scripts/deadpixel/paper/table2.csv"),
+            beside("scripts/deadpixel/paper/table3.csv"),
         ],
     output:
         finetune_runs="<results>/tables/finetune_runs.parquet",
@@ -293,7 +293,7 @@ rule plot_finetuning:
 rule make_table4:
     input:
         epochs=microobject_runs(),
-        paper="scripts/deadpixel/paper/table4.csv",
+        paper=beside("scripts/deadpixel/paper/table4.csv"),
     output:
         first_epochs="<results>/tables/first_epochs.parquet",
         first_epochs_markdown="<results>/tables/first_epochs.md",

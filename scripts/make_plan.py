@@ -11,9 +11,10 @@ from deadpixel import costs, logs, plan, store
 
 logs.configure(snakemake.log[0])
 params = snakemake.params
+config = {**snakemake.config, "device": params.device}
 
 with tempfile.NamedTemporaryFile("w", suffix=".yaml") as overlay:
-    yaml.safe_dump(snakemake.config, overlay)
+    yaml.safe_dump(config, overlay)
     overlay.flush()
     snakefile = Path(snakemake.scriptdir).parent / "Snakefile"
     command = ["--snakefile", snakefile, "--configfile", overlay.name, "--nolock"]
@@ -26,7 +27,7 @@ with tempfile.NamedTemporaryFile("w", suffix=".yaml") as overlay:
 steps = plan.read_dry_run(listed.stdout)
 splits = {name: costs.read_splits(path) for name, path in params.splits.items()}
 model = costs.CostModel(
-    snakemake.config,
+    config,
     costs.read_forward(snakemake.input.flops),
     {**params.known_splits, **splits},
     params.downloads,
@@ -35,6 +36,9 @@ model = costs.CostModel(
 jobs = plan.predict(steps, model, params.records)
 spans = plan.makespans(plan.schedule_jobs(jobs), params.solver_seconds)
 answer = plan.summary(jobs, spans, params.devices)
+answer += (
+    f"\nIt assumes jobs that compute on {params.devices} (device: {snakemake.config['device']}).\n"
+)
 
 facts = store.provenance(devices=params.devices, solver_seconds=params.solver_seconds)
 store.write(jobs, snakemake.output.plan, store.PLAN, facts)

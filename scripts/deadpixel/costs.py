@@ -8,6 +8,7 @@ reads the workflow, in an environment of its own: the standard library only.
 import dataclasses
 import json
 import math
+import os
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
@@ -51,6 +52,19 @@ RATES = {
     "train_microobject": Rate(5, 0.006, 5e-5),
 }
 OTHERS = Rate(4)
+
+
+def assumed_device(asked: str, *, on_cluster: bool) -> str:
+    """What jobs will compute on, ``cuda`` or ``cpu``, where ``auto`` leaves it open.
+
+    Without PyTorch, which takes seconds: a cluster has GPUs, this machine those whose driver shows.
+    """
+    if asked != "auto":
+        return asked
+    hidden = os.environ.get("CUDA_VISIBLE_DEVICES") in ("", "-1")
+    seen = [*Path("/dev").glob("nvidia[0-9]*"), *Path("/dev").glob("kfd")]
+    pretended = os.environ.get("DEADPIXEL_DEVICES")
+    return "cuda" if on_cluster or pretended or (seen and not hidden) else "cpu"
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,11 @@
 """Where a job computes: on a GPU of its own, and never silently on the CPU."""
 
+import contextlib
 import getpass
 import itertools
 import math
 import os
+import stat
 import tempfile
 import time
 from collections.abc import Sequence
@@ -67,7 +69,13 @@ def lease(ids: Sequence[str], jobs_per_device: int = 1) -> int:
     Devices are filled evenly: a second job comes to one only when all others have a first.
     """
     folder = Path(tempfile.gettempdir(), f"deadpixel-{getpass.getuser()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    owner = folder.lstat()
+    if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid():
+        raise InputError(
+            f"{folder} is a link or another user's: remove it, or set TMPDIR to one of your own"
+        )
     start = time.monotonic()
     told = -math.inf
     while True:

@@ -21,7 +21,7 @@ def configure(path: Path | str) -> None:
 
     A process that still writes to it is an orphan of a killed Snakemake, and ended first.
 
-    An `InputError` and a full disk are one line: the user can mend them. Anything else is a defect
+    An `InputError` and a full disk are one line: the user can fix them. Anything else is a defect
     and keeps its traceback.
     """
     from .orphans import replace_predecessor  # for jobs only: not every system has what it needs

@@ -5,6 +5,7 @@ import fcntl
 import os
 import signal
 import socket
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -33,18 +34,31 @@ def replace_predecessor(log: Path) -> None:
         except OSError:  # a file system without such locks
             return
         if numbers and host == socket.gethostname():
-            pid, started = map(int, numbers.split())
+            pid, started, born = numbers.split(maxsplit=2)
+            pid, started = int(pid), int(started)
             if started > _started():
                 raise SystemExit(f"process {pid} has taken over this job")
-            if pid != told:
+            if pid != told and born == _born(pid):  # or the number is another process's by now
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGTERM)
                 told = pid
         time.sleep(_SECONDS_BETWEEN_TRIES)
     lock.truncate(0)
-    lock.write(f"{socket.gethostname()} {os.getpid()} {_started()}")
+    lock.write(f"{socket.gethostname()} {os.getpid()} {_started()} {_born(os.getpid())}")
     lock.flush()
     _held.append(lock)
+
+
+def _born(pid: int) -> str:
+    """When a process started, in whatever way the system says it; nothing if there is none."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+    except OSError:
+        command = ["ps", "-o", "lstart=", "-p", str(pid)]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        return ""
 
 
 def _started() -> int:

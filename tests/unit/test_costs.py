@@ -192,3 +192,18 @@ def test_forward_costs_and_splits_are_read_from_their_files(tmp_path):
     (tmp_path / "splits.json").write_text('{"train": 3')
     with pytest.raises(InputError, match=r"splits.json: no JSON .* delete it and run again"):
         costs.read_splits(tmp_path / "splits.json")
+
+
+def test_what_auto_means_is_asked_of_the_machine(monkeypatch):
+    """Ten trainings of hours were predicted to take a minute, where there was no GPU."""
+    monkeypatch.delenv("DEADPIXEL_DEVICES", raising=False)
+    monkeypatch.setattr(costs.Path, "glob", lambda *_: iter(()))
+    assert costs.assumed_device("auto", on_cluster=False) == "cpu"
+    assert costs.assumed_device("auto", on_cluster=True) == "cuda"
+    assert costs.assumed_device("cuda", on_cluster=False) == "cuda"
+    monkeypatch.setattr(costs.Path, "glob", lambda *_: iter(["/dev/nvidia0"]))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert costs.assumed_device("auto", on_cluster=False) == "cuda"
+    assert costs.assumed_device("cpu", on_cluster=True) == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert costs.assumed_device("auto", on_cluster=False) == "cpu"

@@ -1,5 +1,6 @@
 """Where a job computes: never silently on the CPU."""
 
+import getpass
 import itertools
 import os
 import signal
@@ -93,6 +94,24 @@ def test_devices_are_named_as_others_name_them(
     assert devices.visible_ids(2) == ["17-3", "17-GPU-8a1b"]
 
 
+@pytest.mark.parametrize("kind", ["a link", "a file", "another's"])
+def test_a_folder_of_leases_that_another_could_have_made_is_refused(
+    gpus: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    gpus(1)
+    folder = tmp_path / f"deadpixel-{getpass.getuser()}"
+    if kind == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        folder.symlink_to(tmp_path / "elsewhere")
+    elif kind == "a file":
+        folder.write_text("")
+    else:
+        folder.mkdir()
+        monkeypatch.setattr(os, "getuid", lambda: folder.stat().st_uid + 1)
+    with pytest.raises(InputError, match="is a link or another user's: remove it, or set TMPDIR"):
+        devices.lease(["0"])
+
+
 HOLDER = """
 import sys, time
 sys.path.insert(0, "scripts")
@@ -130,7 +149,7 @@ def test_five_jobs_on_two_devices(hold: Callable[[float], subprocess.Popen]) -> 
     jobs = [hold(2.0) for _ in range(5)]
     runs = []
     for job in jobs:
-        index, asked, start, end = map(float, job.communicate(timeout=60)[0].split())
+        index, asked, start, end = map(float, job.communicate(timeout=600)[0].split())
         runs.append((index, start, end, asked))
     for device in (0, 1):
         spans = sorted((start, end) for index, start, end, _ in runs if index == device)

@@ -1,7 +1,9 @@
 """A job that is started again takes the place of its process that is still alive."""
 
+import fcntl
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -10,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import deadpixel
+from deadpixel import orphans
 
 SCRIPT = """
 import signal, sys, time
@@ -73,3 +76,24 @@ def test_a_killed_process_is_no_obstacle(start, tmp_path):
     first.kill()
     first.wait()
     assert start("first.py", 0).wait(30) == 0
+
+
+def test_a_number_that_another_process_has_by_now_is_left_alone(monkeypatch, tmp_path):
+    """On file systems where a lock outlives its process, the number may be anybody's."""
+    assert orphans._born(os.getpid()) == orphans._born(os.getpid()) != ""
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    assert orphans._born(ended.pid) == ""
+    signalled = []
+    monkeypatch.setattr(os, "kill", lambda pid, number: signalled.append(pid))
+    waits = iter([None, None])
+    monkeypatch.setattr(orphans.time, "sleep", lambda _: next(waits))
+    host = socket.gethostname()
+    for born, expected in (("another time", []), (orphans._born(os.getpid()), [os.getpid()])):
+        (tmp_path / ".job.log.lock").write_text(f"{host} {os.getpid()} 0 {born}")
+        with (tmp_path / ".job.log.lock").open() as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            waits = iter([None, None])
+            with pytest.raises(StopIteration):
+                orphans.replace_predecessor(tmp_path / "job.log")
+        assert signalled == expected

@@ -61,8 +61,8 @@ def test_a_dry_run_tells_of_every_job_that_is_measured():
 
 
 def test_what_is_no_list_of_jobs_is_shown():
-    with pytest.raises(InputError, match="Mend the configuration"):
-        plan.read_dry_run("Mend the configuration and try again")
+    with pytest.raises(InputError, match="Fix the configuration"):
+        plan.read_dry_run("Fix the configuration and run again")
 
 
 def test_jobs_wait_for_those_that_make_their_inputs():

@@ -93,6 +93,51 @@ def test_a_mistake_across_fields_stops_before_any_job(checkout, overlay, message
     assert_one_message(status, output, message)
 
 
+# Taken by YAML or by Python, and meant otherwise; lines of an overlay, and what is said about them.
+TEXTS = {
+    "numbers": (
+        "seed: 1.0\npreprocess: {crop: 224.0}\n"
+        "finetune: {epochs: 12.0, seeds: [9223372036854775808]}\n"
+        "training: {momentum: .nan, augmentation: {rotation: .inf, scale: [.nan, 1]}}\n"
+        "microobject: {learning_rate: .inf}\nerf: {shards: 2000}\n",
+        [
+            "seed: 1.0 is not of type 'integer'",
+            "preprocess.crop: 224.0 is not of type 'integer'",
+            "finetune.epochs: 12.0 is not of type 'integer'",
+            "finetune.seeds.0: 9223372036854775808 is greater than the maximum",
+            "training.momentum: nan is not of type 'number'",
+            "training.augmentation.rotation: inf is not of type 'number'",
+            "training.augmentation.scale.0: nan is not of type 'number'",
+            "microobject.learning_rate: inf is not of type 'number'",
+            "erf.shards: 2000 is greater than the maximum of 64",
+        ],
+    ),
+    "double keys": ("seed: 1\nseed: 2\n", ["mine.yaml, line 2: the key 'seed' is there twice"]),
+    "octal": ("seed: 010\n", ["mine.yaml, line 1: 010 is 8 to YAML"]),
+    "no results": ("pathvars: {results: ''}\n", ["pathvars.results: '': name a folder"]),
+    "here": ("pathvars: {results: .}\n", ["pathvars.results: '.': name a folder"]),
+    "a slash": ("pathvars: {results: r/}\n", ["pathvars.results: 'r/': name a folder"]),
+    "braces": ("pathvars: {results: 'r{'}\n", ["pathvars.results: 'r{': braces"]),
+    "one folder": ("pathvars: {results: logs}\n", ["pathvars.logs and pathvars.results are"]),
+    "a file": ("pathvars: {results: Makefile}\n", ["pathvars.results: 'Makefile': this is a file"]),
+}
+
+
+@pytest.mark.parametrize(("text", "messages"), TEXTS.values(), ids=TEXTS)
+def test_what_would_be_taken_for_something_else(checkout, text, messages):
+    (checkout.folder / "mine.yaml").write_text(text)
+    status, output = checkout.snakemake("-n", "--configfile", "mine.yaml")
+    assert_one_message(status, output, "Fix the configuration and run again", *messages)
+
+
+def test_from_another_folder(checkout, tmp_path):
+    """The Snakefile finds what lies beside it; results go to where the user is."""
+    command = ("snakemake", "size_test", "-n", "--directory", str(tmp_path / "elsewhere"))
+    status, output = checkout.run(*command)
+    assert status == 0, output
+    assert "results/tables/table1.parquet" in output
+
+
 def write_images(folder, classes=2, each=8):
     for label in range(classes):
         (folder / f"class{label}").mkdir(parents=True)
@@ -141,7 +186,7 @@ def assert_one_message(status, output, *parts):
 
 PACK = "results/data/dataset=mine/images.arrow"
 MANIFEST = "results/data/dataset=mine/manifest.parquet"
-TRF = "results/trf.parquet"
+TRF = "results/size_test/trf.parquet"
 
 
 def test_missing_image_folder_stops_before_any_job(checkout):
@@ -275,7 +320,7 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
     assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
     assert trf.loc[[("odd", "output"), ("padded", "output")]].isna().all()
-    log = (checkout.folder / "logs/compute_trf.log").read_text()
+    log = (checkout.folder / "logs/compute_trf/mine_odd.log").read_text()
     assert "fft" in log
     tables_of = checkout.folder / "results/tables"
     assert len(store.read(tables_of / "table3.parquet", tables.TABLE3)) == 1

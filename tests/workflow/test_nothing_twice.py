@@ -1,0 +1,140 @@
+"""What is planned again after a change: all that it changes, and nothing else. Dry runs only."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from small import OVERLAY, small_checkout
+
+FORWARD = {"model": "mine", "side": 64, "flops": 9, "parameters": 8, "activations": 7}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A workflow whose results Snakemake takes for finished, though they hold nothing."""
+    checkout = small_checkout(tmp_path_factory.mktemp("finished") / "checkout")
+    status, output = checkout.snakemake("-n", "--configfile", "mine.yaml")
+    assert status == 0, output
+    for line in re.findall(r"^    output: (.*)$", output, re.MULTILINE):
+        for name in line.split(", "):
+            write(checkout.folder / name)
+    command = ("--touch", "--forceall", "--cores", "1", "--configfile", "mine.yaml")
+    status, output = checkout.snakemake(*command)
+    assert status == 0, output
+    return checkout
+
+
+def write(file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.name == "images":
+        file.mkdir(exist_ok=True)
+    elif file.name == "flops.json":
+        file.write_text(json.dumps([{**FORWARD, "kernels": kind} for kind in ("odd", "padded")]))
+    else:
+        file.write_text("{}")
+
+
+def planned(checkout, overlay=None) -> set[str]:
+    """Rules that a dry run lists with this overlay in place of the usual one."""
+    (checkout.folder / "other.yaml").write_text(yaml.safe_dump(overlay or OVERLAY))
+    status, output = checkout.snakemake("-n", "--configfile", "other.yaml")
+    assert status == 0, output
+    return set(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE)) - {"all"}
+
+
+def test_knobs_compute_nothing_again(finished):
+    knobs = {
+        "device": "cpu",
+        "jobs_per_device": 3,
+        "erf": {**OVERLAY["erf"], "batch_size": 5, "shards": 1},
+    }
+    assert not planned(finished, {**OVERLAY, **knobs})
+    fewer_blocks = {**OVERLAY, "erf": {**OVERLAY["erf"], "blocks": 2}}
+    assert {"accumulate_erf", "merge_erf", "fit_gaussians"} <= planned(finished, fewer_blocks)
+
+
+@pytest.fixture
+def edit(finished):
+    """Change a file of the library or a script, until the end of the test."""
+    before = {}
+
+    def change(name: str, old: str, new: str) -> None:
+        file = finished.folder / "scripts" / name
+        before[file] = file.read_text()
+        assert old in before[file]
+        file.write_text(before[file].replace(old, new, 1))
+
+    yield change
+    for file, text in before.items():
+        file.write_text(text)
+
+
+def test_prose_computes_nothing_again(finished, edit):
+    edit("deadpixel/erf.py", '"""Effective receptive fields:', '"""Said otherwise:')
+    edit("deadpixel/store.py", "import contextlib\n", "# a comment\nimport contextlib\n")
+    edit("accumulate_erf.py", "import time\n", "# a comment\nimport time\n")
+    assert not planned(finished)
+
+
+def test_code_computes_what_imports_it_again(finished, edit):
+    edit("deadpixel/gaussian.py", "\nimport lmfit", "\nCHANGED = 1\nimport lmfit")
+    found = planned(finished)
+    assert "fit_gaussians" in found
+    assert not found & {"accumulate_erf", "finetune_model", "measure_imbalance"}
+
+
+def test_damaged_records_stop_nothing(finished):
+    """They are named, in one line."""
+    file = finished.folder / "results/benchmarks/accumulate_erf/cut.jsonl"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text('{"rule_name": "accum')
+    try:
+        status, output = finished.snakemake("-n", "--forceall", "--configfile", "mine.yaml")
+    finally:
+        file.unlink()
+    assert status == 0, output
+    assert output.count("passed over 1 damaged records") == 1
+    assert "accumulate_erf/cut.jsonl" in output and "Traceback" not in output
+
+
+def test_a_target_needs_its_own_networks_only(finished):
+    """Of the paper's nine networks one, and one kind of kernels."""
+    size_test = {"dataset": "drawn", "weights": "calibrated", "models": ["resnet18"]}
+    overlay = {
+        "datasets": OVERLAY["datasets"],
+        "size_test": size_test,
+        "finetune": {"dataset": "drawn"},
+    }
+    (finished.folder / "one.yaml").write_text(yaml.safe_dump(overlay))
+    status, output = finished.snakemake("size_test", "-n", "--configfile", "one.yaml")
+    assert status == 0, output
+    models = re.findall(r"^    wildcards: .*model=(\w+)", output, re.MULTILINE)
+    assert set(models) == {"resnet18"}
+    assert "padded" not in output
+    assert "results/size_test/imbalance.parquet" in output
+
+
+PARSING = """
+import sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in ("torch", "pyarrow", "torchvision", "PIL"):
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+from snakemake.cli import main
+try:
+    main(sys.argv[1:])
+finally:
+    assert not [path for path in sys.path if path.endswith("/scripts")]
+"""
+
+
+def test_planning_imports_no_torch_and_no_pyarrow(finished):
+    """With conda they are not in Snakemake's own environment; records are read all the same."""
+    command = ("-n", "--forceall", "--configfile", "mine.yaml")
+    status, output = finished.run("python", "-c", PARSING, *command)
+    assert status == 0, output
+    assert "accumulate_erf" in output
