@@ -13,7 +13,7 @@ def forward(model: nn.Module, images: Tensor) -> Any:
         return model(images)
     except InputError:
         raise
-    except Exception as error:  # the user's own code
+    except (Exception, SystemExit) as error:  # the user's own code
         raise InputError(
             f"the network fails on images of shape {tuple(images.shape)} ({in_one_line(error)}): "
             "choose a size that it takes, or fix its code"
