@@ -34,7 +34,7 @@ include: "rules/erf.smk"
 include: "rules/finetune.smk"
 include: "rules/microobject.smk"
 include: "rules/fit.smk"
-include: "rules/comparable.smk"
+include: "rules/paper.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 

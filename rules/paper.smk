@@ -1,4 +1,4 @@
-# What our numbers are of, and so whether the paper's may stand beside them. No rules.
+# What our experiments are of, so that the paper's numbers stand beside ours only where both are of the same. No rules.
 
 
 def source_of_data(experiment):
