@@ -76,6 +76,27 @@ def test_places_of_a_generator_are_the_same_for_the_same_state():
     assert torch.equal(first, again) and not torch.equal(first, other)
 
 
+def test_pasted_squares_reach_every_place():
+    """Of four, two down and two across, in images that are one pixel larger than the square."""
+    blank = torch.full((64, 3, SIZE + 1, SIZE + 1), 9.0)
+    painted = microobject.colours()[:1].expand(64, 3)
+    found = microobject.paste(blank, painted, torch.Generator().manual_seed(0), SIZE)
+    assert len(corners_of(found, blank).unique(dim=0)) == 4
+
+
+def test_seed_and_epoch_are_two_numbers_and_not_their_sum():
+    found = {
+        tuple(
+            microobject.places(seed, Purpose.TRAINING_SQUARES, epoch, np.arange(4), (99, 99), 8)
+            .flatten()
+            .tolist()
+        )
+        for seed in range(3)
+        for epoch in range(3)
+    }
+    assert len(found) == 9
+
+
 def drawn_corners(n=40_000, shape=(12, 9), size=4):
     return microobject.places(0, Purpose.TEST_SQUARES, 0, np.arange(n), shape, size).numpy()
 
