@@ -286,8 +286,8 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
         wanted = {**MEMBERS, name: b"x"} if what in harmless else None
         if what in {"double slash"}:
             wanted = {**MEMBERS, "birds/x": b"x"}
-        if what == "backslashes upwards":
-            pass
+        if what == "same twice":
+            wanted = {**MEMBERS, name: b"x"}  # the last counts
         for form in ("tar", "pax", "zip"):
             try:
                 if form == "zip":
@@ -303,7 +303,11 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
             except (UnicodeError, ValueError, IndexError):
                 continue
             if what == "trailing slash":
-                wanted = MEMBERS if form == "zip" else wanted
+                wanted = MEMBERS if form == "zip" else {**MEMBERS, "birds/x": b"x"}
+            if form != "zip" and what == "absolute":
+                wanted = {**MEMBERS, name.lstrip("/"): b"x"}
+            if form != "zip" and what == "backslashes upwards":
+                wanted = {**MEMBERS, name: b"x"}  # a name like any other
             yield case(f"a member's name, {form}: {what}", data, wanted=wanted)
     kinds = {
         "a hard link": (member("birds/h.jpg", tarfile.LNKTYPE, "birds/list.txt"), b""),
