@@ -11,6 +11,7 @@ from torch import nn
 from deadpixel import (
     archives,
     costs,
+    cub200,
     datasets,
     erf,
     images,
@@ -32,26 +33,27 @@ def unpack(archive: Path, folder: Path, inner: str | None = None) -> None:
 
 def split_cub(root: Path) -> pd.DataFrame:
     """As scripts/split_dataset.py does."""
-    manifest = datasets.scan_cub200(root)
+    manifest = cub200.scan(root)
     datasets.check_contents(manifest, root, **CUB)
     return manifest
 
 
 def split_folder(root: Path, exclude: list[str]) -> pd.DataFrame:
     """As scripts/split_dataset.py does."""
-    return datasets.split(datasets.scan(root, exclude=exclude), SHARES, seed=0)
+    manifest = datasets.split(datasets.scan(root, exclude=exclude), SHARES, seed=0)
+    datasets.check_labels(manifest, root)
+    return manifest
 
 
 def decode(file: Path) -> tuple[tuple[int, int], np.ndarray]:
     return images.upright_size(file), images.decode(file)
 
 
-def pack(paths: list[str], root: Path, output: Path) -> None:
-    images.pack(paths, root, output, {})
-
-
-def write_manifest(manifest: pd.DataFrame, file: Path) -> None:
-    store.write(manifest, file, store.MANIFEST, {"seed": 0})
+def pack(rows: pd.DataFrame, root: Path, manifest: Path, output: Path) -> None:
+    """The manifest and the pack of images; rows: path, label, class_name and split."""
+    rows = rows.join(datasets.measure(root, rows["path"]))
+    store.write(rows, manifest, store.MANIFEST, {"seed": 0})
+    images.pack(rows, root, output, {})
 
 
 def read_pack(pack: Path, manifest: Path) -> list[np.ndarray]:
