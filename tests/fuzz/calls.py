@@ -102,7 +102,9 @@ def scratch(folder: Path, **settings: Any) -> store.Scratch:
     return store.Scratch(folder, [], **settings)
 
 
-def fit(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, kept: store.Scratch, epochs: int) -> list[dict]:
+def fit(
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, kept: store.Scratch, epochs: int
+) -> list[dict]:
     """Rows of a training run that keeps its state after every epoch."""
     train = training.epoch_batches(lambda epoch, chosen: images[chosen], labels, 4, 0)
     recipe = training.Recipe(3, 0.05, 0.9, 5e-4, 0)
@@ -119,9 +121,9 @@ def fit(model: nn.Module, images: torch.Tensor, labels: torch.Tensor, kept: stor
 
 
 def blocks(model: nn.Module, chosen: Any, kept: store.Scratch) -> dict[int, Any]:
-    return erf.accumulate_blocks(
-        model, chosen, ["stem"], 3, kept, logit="predicted", batch_size=4
-    )["stem"]
+    return erf.accumulate_blocks(model, chosen, ["stem"], 3, kept, logit="predicted", batch_size=4)[
+        "stem"
+    ]
 
 
 def retrieve(entry: dict, root: Path, downloads: Path, link: Path) -> None:

@@ -46,7 +46,7 @@ REMEDY = re.compile(
 )
 
 
-class Silent(Exception):  # noqa: N818: the name of its class in the table
+class Silent(Exception):  # noqa: N818
     """Accepted though wrong."""
 
 
@@ -109,8 +109,10 @@ def _judged(case: Case, folder: Path) -> tuple[str, str]:
         if faults:
             return "unhelpful", f"{' and '.join(faults)}: {message}"
         return "refused", message
-    except BaseException as error:  # noqa: BLE001: whatever it is
-        where = [f for f in traceback.extract_tb(error.__traceback__) if "/deadpixel/" in f.filename]
+    except BaseException as error:
+        where = [
+            f for f in traceback.extract_tb(error.__traceback__) if "/deadpixel/" in f.filename
+        ]
         place = f" at {Path(where[-1].filename).name}:{where[-1].lineno}" if where else ""
         lines = str(error).splitlines() or [""]
         return "traceback", f"{type(error).__name__}{place}: {lines[0][:200]}"

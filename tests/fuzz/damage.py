@@ -14,7 +14,9 @@ def damaged(data: bytes, rng: random.Random, each: int = 8) -> Iterator[tuple[st
     places = {n for n in fixed if 0 < n < size} | {rng.randrange(1, size) for _ in range(each)}
     for place in sorted(places):
         yield f"cut at {place} of {size}", data[:place]
-    for place in sorted({0, 4, size - 5, size - 1} | {rng.randrange(size) for _ in range(2 * each)}):
+    for place in sorted(
+        {0, 4, size - 5, size - 1} | {rng.randrange(size) for _ in range(2 * each)}
+    ):
         bit = rng.randrange(8)
         flipped = bytearray(data)
         flipped[place] ^= 1 << bit

@@ -46,7 +46,7 @@ def cub(rng: random.Random, _: Path) -> Iterator[Case]:
                 raise Silent("accepted")
             before, after = (f.sort_values("path", ignore_index=True) for f in (before, after))
             if not before.equals(after[before.columns]):
-                raise Silent(f"reads {len(after)} images:\n{after.compare(before) if len(after) == len(before) else ''}")
+                raise Silent(f"reads {len(after)} images otherwise")
 
         return Case(name, run, ("CUB_200_2011",))
 
@@ -96,10 +96,12 @@ def cub(rng: random.Random, _: Path) -> Iterator[Case]:
             "a fractional id": text.replace(first, f"1.5 {first.split()[1]}"),
             "an id of letters": text.replace(first, f"one {first.split()[1]}"),
             "a comment": "# the list\n" + text,
-            "a merge conflict": text.replace(second, f"<<<<<<< HEAD\n{second}\n=======\n{second}\n>>>>>>> x"),
+            "a merge conflict": text.replace(
+                second, f"<<<<<<< HEAD\n{second}\n=======\n{second}\n>>>>>>> x"
+            ),
             "split swapped": "".join(
-                f"{x.split()[0]} {1 - int(x.split()[1]) if x.split()[1] in '01' else x.split()[1]}\n"
-                for x in lines
+                f"{n} {({'0': '1', '1': '0'}).get(value, value)}\n"
+                for n, value in map(str.split, lines)
             ),
             "a path upwards": text.replace(first, f"1 ../{first.split()[1]}"),
             "an absolute path": text.replace(first, "1 /etc/passwd"),
@@ -161,7 +163,9 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def member(name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **more: object) -> tarfile.TarInfo:
+def member(
+    name: str, kind: bytes = tarfile.REGTYPE, link: str = "", **more: object
+) -> tarfile.TarInfo:
     info = tarfile.TarInfo(name)
     info.type, info.linkname = kind, link
     for key, value in more.items():
@@ -281,7 +285,19 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
         "double slash": "birds//x",
         "a space behind": "birds/x ",
     }
-    harmless = {"newline", "control characters", "Unicode", "leading dash", "tilde", "drive", "other case", "a space behind", "long", "deep", "not UTF-8"}
+    harmless = {
+        "newline",
+        "control characters",
+        "Unicode",
+        "leading dash",
+        "tilde",
+        "drive",
+        "other case",
+        "a space behind",
+        "long",
+        "deep",
+        "not UTF-8",
+    }
     for what, name in names.items():
         wanted = {**MEMBERS, name: b"x"} if what in harmless else None
         if what in {"double slash"}:
@@ -291,7 +307,9 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
         for form in ("tar", "pax", "zip"):
             try:
                 if form == "zip":
-                    data = zipped({**MEMBERS, name: b"x"}) if name not in MEMBERS else zipped(MEMBERS)
+                    data = (
+                        zipped({**MEMBERS, name: b"x"}) if name not in MEMBERS else zipped(MEMBERS)
+                    )
                     if what == "same twice":
                         buffer = io.BytesIO(data)
                         with zipfile.ZipFile(buffer, "a") as content:
@@ -327,7 +345,14 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
         "a time before 1970": (member("birds/h", mtime=0), b"x"),
         "a time in 2200": (member("birds/h", mtime=7258118400), b"x"),
     }
-    allowed = {"no permissions", "set uid", "an owner beyond", "a time before 1970", "a time in 2200", "an unknown type"}
+    allowed = {
+        "no permissions",
+        "set uid",
+        "an owner beyond",
+        "a time before 1970",
+        "a time in 2200",
+        "an unknown type",
+    }
     for what, (info, data) in kinds.items():
         wanted = {**MEMBERS, info.name: data} if what in allowed else None
         if what in ("a hard link",):
@@ -337,7 +362,7 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
         yield case(f"tar: {what}", tar_of((info, data)), wanted=wanted)
     through = tar_of((member("birds/h", tarfile.SYMTYPE, "/tmp"), b""), (member("birds/h/x"), b"x"))
     yield case("tar: a file through a link", through, wanted=None)
-    bomb = zipped({"bomb": bytes(300 << 20)})
+    bomb = zipped({"bomb": bytes(150 << 20)})
     yield case("zip: a bomb", bomb, wanted=None)
     yield case("not an archive: 7z", b"7z\xbc\xaf\x27\x1c" + rng.randbytes(999), wanted=None)
     yield case("not an archive: rar", b"Rar!\x1a\x07\x01\0" + rng.randbytes(999), wanted=None)
@@ -354,11 +379,15 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
         data = zipped({"x/inner.tgz": bad, "x/readme": b"x"})
         yield case(f"inner: {what}", data, wanted=both, inner="x/inner.tgz")
     yield case(
-        "the destination is a file", zipped_data, wanted=None,
+        "the destination is a file",
+        zipped_data,
+        wanted=None,
         prepare=lambda f: (f / "out").write_text("x"),
     )
     yield case(
-        "the destination is a link to nothing", zipped_data, wanted=None,
+        "the destination is a link to nothing",
+        zipped_data,
+        wanted=None,
         prepare=lambda f: (f / "out").symlink_to(f / "none/none"),
     )
 
@@ -380,17 +409,39 @@ def picture(mode: str, size: tuple[int, int] = (33, 22), seed: int = 0) -> Image
     if mode == "LAB":
         from PIL import ImageCms
 
-        to_lab = ImageCms.buildTransform(ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB")
+        to_lab = ImageCms.buildTransform(
+            ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB"), "RGB", "LAB"
+        )
         return ImageCms.applyTransform(image, to_lab)
     return image.convert(mode)
 
 
 SUFFIXES = {
-    "AVIF": "avif", "BMP": "bmp", "DIB": "dib", "DDS": "dds", "EPS": "eps", "GIF": "gif",
-    "ICNS": "icns", "ICO": "ico", "IM": "im", "JPEG": "jpg", "JPEG2000": "jp2", "MPO": "mpo",
-    "MSP": "msp", "PCX": "pcx", "PNG": "png", "PPM": "ppm", "QOI": "qoi", "SGI": "sgi",
-    "SPIDER": "spider", "TGA": "tga", "TIFF": "tif", "WEBP": "webp", "XBM": "xbm", "PDF": "pdf",
-}  # fmt: skip
+    "AVIF": "avif",
+    "BMP": "bmp",
+    "DIB": "dib",
+    "DDS": "dds",
+    "EPS": "eps",
+    "GIF": "gif",
+    "ICNS": "icns",
+    "ICO": "ico",
+    "IM": "im",
+    "JPEG": "jpg",
+    "JPEG2000": "jp2",
+    "MPO": "mpo",
+    "MSP": "msp",
+    "PCX": "pcx",
+    "PNG": "png",
+    "PPM": "ppm",
+    "QOI": "qoi",
+    "SGI": "sgi",
+    "SPIDER": "spider",
+    "TGA": "tga",
+    "TIFF": "tif",
+    "WEBP": "webp",
+    "XBM": "xbm",
+    "PDF": "pdf",
+}
 MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr", "LAB", "HSV", "I", "F", "I;16")
 CHECKED = {"PNG"}  # formats whose readers hold the pixels against a checksum
 READ = {"BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"}  # by the suffixes that make an image
@@ -398,6 +449,8 @@ READ = {"BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP"}  # by the suffixes that mak
 
 def _meant(data: bytes) -> tuple[np.ndarray, str]:
     """RGB pixels of a whole file, and what they lose of it."""
+    if data.startswith((b"%PDF", b"%!PS")):
+        return np.zeros((1, 1, 3), np.uint8), "accepted"
     with Image.open(io.BytesIO(data)) as image:
         image.load()
         if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}:
@@ -408,8 +461,13 @@ def _meant(data: bytes) -> tuple[np.ndarray, str]:
 
 
 def images(rng: random.Random, _: Path) -> Iterator[Case]:
-    def case(name: str, file: str, data: bytes, check: Callable[[np.ndarray], str | None],
-             prepare: Callable[[Path], None] = lambda _: None) -> Case:
+    def case(
+        name: str,
+        file: str,
+        data: bytes,
+        check: Callable[[np.ndarray], str | None],
+        prepare: Callable[[Path], None] = lambda _: None,
+    ) -> Case:
         def run(folder: Path) -> None:
             path = folder / file
             path.write_bytes(data)
@@ -460,7 +518,9 @@ def images(rng: random.Random, _: Path) -> Iterator[Case]:
                     def same(pixels: np.ndarray) -> None:
                         return None
 
-                if what.startswith(("cut", "bit", "empty", "zeros", "the second", "text", "a page")):
+                if what.startswith(
+                    ("cut", "bit", "empty", "zeros", "the second", "text", "a page")
+                ):
                     yield case(f"{form} {mode}: {what}", f"photo.{suffix}", bad, same)
     jpeg = publisher.jpeg(5, (40, 30))
     reference = np.asarray(Image.open(io.BytesIO(jpeg)))
@@ -473,13 +533,23 @@ def images(rng: random.Random, _: Path) -> Iterator[Case]:
         file = io.BytesIO()
         picture("RGB").save(file, "PNG", exif=exif)
         turned = picture("RGB")
-        ways = {2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
-                4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
-                6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
-                8: Image.Transpose.ROTATE_90}  # fmt: skip
+        ways = {
+            2: Image.Transpose.FLIP_LEFT_RIGHT,
+            3: Image.Transpose.ROTATE_180,
+            4: Image.Transpose.FLIP_TOP_BOTTOM,
+            5: Image.Transpose.TRANSPOSE,
+            6: Image.Transpose.ROTATE_270,
+            7: Image.Transpose.TRANSVERSE,
+            8: Image.Transpose.ROTATE_90,
+        }
         if orientation in ways:
             turned = turned.transpose(ways[orientation])
-        yield case(f"orientation {orientation}", "photo.png", file.getvalue(), like(np.asarray(turned), False))
+        yield case(
+            f"orientation {orientation}",
+            "photo.png",
+            file.getvalue(),
+            like(np.asarray(turned), False),
+        )
     frames = [picture("RGB", seed=n) for n in range(3)]
     for form in ("GIF", "PNG", "WEBP", "TIFF", "AVIF"):
         file = io.BytesIO()
@@ -491,16 +561,25 @@ def images(rng: random.Random, _: Path) -> Iterator[Case]:
     yield case("PNG: a transparent colour", "photo.png", file.getvalue(), refused)
     file = io.BytesIO()
     picture("RGB").save(file, "PNG", transparency=(1, 2, 3))
-    yield case("PNG: a transparent RGB", "photo.png", file.getvalue(), like(np.asarray(picture("RGB")), False))
+    yield case(
+        "PNG: a transparent RGB",
+        "photo.png",
+        file.getvalue(),
+        like(np.asarray(picture("RGB")), False),
+    )
     file = io.BytesIO()
     opaque = picture("RGBA")
     opaque.putalpha(255)
     opaque.save(file, "PNG")
-    yield case("PNG: opaque RGBA", "photo.png", file.getvalue(), like(np.asarray(picture("RGB")), False))
+    yield case(
+        "PNG: opaque RGBA", "photo.png", file.getvalue(), like(np.asarray(picture("RGB")), False)
+    )
     for what, size in {"one pixel": (1, 1), "a line": (1, 500), "a row": (3000, 1)}.items():
         file = io.BytesIO()
         picture("RGB", size).save(file, "PNG")
-        yield case(what, "photo.png", file.getvalue(), like(np.asarray(picture("RGB", size)), False))
+        yield case(
+            what, "photo.png", file.getvalue(), like(np.asarray(picture("RGB", size)), False)
+        )
     file = io.BytesIO()
     Image.new("1", (20_000, 20_000)).save(file, "PNG")
     yield case("a bomb", "photo.png", file.getvalue(), refused)
@@ -512,8 +591,15 @@ CLASSES = {"cats": 8, "dogs": 8, "eels": 8}
 
 
 def folders(rng: random.Random, _: Path) -> Iterator[Case]:
-    def case(name: str, change: Callable[[Path], None], about: tuple[str, ...] = ("photos",), *,
-             images: int | None = None, classes: int = 3, exclude: list[str] | None = None) -> Case:
+    def case(
+        name: str,
+        change: Callable[[Path], None],
+        about: tuple[str, ...] = ("photos",),
+        *,
+        images: int | None = None,
+        classes: int = 3,
+        exclude: list[str] | None = None,
+    ) -> Case:
         """images: how many there must be; None if it must be refused or named."""
 
         def run(folder: Path) -> None:
@@ -562,22 +648,50 @@ def folders(rng: random.Random, _: Path) -> Iterator[Case]:
     yield case("empty", lambda r: (shutil.rmtree(r), r.mkdir()))
     yield case("a link to nothing", lambda r: (shutil.rmtree(r), r.symlink_to(r.parent / "no")))
     yield case("a link to itself", lambda r: (shutil.rmtree(r), r.symlink_to(r)))
-    yield case("a link to the folder", lambda r: (r.rename(r.parent / "x"), r.symlink_to(r.parent / "x")), images=24)
+    yield case(
+        "a link to the folder",
+        lambda r: (r.rename(r.parent / "x"), r.symlink_to(r.parent / "x")),
+        images=24,
+    )
     yield case("images at the root", lambda r: photo(r / "stray.jpg"), ("stray.jpg", "photos"))
     yield case("only images at the root", lambda r: (shutil.rmtree(r), several(r)))
     yield case("images nested", lambda r: photo(r / "cats/deep/x.jpg"), ("deep",))
-    yield case("all images nested", lambda r: (r.rename(r.parent / "x"), r.mkdir(), (r.parent / "x").rename(r / "train")), ("train",))
-    yield case("train and test folders", lambda r: (r.rename(r.parent / "x"), shutil.copytree(r.parent / "x", r / "train"), shutil.copytree(r.parent / "x", r / "test")), ("train", "test"))
+    yield case(
+        "all images nested",
+        lambda r: (r.rename(r.parent / "x"), r.mkdir(), (r.parent / "x").rename(r / "train")),
+        ("train",),
+    )
+    yield case(
+        "train and test folders",
+        lambda r: (
+            r.rename(r.parent / "x"),
+            shutil.copytree(r.parent / "x", r / "train"),
+            shutil.copytree(r.parent / "x", r / "test"),
+        ),
+        ("train", "test"),
+    )
     yield case("__MACOSX", lambda r: several(r / "__MACOSX"), ("__MACOSX",))
-    yield case("__MACOSX with ._ files", lambda r: ((r / "__MACOSX").mkdir(), (r / "__MACOSX/._1.jpg").write_bytes(b"\0\5\x16\7")), ("__MACOSX",))
+    yield case(
+        "__MACOSX with ._ files",
+        lambda r: ((r / "__MACOSX").mkdir(), (r / "__MACOSX/._1.jpg").write_bytes(b"\0\5\x16\7")),
+        ("__MACOSX",),
+    )
     yield case("._ files", lambda r: (r / "cats/._0.jpg").write_bytes(b"\0\5\x16\7"), images=24)
-    yield case(".DS_Store", lambda r: ((r / "cats/.DS_Store").write_bytes(b"x"), (r / ".DS_Store").write_bytes(b"x")), images=24)
+    yield case(
+        ".DS_Store",
+        lambda r: ((r / "cats/.DS_Store").write_bytes(b"x"), (r / ".DS_Store").write_bytes(b"x")),
+        images=24,
+    )
     yield case("Thumbs.db", lambda r: (r / "cats/Thumbs.db").write_bytes(b"x"), images=24)
     yield case("@eaDir", lambda r: several(r / "@eaDir"), ("@eaDir",))
     yield case(".ipynb_checkpoints", lambda r: several(r / ".ipynb_checkpoints"), images=24)
     yield case("lost+found", lambda r: (r / "lost+found").mkdir(), ("lost+found",))
     yield case("an empty class", lambda r: (r / "foxes").mkdir(), ("foxes",))
-    yield case("a class of other files", lambda r: ((r / "foxes").mkdir(), (r / "foxes/a.txt").write_text("x")), ("foxes",))
+    yield case(
+        "a class of other files",
+        lambda r: ((r / "foxes").mkdir(), (r / "foxes/a.txt").write_text("x")),
+        ("foxes",),
+    )
     yield case("a readme at the root", lambda r: (r / "README.txt").write_text("x"), images=24)
     yield case("a readme in a class", lambda r: (r / "cats/README.txt").write_text("x"), images=24)
     yield case("case", lambda r: several(r / "Cats"), ("Cats",))
@@ -585,57 +699,165 @@ def folders(rng: random.Random, _: Path) -> Iterator[Case]:
     yield case("a space before", lambda r: several(r / " cats"), (" cats",))
     yield case("Unicode forms", nfc_nfd, ("gel",))
     yield case("Unicode", lambda r: several(r / "鳥"), images=32, classes=4)
-    yield case("not UTF-8", lambda r: several(Path(os.fsdecode(os.fsencode(r) + b"/v\xe9"))), ("photos",))
-    yield case("a file name not UTF-8", lambda r: photo(Path(os.fsdecode(os.fsencode(r) + b"/cats/\xe9.jpg"))), ("cats",))
+    yield case(
+        "not UTF-8", lambda r: several(Path(os.fsdecode(os.fsencode(r) + b"/v\xe9"))), ("photos",)
+    )
+    yield case(
+        "a file name not UTF-8",
+        lambda r: photo(Path(os.fsdecode(os.fsencode(r) + b"/cats/\xe9.jpg"))),
+        ("cats",),
+    )
     yield case("newline in a class", lambda r: several(r / "a\nb"), ("a\nb", r"a\nb"))
     yield case("an equals sign in a class", lambda r: several(r / "a=b"), images=32, classes=4)
     yield case("an image of one class", lambda r: photo(r / "foxes/x.jpg"), ("foxes",))
     yield case("two images of one class", lambda r: several(r / "foxes", 2), ("foxes",))
     yield case("three images of one class", lambda r: several(r / "foxes", 3), ("foxes",))
-    yield case("a single class", lambda r: (shutil.rmtree(r / "dogs"), shutil.rmtree(r / "eels")), ("photos", "cats"))
-    yield case("a single image", lambda r: (shutil.rmtree(r), photo(r / "cats/x.jpg")), ("photos", "cats"))
-    yield case("a duplicate in its class", lambda r: copy(r / "cats/0.jpg", r / "cats/x.jpg"), ("0.jpg", "x.jpg"))
-    yield case("a duplicate in another class", lambda r: copy(r / "cats/0.jpg", r / "dogs/x.jpg"), ("0.jpg", "x.jpg"))
-    yield case("a link to an image", lambda r: (r / "cats/x.jpg").symlink_to("0.jpg"), ("0.jpg", "x.jpg"))
-    yield case("a hard link to an image", lambda r: os.link(r / "cats/0.jpg", r / "cats/x.jpg"), ("0.jpg", "x.jpg"))
-    yield case("a class that is a link to another", lambda r: (r / "kittens").symlink_to("cats"), ("kittens", "cats"))
-    yield case("a class that is a link to elsewhere", lambda r: ((r / "cats").rename(r.parent / "x"), (r / "cats").symlink_to(r.parent / "x")), images=24)
-    yield case("a class that is a link to nothing", lambda r: (r / "foxes").symlink_to("none"), ("foxes",))
-    yield case("a class that is a link to the root", lambda r: (r / "foxes").symlink_to("."), ("foxes",))
-    yield case("all images copied into another class", lambda r: shutil.copytree(r / "cats", r / "kittens"), ("cats", "kittens"))
-    yield case("an image is a link to nothing", lambda r: (r / "cats/x.jpg").symlink_to("none"), ("x.jpg",))
-    yield case("an image is a link to itself", lambda r: (r / "cats/x.jpg").symlink_to("x.jpg"), ("x.jpg",))
+    yield case(
+        "a single class",
+        lambda r: (shutil.rmtree(r / "dogs"), shutil.rmtree(r / "eels")),
+        ("photos", "cats"),
+    )
+    yield case(
+        "a single image", lambda r: (shutil.rmtree(r), photo(r / "cats/x.jpg")), ("photos", "cats")
+    )
+    yield case(
+        "a duplicate in its class",
+        lambda r: copy(r / "cats/0.jpg", r / "cats/x.jpg"),
+        ("0.jpg", "x.jpg"),
+    )
+    yield case(
+        "a duplicate in another class",
+        lambda r: copy(r / "cats/0.jpg", r / "dogs/x.jpg"),
+        ("0.jpg", "x.jpg"),
+    )
+    yield case(
+        "a link to an image", lambda r: (r / "cats/x.jpg").symlink_to("0.jpg"), ("0.jpg", "x.jpg")
+    )
+    yield case(
+        "a hard link to an image",
+        lambda r: os.link(r / "cats/0.jpg", r / "cats/x.jpg"),
+        ("0.jpg", "x.jpg"),
+    )
+    yield case(
+        "a class that is a link to another",
+        lambda r: (r / "kittens").symlink_to("cats"),
+        ("kittens", "cats"),
+    )
+    yield case(
+        "a class that is a link to elsewhere",
+        lambda r: ((r / "cats").rename(r.parent / "x"), (r / "cats").symlink_to(r.parent / "x")),
+        images=24,
+    )
+    yield case(
+        "a class that is a link to nothing", lambda r: (r / "foxes").symlink_to("none"), ("foxes",)
+    )
+    yield case(
+        "a class that is a link to the root", lambda r: (r / "foxes").symlink_to("."), ("foxes",)
+    )
+    yield case(
+        "all images copied into another class",
+        lambda r: shutil.copytree(r / "cats", r / "kittens"),
+        ("cats", "kittens"),
+    )
+    yield case(
+        "an image is a link to nothing", lambda r: (r / "cats/x.jpg").symlink_to("none"), ("x.jpg",)
+    )
+    yield case(
+        "an image is a link to itself", lambda r: (r / "cats/x.jpg").symlink_to("x.jpg"), ("x.jpg",)
+    )
     yield case("an image is a folder", lambda r: (r / "cats/x.jpg").mkdir(), ("x.jpg",))
     yield case("an image is a pipe", lambda r: os.mkfifo(r / "cats/x.jpg"), ("x.jpg",))
-    yield case("a class is a pipe", lambda r: os.mkfifo(r / "foxes"), ("foxes",), )
-    yield case("an image is /dev/zero", lambda r: (r / "cats/x.jpg").symlink_to("/dev/zero"), ("x.jpg",))
+    yield case(
+        "a class is a pipe",
+        lambda r: os.mkfifo(r / "foxes"),
+        ("foxes",),
+    )
+    yield case(
+        "an image is /dev/zero", lambda r: (r / "cats/x.jpg").symlink_to("/dev/zero"), ("x.jpg",)
+    )
     yield case("an image is empty", lambda r: (r / "cats/x.jpg").write_bytes(b""), ("x.jpg",))
     yield case("an image is text", lambda r: (r / "cats/x.jpg").write_text("hello"), ("x.jpg",))
-    yield case("an image is a page", lambda r: (r / "cats/x.jpg").write_text("<html>404</html>"), ("x.jpg",))
-    yield case("an image is cut", lambda r: (r / "cats/0.jpg").write_bytes((r / "cats/0.jpg").read_bytes()[:30]), ("0.jpg",))
-    yield case("upper case suffix", lambda r: (r / "cats/0.jpg").rename(r / "cats/0.JPG"), images=24)
-    for suffix, form in {"jfif": "JPEG", "jpe": "JPEG", "avif": "AVIF", "jp2": "JPEG2000", "ppm": "PPM", "tga": "TGA", "ico": "ICO"}.items():
-        yield case(f".{suffix}", lambda r, s=suffix, f=form: (photo(r / f"cats/x.{s}", form=f)), (f"x.{suffix}", f".{suffix}"))
-    yield case(".heic", lambda r: (r / "cats/x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)), ("x.heic", ".heic"))
+    yield case(
+        "an image is a page",
+        lambda r: (r / "cats/x.jpg").write_text("<html>404</html>"),
+        ("x.jpg",),
+    )
+    yield case(
+        "an image is cut",
+        lambda r: (r / "cats/0.jpg").write_bytes((r / "cats/0.jpg").read_bytes()[:30]),
+        ("0.jpg",),
+    )
+    yield case(
+        "upper case suffix", lambda r: (r / "cats/0.jpg").rename(r / "cats/0.JPG"), images=24
+    )
+    for suffix, form in {
+        "jfif": "JPEG",
+        "jpe": "JPEG",
+        "avif": "AVIF",
+        "jp2": "JPEG2000",
+        "ppm": "PPM",
+        "tga": "TGA",
+        "ico": "ICO",
+    }.items():
+        yield case(
+            f".{suffix}",
+            lambda r, s=suffix, f=form: photo(r / f"cats/x.{s}", form=f),
+            (f"x.{suffix}", f".{suffix}"),
+        )
+    yield case(
+        ".heic",
+        lambda r: (r / "cats/x.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(99)),
+        ("x.heic", ".heic"),
+    )
     yield case(".svg", lambda r: (r / "cats/x.svg").write_text("<svg/>"), ("x.svg", ".svg"))
     yield case(".npy", lambda r: np.save(r / "cats/x.npy", np.zeros(3)), ("x.npy", ".npy"))
     yield case("no suffix", lambda r: (r / "cats/0.jpg").rename(r / "cats/0"), ("cats/0", "suffix"))
-    yield case("two suffixes", lambda r: (r / "cats/0.jpg").rename(r / "cats/0.jpg.part"), ("0.jpg.part", ".part"))
-    yield case("a zip in a class", lambda r: (r / "cats/x.zip").write_bytes(zipped(MEMBERS)), ("x.zip", ".zip"))
-    for suffix, form in {"png": "PNG", "bmp": "BMP", "gif": "GIF", "tif": "TIFF", "webp": "WEBP", "jpeg": "JPEG"}.items():
-        yield case(f".{suffix} is read", lambda r, s=suffix, f=form: photo(r / f"cats/x.{s}", form=f), images=25)
+    yield case(
+        "two suffixes",
+        lambda r: (r / "cats/0.jpg").rename(r / "cats/0.jpg.part"),
+        ("0.jpg.part", ".part"),
+    )
+    yield case(
+        "a zip in a class",
+        lambda r: (r / "cats/x.zip").write_bytes(zipped(MEMBERS)),
+        ("x.zip", ".zip"),
+    )
+    for suffix, form in {
+        "png": "PNG",
+        "bmp": "BMP",
+        "gif": "GIF",
+        "tif": "TIFF",
+        "webp": "WEBP",
+        "jpeg": "JPEG",
+    }.items():
+        yield case(
+            f".{suffix} is read",
+            lambda r, s=suffix, f=form: photo(r / f"cats/x.{s}", form=f),
+            images=25,
+        )
     yield case("exclude leaves two", lambda r: None, images=16, classes=2, exclude=["eels"])
     yield case("exclude matches nothing", lambda r: None, ("foxes",), exclude=["foxes"])
     yield case("exclude differs in case", lambda r: None, ("Eels",), exclude=["Eels"])
     yield case("exclude with a slash", lambda r: None, ("eels/",), exclude=["eels/"])
     yield case("exclude all", lambda r: None, ("photos", "exclude"), exclude=list(CLASSES))
-    yield case("exclude all but one", lambda r: None, ("photos", "exclude", "eels"), exclude=["cats", "dogs"])
+    yield case(
+        "exclude all but one",
+        lambda r: None,
+        ("photos", "exclude", "eels"),
+        exclude=["cats", "dogs"],
+    )
     yield case("exclude twice", lambda r: None, images=16, classes=2, exclude=["eels", "eels"])
     yield case("alpha", lambda r: alpha(r / "cats/0.jpg"), ("0.png",))
     yield case("an animation", lambda r: animated(r / "cats/0.jpg"), ("0.gif",))
-    yield case("an image of one pixel", lambda r: picture("RGB", (1, 1)).save(r / "cats/x.png"), images=25)
-    yield case("CMYK", lambda r: (r / "cats/x.jpg").write_bytes(publisher.jpeg(7, mode="CMYK")), images=25)
-    yield case("grey", lambda r: (r / "cats/x.jpg").write_bytes(publisher.jpeg(7, mode="L")), images=25)
+    yield case(
+        "an image of one pixel", lambda r: picture("RGB", (1, 1)).save(r / "cats/x.png"), images=25
+    )
+    yield case(
+        "CMYK", lambda r: (r / "cats/x.jpg").write_bytes(publisher.jpeg(7, mode="CMYK")), images=25
+    )
+    yield case(
+        "grey", lambda r: (r / "cats/x.jpg").write_bytes(publisher.jpeg(7, mode="L")), images=25
+    )
     yield case("16 bits", lambda r: picture("I;16").save(r / "cats/x.png"), ("x.png",))
 
 
@@ -645,8 +867,16 @@ def folders(rng: random.Random, _: Path) -> Iterator[Case]:
 def retrieval(rng: random.Random, place: Path) -> Iterator[Case]:
     content = rng.randbytes(300_000)
 
-    def case(name: str, prepare: Callable[[Path], None], about: tuple[str, ...] = ("birds.tgz",), *,
-             right: bool = True, fault: str = "whole", wrong: bool = False, **entry: object) -> Case:
+    def case(
+        name: str,
+        prepare: Callable[[Path], None],
+        about: tuple[str, ...] = ("birds.tgz",),
+        *,
+        right: bool = True,
+        fault: str = "whole",
+        wrong: bool = False,
+        **entry: object,
+    ) -> Case:
         """right: the file must come; or else it must be refused."""
 
         def run(folder: Path) -> None:
@@ -655,7 +885,9 @@ def retrieval(rng: random.Random, place: Path) -> Iterator[Case]:
             (published / "birds.tgz").write_bytes(content)
             server = publisher.Publisher(published)
             known = publisher.entry(published / "birds.tgz", server.url("birds.tgz", fault))
-            known = {key: value for key, value in {**known, **entry}.items() if value is not REPLACED}
+            known = {
+                key: value for key, value in {**known, **entry}.items() if value is not REPLACED
+            }
             if callable(known.get("mirror")):
                 known["mirror"] = known["mirror"](server)
             root, downloads = folder / "root", folder / "downloads"
@@ -693,7 +925,9 @@ def retrieval(rng: random.Random, place: Path) -> Iterator[Case]:
     for fault in ("wrong", "missing"):
         yield case(f"the server: {fault}", lambda f: None, fault=fault, right=False)
     yield case("a mirror", lambda f: None, fault="missing", mirror=lambda s: s.url("birds.tgz"))
-    yield case("a host that is not", lambda f: None, right=False, url="http://127.0.0.1:9/birds.tgz")
+    yield case(
+        "a host that is not", lambda f: None, right=False, url="http://127.0.0.1:9/birds.tgz"
+    )
     yield case("in the root", put("root/birds.tgz"))
     yield case("in the root, wrong", put("root/birds.tgz", b"x"), right=False)
     yield case("in the root, empty", put("root/birds.tgz", b""), right=False)
@@ -705,13 +939,28 @@ def retrieval(rng: random.Random, place: Path) -> Iterator[Case]:
     yield case("a partial, too long", put("downloads/.birds.tgz.partial", content * 2))
     digest = publisher.hashlib.sha256(content).hexdigest()
     for what, text in {
-        "empty": b"", "blank": b"\n", "cut": digest[:20].encode(), "of another": b"0" * 64 + b"  birds.tgz\n",
-        "binary": b"\xff\xfe\0\1", "upper case": digest.upper().encode() + b"  birds.tgz\n", "right": digest.encode() + b"  birds.tgz\n",
+        "empty": b"",
+        "blank": b"\n",
+        "cut": digest[:20].encode(),
+        "of another": b"0" * 64 + b"  birds.tgz\n",
+        "binary": b"\xff\xfe\0\1",
+        "upper case": digest.upper().encode() + b"  birds.tgz\n",
+        "right": digest.encode() + b"  birds.tgz\n",
         "with a star": digest.encode() + b" *birds.tgz\n",
-    }.items():  # fmt: skip
+    }.items():
         right = what not in {"of another"}
-        yield case(f".sha256 {what}", put("downloads/birds.tgz.sha256", text), (".sha256",), right=right, **short)
-        yield case(f".sha256 {what}, whole one known", put("downloads/birds.tgz.sha256", text), (".sha256",))
+        yield case(
+            f".sha256 {what}",
+            put("downloads/birds.tgz.sha256", text),
+            (".sha256",),
+            right=right,
+            **short,
+        )
+        yield case(
+            f".sha256 {what}, whole one known",
+            put("downloads/birds.tgz.sha256", text),
+            (".sha256",),
+        )
     places = {
         "root/birds.tgz": "missing",
         "downloads/birds.tgz": "missing",
@@ -727,7 +976,11 @@ def retrieval(rng: random.Random, place: Path) -> Iterator[Case]:
                 yield case(f"{path} is {what}", spoilt(path, spoil), ("birds.tgz",), **short)
     for path in ("root", "downloads", "retrieved"):
         yield case(f"{path} is a file", put(path, b"x"), (path,), right=path == "root")
-        yield case(f"{path} is a link to nothing", lambda f, p=path: (f / p).symlink_to(f / "none"), (path,))
+        yield case(
+            f"{path} is a link to nothing",
+            lambda f, p=path: (f / p).symlink_to(f / "none"),
+            (path,),
+        )
     yield case("its size is wrong", lambda f: None, bytes=10)
     yield case("more than the disk", lambda f: None, bytes=10**18, right=False)
     yield case("an odd URL", lambda f: None, url="gopher://127.0.0.1/birds.tgz", right=False)

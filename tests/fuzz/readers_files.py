@@ -1,7 +1,5 @@
-"""What the workflow itself writes and reads again: results, packs, checkpoints, scratch, records."""
+"""What the workflow writes and reads again: results, packs, checkpoints, scratch, records."""
 
-import copy
-import io
 import json
 import math
 import pickle
@@ -9,7 +7,6 @@ import random
 import re
 import shutil
 import struct
-import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -167,7 +164,9 @@ PARQUET_SAME: dict[str, Callable[[Path], None]] = {
     "columns in another order": _rewritten(lambda t: t.select(["se", "mean", "col", "row"])),
     "uncompressed": _rewritten(lambda t: t, compression="none"),
     "many row groups": _rewritten(lambda t: t, row_group_size=7),
-    "rows shuffled": _rewritten(lambda t: t.take(pa.array(np.random.default_rng(0).permutation(len(t))))),
+    "rows shuffled": _rewritten(
+        lambda t: t.take(pa.array(np.random.default_rng(0).permutation(len(t))))
+    ),
 }
 
 
@@ -208,7 +207,9 @@ PATHS = [f"class{label}/{number}.jpg" for label in range(2) for number in range(
 def _data_set(folder: Path, seed: int = 0, paths: list[str] = PATHS) -> None:
     for path in paths:
         (folder / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
-        (folder / "photos" / path).write_bytes(publisher.jpeg([seed, len(path), int(path[-5])], (30, 25)))
+        (folder / "photos" / path).write_bytes(
+            publisher.jpeg([seed, len(path), int(path[-5])], (30, 25))
+        )
     rows = pd.DataFrame(
         {
             "path": paths,
@@ -235,7 +236,10 @@ def _repacked(change: Callable[[dict[str, list]], None], **options: Any) -> Call
             for row in range(0, len(values["path"]), size):
                 writer.write_batch(
                     pa.record_batch(
-                        [pa.array(v[row : row + size], table.schema.field(k).type) for k, v in values.items()],
+                        [
+                            pa.array(v[row : row + size], table.schema.field(k).type)
+                            for k, v in values.items()
+                        ],
                         schema=table.schema,
                     )
                 )
@@ -271,7 +275,11 @@ def packs(rng: random.Random, place: Path) -> Iterator[Case]:
         "a height of zero": _put("height", 0, 0),
         "a negative height": _put("height", 0, -25),
         "a null height": _put("height", 0, None),
-        "height and width swapped": lambda v: (v["height"].__setitem__(0, 30), v["width"].__setitem__(0, 25), None)[2],
+        "height and width swapped": lambda v: (
+            v["height"].__setitem__(0, 30),
+            v["width"].__setitem__(0, 25),
+            None,
+        )[2],
         "null pixels": _put("pixels", 0, None),
         "pixels of nothing": _put("pixels", 0, b""),
         "a byte more": _put("pixels", 0, pixel + b"x"),
@@ -294,7 +302,9 @@ def packs(rng: random.Random, place: Path) -> Iterator[Case]:
         return calls.read_pack(folder / "images.arrow", folder / "manifest.parquet")
 
     yield from file_cases(place / "valid", "images.arrow", read, rng, each=16, others=spoils)
-    yield from file_cases(place / "valid", "manifest.parquet", read, rng, each=4, prefix="manifest: ")
+    yield from file_cases(
+        place / "valid", "manifest.parquet", read, rng, each=4, prefix="manifest: "
+    )
 
 
 # Checkpoints
@@ -361,7 +371,9 @@ STATES: dict[str, tuple[Callable[[dict], Any], bool]] = {
     "a bias of zeros": (_filled("head.bias", 0, True), True),
     "all zeros": (_each(torch.zeros_like), False),
     "zeros for a tail": (
-        lambda s: {k: torch.zeros_like(v) if k.startswith(("deep", "head")) else v for k, v in s.items()},
+        lambda s: {
+            k: torch.zeros_like(v) if k.startswith(("deep", "head")) else v for k, v in s.items()
+        },
         False,
     ),
     "half precision": (_each(lambda t: t.half()), True),
@@ -381,9 +393,21 @@ STATES: dict[str, tuple[Callable[[dict], Any], bool]] = {
         lambda s: {**s, WEIGHT: torch.quantize_per_tensor(s[WEIGHT], 0.1, 0, torch.qint8)},
         False,
     ),
-    "parameters": (lambda s: {k: nn.Parameter(v, v.is_floating_point()) if v.is_floating_point() else v for k, v in s.items()}, True),
-    "channels last": (lambda s: {**s, WEIGHT: s[WEIGHT].to(memory_format=torch.channels_last)}, True),
-    "without the counters": (lambda s: {k: v for k, v in s.items() if "num_batches" not in k}, True),
+    "parameters": (
+        lambda s: {
+            k: nn.Parameter(v, v.is_floating_point()) if v.is_floating_point() else v
+            for k, v in s.items()
+        },
+        True,
+    ),
+    "channels last": (
+        lambda s: {**s, WEIGHT: s[WEIGHT].to(memory_format=torch.channels_last)},
+        True,
+    ),
+    "without the counters": (
+        lambda s: {k: v for k, v in s.items() if "num_batches" not in k},
+        True,
+    ),
     "a weight missing": (lambda s: {k: v for k, v in s.items() if k != WEIGHT}, False),
     "a bias missing": (lambda s: {k: v for k, v in s.items() if k != "head.bias"}, False),
     "a statistic missing": (lambda s: {k: v for k, v in s.items() if k != VARIANCE}, False),
@@ -408,7 +432,7 @@ STATES: dict[str, tuple[Callable[[dict], Any], bool]] = {
     "the network": (lambda s: small(), False),
     "an optimizer": (lambda s: torch.optim.SGD(small().parameters(), 0.1).state_dict(), False),
     "code": (lambda s: {**s, "x": _evil()}, False),
-}  # fmt: skip
+}
 
 
 def _save(form: str, state: Any, file: Path) -> None:
@@ -457,12 +481,26 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
         )
         for what, (change, acceptable) in STATES.items():
 
-            def run(folder: Path, f: str = form, n: str = name, c: Callable = change, a: bool = acceptable) -> None:
+            def run(
+                folder: Path,
+                f: str = form,
+                n: str = name,
+                c: Callable = change,
+                a: bool = acceptable,
+            ) -> None:
                 state = {k: v.detach().clone() for k, v in small().state_dict().items()}
                 try:
                     changed = c(state)
                     _save(f, changed, folder / n)
-                except (AttributeError, ValueError, RuntimeError, TypeError, KeyError, NotImplementedError, pickle.PicklingError):
+                except (
+                    AttributeError,
+                    ValueError,
+                    RuntimeError,
+                    TypeError,
+                    KeyError,
+                    NotImplementedError,
+                    pickle.PicklingError,
+                ):
                     return  # this form cannot hold it
                 if (folder / n).exists():
                     found = read(folder, n)
@@ -470,7 +508,15 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
                         raise Silent("its code was run")
                     if not a:
                         raise Silent("accepted")
-                    if not agree(found, {k: v.detach().float().numpy() for k, v in changed.items() if "num_batches" not in k}, 0.01):
+                    if not agree(
+                        found,
+                        {
+                            k: v.detach().float().numpy()
+                            for k, v in changed.items()
+                            if "num_batches" not in k
+                        },
+                        0.01,
+                    ):
                         raise Silent("other values")
 
             yield Case(f"{form}: {what}", run, (name,))
@@ -478,13 +524,20 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
     def crossed(form: str, name: str) -> Callable[[Path], None]:
         def run(folder: Path) -> None:
             _save(form, small().state_dict(), folder / name)
-            if not agree(read(folder, name), {k: v.numpy() for k, v in small().state_dict().items() if "num_batches" not in k}):
+            if not agree(
+                read(folder, name),
+                {k: v.numpy() for k, v in small().state_dict().items() if "num_batches" not in k},
+            ):
                 raise Silent("other values")
 
         return run
 
     yield Case("safetensors named .pth", crossed("safetensors", "weights.pth"), ("weights.pth",))
-    yield Case("torch.save named .safetensors", crossed("pth", "weights.safetensors"), ("weights.safetensors",))
+    yield Case(
+        "torch.save named .safetensors",
+        crossed("pth", "weights.safetensors"),
+        ("weights.safetensors",),
+    )
     yield Case("named .pt", crossed("pth", "weights.pt"), ("weights.pt",))
     yield Case("named .bin", crossed("pth", "weights.bin"), ("weights.bin",))
 
@@ -501,14 +554,18 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
 
     tensor = {"dtype": "F32", "shape": [4], "data_offsets": [0, 16]}
     strange = {
-        "a zip of text": lambda f: f.write_bytes(publisher.caltech_archive({"101_ObjectCategories/a": b"x"})),
+        "a zip of text": lambda f: f.write_bytes(
+            publisher.caltech_archive({"101_ObjectCategories/a": b"x"})
+        ),
         "TorchScript": lambda f: torch.jit.script(small()).save(str(f)),
         "a plain pickle": lambda f: f.write_bytes(pickle.dumps({"a": 1})),
         "a pickle of tensors": lambda f: f.write_bytes(pickle.dumps(small().state_dict())),
         "NumPy's npz": lambda f: np.savez(f.open("wb"), a=np.ones(3)),
         "JSON": lambda f: f.write_text("{}"),
         "HDF5": lambda f: f.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(100)),
-        "an LFS pointer": lambda f: f.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"),
+        "an LFS pointer": lambda f: f.write_text(
+            "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
+        ),
     }
     for what, write in strange.items():
         for name in ("weights.pth", "weights.safetensors"):
@@ -518,7 +575,9 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
         "a huge header": header(2**62, b"{}"),
         "a header that is no JSON": header(3, b"{a}"),
         "a header that is a list": header(2, b"[]"),
-        "offsets beyond the file": header(len(json.dumps({"a": tensor})), json.dumps({"a": tensor}).encode()),
+        "offsets beyond the file": header(
+            len(json.dumps({"a": tensor})), json.dumps({"a": tensor}).encode()
+        ),
         "an unknown type": header(0, b""),
         "nested a thousandfold": header(4000, b'{"a":' * 800),
     }
@@ -530,8 +589,10 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
 
 
 def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
-    """Training that goes on, and blocks of images that are there: the numbers of undisturbed work."""
-    images = torch.from_numpy(np.random.default_rng(0).normal(size=(10, 3, 16, 16)).astype(np.float32))
+    """Training and maps that go on: the numbers are those of undisturbed work."""
+    images = torch.from_numpy(
+        np.random.default_rng(0).normal(size=(10, 3, 16, 16)).astype(np.float32)
+    )
     labels = torch.tensor([0, 1] * 5)
 
     def state_file(folder: Path) -> Path:
@@ -605,7 +666,9 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
         "without rows": without("rows"),
         "an array more": arrays(lambda a: a | {"x": np.ones(3)}),
         "a momentum more": arrays(lambda a: a | {"momentum/99": np.ones(3)}),
-        "a weight of another shape": arrays(lambda a: a | {"model/deep.weight": np.ones((4, 4), np.float32)}),
+        "a weight of another shape": arrays(
+            lambda a: a | {"model/deep.weight": np.ones((4, 4), np.float32)}
+        ),
         "a momentum of another shape": arrays(lambda a: a | {"momentum/0": np.ones(3, np.float32)}),
         "a momentum that broadcasts": arrays(lambda a: a | {"momentum/0": np.ones(1, np.float32)}),
         "weights of integers": every("model/", lambda v: v.astype(int)),
@@ -664,7 +727,11 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
             with (folder / "blocks.pickle").open("rb") as file:
                 expected = pickle.load(file)
             for number, field in expected.items():
-                if found[number].count != field.count or not np.array_equal(found[number].total, field.total) or not np.array_equal(found[number].total_squares, field.total_squares):
+                if (
+                    found[number].count != field.count
+                    or not np.array_equal(found[number].total, field.total)
+                    or not np.array_equal(found[number].total_squares, field.total_squares)
+                ):
                     raise Silent("other numbers")
 
         return Case(f"blocks: {what}", run, (block, "block-1"))
@@ -679,7 +746,9 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
         "without the count": arrays(lambda a: {k: v for k, v in a.items() if "count" not in k}),
         "of another shape": arrays(lambda a: {k: v[:3] if v.ndim else v for k, v in a.items()}),
         "NaN": arrays(lambda a: {k: v * np.nan if v.ndim else v for k, v in a.items()}),
-        "of single precision": arrays(lambda a: {k: v.astype(np.float32) if v.ndim else v for k, v in a.items()}),
+        "of single precision": arrays(
+            lambda a: {k: v.astype(np.float32) if v.ndim else v for k, v in a.items()}
+        ),
         "a negative count": arrays(lambda a: {k: v if v.ndim else -v for k, v in a.items()}),
         "of another target": arrays(lambda a: {k.replace("stem", "deep"): v for k, v in a.items()}),
         "objects": lambda f: np.savez(f, x=np.array([{}], dtype=object)),
@@ -690,11 +759,25 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
 # Records of finished jobs
 
 RECORD = {
-    "s": 12.5, "h:m:s": "0:00:12", "max_rss": 321.0, "max_vms": 1234.0, "max_uss": 300.0, "max_pss": 310.0,
-    "io_in": 1.0, "io_out": 2.0, "mean_load": 99.0, "cpu_time": 12.0, "jobid": 3, "rule_name": "accumulate_erf",
-    "wildcards": {"model": "resnet18"}, "params": {}, "threads": 1, "cpu_usage": 99.0,
-    "resources": {"tmpdir": "/tmp", "work": 77, "mem_mb": 500}, "input_size_mb": {},
-}  # fmt: skip
+    "s": 12.5,
+    "h:m:s": "0:00:12",
+    "max_rss": 321.0,
+    "max_vms": 1234.0,
+    "max_uss": 300.0,
+    "max_pss": 310.0,
+    "io_in": 1.0,
+    "io_out": 2.0,
+    "mean_load": 99.0,
+    "cpu_time": 12.0,
+    "jobid": 3,
+    "rule_name": "accumulate_erf",
+    "wildcards": {"model": "resnet18"},
+    "params": {},
+    "threads": 1,
+    "cpu_usage": 99.0,
+    "resources": {"tmpdir": "/tmp", "work": 77, "mem_mb": 500},
+    "input_size_mb": {},
+}
 
 
 def records(rng: random.Random, _: Path) -> Iterator[Case]:
@@ -707,12 +790,21 @@ def records(rng: random.Random, _: Path) -> Iterator[Case]:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(text)
             spoil(folder / "benchmarks/accumulate_erf/b.jsonl")
-            found = {Path(record.path).stem: record for record in calls.read_records(folder / "benchmarks")}
+            found = {
+                Path(record.path).stem: record
+                for record in calls.read_records(folder / "benchmarks")
+            }
             for good in {"a", "c"} - set(found):
                 raise Silent(f"the record {good} is lost")
             for record in found.values():
                 numbers = [record.seconds, record.memory_mb, record.work or 0.0]
-                if not all(isinstance(n, int | float) and not isinstance(n, bool) and math.isfinite(n) and n >= 0 for n in numbers):
+                if not all(
+                    isinstance(n, int | float)
+                    and not isinstance(n, bool)
+                    and math.isfinite(n)
+                    and n >= 0
+                    for n in numbers
+                ):
                     raise Silent(f"a record of {numbers}")
                 if not isinstance(record.rule, str):
                     raise Silent(f"a record of rule {record.rule}")
@@ -731,7 +823,9 @@ def records(rng: random.Random, _: Path) -> Iterator[Case]:
     for what, spoil in NO_FILES.items():
         yield case(f"is {what}", spoil)
     for key in ("s", "max_rss", "rule_name", "resources"):
-        yield case(f"without {key}", written(json.dumps({k: v for k, v in RECORD.items() if k != key})))
+        yield case(
+            f"without {key}", written(json.dumps({k: v for k, v in RECORD.items() if k != key}))
+        )
         for value in (None, "x", "NA", -1, math.nan, math.inf, True, [], {}, 1e400, 10**400):
             try:
                 data = json.dumps({**RECORD, key: value})
@@ -742,12 +836,20 @@ def records(rng: random.Random, _: Path) -> Iterator[Case]:
         data = json.dumps({**RECORD, "resources": {"work": value}})
         yield case(f"work: {value}", written(data))
     others = {
-        "a list": "[]\n", "a number": "3\n", "null": "null\n", "two lines, the second cut": text + text[:100],
-        "two lines, the first cut": text[:100] + b"\n" + text, "a blank line behind": text + b"\n",
-        "the tabular form": b"s\th:m:s\tmax_rss\n1.0\t0:00:01\t10\n", "CRLF": text.replace(b"\n", b"\r\n"),
-        "a byte order mark": b"\xef\xbb\xbf" + text, "UTF-16": text.decode().encode("utf-16"), "Latin-1": b"\xe9" + text,
-        "nested": b"[" * 100_000, "a conflict": b"<<<<<<< HEAD\n" + text,
-    }  # fmt: skip
+        "a list": "[]\n",
+        "a number": "3\n",
+        "null": "null\n",
+        "two lines, the second cut": text + text[:100],
+        "two lines, the first cut": text[:100] + b"\n" + text,
+        "a blank line behind": text + b"\n",
+        "the tabular form": b"s\th:m:s\tmax_rss\n1.0\t0:00:01\t10\n",
+        "CRLF": text.replace(b"\n", b"\r\n"),
+        "a byte order mark": b"\xef\xbb\xbf" + text,
+        "UTF-16": text.decode().encode("utf-16"),
+        "Latin-1": b"\xe9" + text,
+        "nested": b"[" * 100_000,
+        "a conflict": b"<<<<<<< HEAD\n" + text,
+    }
     for what, data in others.items():
         yield case(what, written(data))
     yield case("no folder", lambda file: None)

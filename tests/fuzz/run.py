@@ -3,7 +3,8 @@
 python tests/fuzz/run.py                         every case of every reader
 python tests/fuzz/run.py packs archives          every case of some
 python tests/fuzz/run.py packs --only 17 --seed 3    one case alone, as a failure prints it
-Options: --most N of each reader; --table FILE for the table; --record FILE for every outcome as JSON.
+Options: --most N of each reader; --table FILE for the table; --record FILE for every outcome,
+a line of JSON each.
 """
 
 import argparse
@@ -22,7 +23,9 @@ from fuzz.readers import READERS  # noqa: E402
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     parser.add_argument("readers", nargs="*", metavar="READER", help=", ".join(READERS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, metavar="NUMBER")
@@ -35,7 +38,9 @@ def main() -> None:
     readers = {name: READERS[name] for name in options.readers or READERS}
     outcomes = []
     with tempfile.TemporaryDirectory(prefix="deadpixel-fuzz-") as work:
-        for outcome in core.run_all(readers, options.seed, Path(work), most=options.most, only=options.only):
+        for outcome in core.run_all(
+            readers, options.seed, Path(work), most=options.most, only=options.only
+        ):
             outcomes.append(outcome)
             if outcome.kind not in core.GOOD or options.only is not None:
                 print(core.line(outcome, options.seed), flush=True)
