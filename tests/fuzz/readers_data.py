@@ -455,7 +455,8 @@ def _meant(data: bytes) -> tuple[np.ndarray, str]:
         image.load()
         if image.mode not in {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}:
             return np.asarray(image.convert("RGB")), f"{image.mode} accepted"
-        if image.has_transparency_data and image.convert("RGBA").getextrema()[3][0] < 255:
+        transparent = image.mode in {"LA", "PA", "RGBA"} or "transparency" in image.info
+        if transparent and image.convert("RGBA").getextrema()[3][0] < 255:
             return np.asarray(image.convert("RGB")), "alpha dropped"
         return np.asarray(image.convert("RGB")), ""
 
