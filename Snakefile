@@ -16,6 +16,7 @@ resource_scopes:
 
 
 include: "rules/lock.smk"
+include: "rules/library.smk"
 include: "rules/config.smk"
 include: "rules/common.smk"
 include: "rules/retrieve.smk"
@@ -28,6 +29,9 @@ include: "rules/microobject.smk"
 include: "rules/fit.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
+
+
+FINGERPRINTS.save()
 
 
 localrules:
@@ -49,7 +53,9 @@ rule retrieve_all:
 rule size_test:
     input:
         size_test_maps(ERF),
-        "<results>/trf.parquet",
+        size_test_maps(BLOCKS),
+        "<results>/size_test/imbalance.parquet",
+        "<results>/size_test/trf.parquet",
         "<results>/tables/table1.parquet",
         "<results>/tables/correlations.parquet",
         "<results>/figures/size_against_accuracy.png",
@@ -100,7 +106,7 @@ rule all:
         rules.size_test.input,
         rules.shape_test.input,
         rules.microobject.input,
-        size_test_maps(BLOCKS),
+        "<results>/trf.parquet",
         "<results>/fits.parquet",
         "<results>/imbalance.parquet",
         "<results>/tables/receptive_fields.parquet",

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
@@ -52,7 +53,9 @@ def write_pack(n_images: int, folder: Path) -> None:
     for name in names:
         pixels = rng.integers(0, 255, (256, 256, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / name)
-    images.pack(names, folder, folder / "images.arrow", {})
+    rows = [(name, images.checksum(folder / name)) for name in names]
+    manifest = pd.DataFrame(rows, columns=["path", "sha256"])
+    images.pack(manifest, folder, folder / "images.arrow", {})
 
 
 def seconds(model: str, n_images: int, shards: int, folder: Path) -> float:

@@ -6,11 +6,15 @@ GPU = int(config["device"] != "cpu")
 THREADS = 2 if GPU else 1
 SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 MICROOBJECT = config["microobject"]
+TRF = "<results>/trf/model={model}/kernels={kernels}/trf.parquet"
 ERF = "<results>/erf/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/erf.parquet"
 BLOCKS = "<results>/erf_blocks/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/blocks.parquet"
-SUMS = "<results>/.scratch/sums/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/shard={shard}/sums.parquet"
+SUMS = "<results>/.scratch/sums/block={block}/dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/target={target}/sums.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
+SHARDS = config["erf"]["shards"]
+# Keys of `erf` that change how maps are computed, not what they are: no params, so that a change computes nothing again.
+KNOBS = {"batch_size", "shards"}
 EXPERIMENTS = ["size_test", "shape_test"]
 RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed={seed}"
 EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
@@ -37,14 +41,12 @@ wildcard_constraints:
     weights="imagenet|calibrated|file|finetuned",
     kernels="odd|padded|sliced",
     seed=r"\d+",
-    shard=r"\d+",
     experiment="|".join(EXPERIMENTS),
     target="|".join(map(re.escape, config["targets"])),
 
 
-def library(*modules):
-    """Source files of the library: an edit of these, and of no others, runs a rule again."""
-    return [f"scripts/deadpixel/{module}.py" for module in modules]
+def shard_rule(shard):
+    return f"accumulate_erf_{shard + 1}" if shard else "accumulate_erf"
 
 
 def model_source(model):
@@ -146,6 +148,12 @@ def starting_weights(wildcards):
     return pattern.format(**{**wildcards, "kernels": "odd"})
 
 
+def logit(wildcards):
+    """Which logit `output` is; YAML reads a bare `true` as a truth value."""
+    experiment = FINETUNE if wildcards.weights == "finetuned" else SIZE_TEST
+    return str(experiment["logit"]).lower()
+
+
 def size_test_maps(pattern, models=SIZE_TEST["models"]):
     """Paths of the maps of the size test, every target of each network."""
     return expand(
@@ -181,9 +189,11 @@ def experiment_maps(pattern):
     return paths
 
 
-def kernels_of(model):
-    """Kinds of kernels that a network is looked at with."""
-    return FINETUNE["kernels"] if model in FINETUNE["models"] else ["odd"]
+def experiment_fields(wildcards):
+    """Input function: theoretical fields of the networks of an experiment."""
+    if wildcards.experiment == "size_test":
+        return expand(TRF, model=SIZE_TEST["models"], kernels="odd")
+    return expand(TRF, model=FINETUNE["models"], kernels=FINETUNE["kernels"])
 
 
 def finetune_runs(pattern):
@@ -225,6 +235,7 @@ def recipe(experiment):
         "learning_rate": experiment["learning_rate"],
         "momentum": common["momentum"],
         "weight_decay": common["weight_decay"],
+        "precision": common["precision"],
     }
 
 
@@ -240,7 +251,6 @@ DRAWN = {
     "weights": FINETUNE["weights"],
     "seed": FINETUNE["seeds"][0],
 }
-MODELS = [*dict.fromkeys(SIZE_TEST["models"] + FINETUNE["models"])]
 
 
 def published_packs():

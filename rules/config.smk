@@ -57,6 +57,11 @@ def cross_field_problems():
         yield f"size_test.target: {size_test['target']!r} is no module among targets"
     if not math.isclose(sum(config["split"].values()), 1, abs_tol=1e-9):
         yield f"split: the shares add up to {sum(config['split'].values()):g}, not 1"
+    if str(size_test["logit"]).lower() == "true" and size_test["weights"] != "file":
+        yield (
+            f"size_test.logit: true, but the head of weights {size_test['weights']} was not made for "
+            f"{size_test['dataset']}; use predicted or mean, or weights: file with a head that was"
+        )
     if config["preprocess"]["crop"] > config["preprocess"]["resize"]:
         yield "preprocess.crop: larger than preprocess.resize"
     if config["shape_test"]["model"] not in finetune["models"]:
@@ -91,6 +96,8 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
     registry = config["data"]["registry"]
     if dataset not in config["datasets"]:
         yield f"{experiment}.dataset: {dataset!r} is not among datasets"
+    elif not Path(path := config["datasets"][dataset].get("path", ".")).is_dir():
+        yield f"datasets.{dataset}.path: there is no folder {path}; put the images there"
     for name in models:
         model = config["models"].get(name)
         if model is None:

@@ -1,19 +1,22 @@
 # What jobs cost: a model of their arithmetic, calibrated by the records of earlier runs.
 import functools
-import sys
 
-sys.path.insert(0, Path(workflow.basedir, "scripts").as_posix())
-FLOPS = "<results>/flops.parquet"
+costs = library("costs")
+FLOPS = "<results>/flops/model={model}/flops.json"
+SPLITS = "<results>/data/dataset={dataset}/splits.json"
 BENCHMARKS = config["pathvars"]["benchmarks"]
 # Networks, and kinds of kernels, that anything is computed with.
 NETWORKS = {
     model: list(
         dict.fromkeys(
-            kernels_of(model)
+            ["odd"]
+            + (FINETUNE["kernels"] if model in FINETUNE["models"] else [])
             + (MICROOBJECT["kernels"] if model in MICROOBJECT["models"] else [])
         )
     )
-    for model in dict.fromkeys(MODELS + MICROOBJECT["models"])
+    for model in dict.fromkeys(
+        SIZE_TEST["models"] + FINETUNE["models"] + MICROOBJECT["models"]
+    )
 }
 DOWNLOADS = {file: entry["bytes"] for file, entry in PUBLISHED.items()} | {
     source: entry["bytes"] for source, entry in REGISTRY["datasets"].items()
@@ -26,10 +29,12 @@ IN_USE = {
 }
 
 
-def manifests_of_folders():
-    """Manifests of the users' own folders, whose images nobody has counted before."""
+def splits_of_folders():
+    """Where the images of the users' own folders are counted: nobody has before."""
     return {
-        name: f"{config['pathvars']['results']}/data/dataset={name}/manifest.parquet"
+        name: SPLITS.replace("<results>", config["pathvars"]["results"]).format(
+            dataset=name
+        )
         for name, dataset in IN_USE.items()
         if dataset["source"] == "folder"
     }
@@ -57,27 +62,30 @@ def known_split(name):
 
 
 @functools.cache
-def cost_model(dataset, flops, manifest):
+def cost_model(dataset, flops, splits):
     """Raises FileNotFoundError, as Snakemake expects it, until these inputs are there."""
-    for file in (flops, manifest):
+    for file in (flops, splits):
         Path(file).stat()
-    from deadpixel import costs
-
-    splits = known_splits().get(dataset) or costs.read_splits(manifest)
+    splits = known_splits().get(dataset) or costs.read_splits(splits)
     return costs.CostModel(
         config,
-        costs.read_forward(flops),
+        costs.read_forward([flops]),
         {dataset: splits},
         DOWNLOADS,
-        costs.read_records(BENCHMARKS),
+        records(),
     )
+
+
+@functools.cache
+def records():
+    return costs.read_records(BENCHMARKS)
 
 
 def budget(rule):
     """Resources of a job that runs a network: twice the predicted time, and more with each attempt."""
 
     def predicted(wildcards, input):
-        model = cost_model(wildcards.dataset, str(input.flops), str(input.manifest))
+        model = cost_model(wildcards.dataset, str(input.flops), str(input.splits))
         return model.predict(rule, dict(wildcards.items()))
 
     def work(wildcards, input):
@@ -98,5 +106,5 @@ def budget(rule):
 
 def finished_jobs():
     """How many records there are and when the last one came: a plan is made again after it."""
-    times = [file.stat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
+    times = [file.lstat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
     return [len(times), max(times, default=0)]

@@ -3,70 +3,80 @@
 
 rule compute_trf:
     input:
-        source=[model_files(model) for model in MODELS],
-        code=library(
-            "receptive_field", "field_algebra", "field_rules", "kernels", "models"
-        ),
+        source=lambda w: model_files(w.model),
     output:
-        trf="<results>/trf.parquet",
+        trf=TRF,
     log:
-        "<logs>/compute_trf.log",
+        "<logs>/compute_trf/{model}_{kernels}.log",
     benchmark:
-        "<benchmarks>/compute_trf.jsonl"
+        "<benchmarks>/compute_trf/{model}_{kernels}.jsonl"
     priority: PRIORITY["compute_trf"]
     conda:
         "../envs/deadpixel.yaml"
     params:
-        models={model: model_source(model) for model in MODELS},
-        kernels={model: kernels_of(model) for model in MODELS},
-        targets={model: model_targets(model) for model in MODELS},
+        code=fingerprint("compute_trf"),
+        models=lambda w: {w.model: model_source(w.model)},
+        kernels=lambda w: {w.model: [w.kernels]},
+        targets=lambda w: {w.model: model_targets(w.model)},
         crop=config["preprocess"]["crop"],
     script:
         "../scripts/compute_trf.py"
 
 
-rule accumulate_erf:
-    input:
-        checkpoint=checkpoint,
-        manifest="<results>/data/dataset={dataset}/manifest.parquet",
-        pack="<results>/data/dataset={dataset}/images.arrow",
-        source=lambda w: model_files(w.model),
-        flops=ancient(FLOPS),
-        code=library("erf", "kernels", "maps", "models", "preprocessing"),
-    output:
-        sums=temp(expand(SUMS, target=config["targets"], allow_missing=True)),
-    log:
-        "<logs>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}_{shard}.log",
-    benchmark:
-        "<benchmarks>/accumulate_erf/{dataset}_{model}_{weights}_{kernels}_{shard}.jsonl"
-    priority: PRIORITY["accumulate_erf"]
-    conda:
-        "../envs/deadpixel.yaml"
-    threads: THREADS
-    resources:
-        **budget("accumulate_erf"),
-        gpu=GPU,
-    params:
-        **config["erf"] | {"logit": str(config["erf"]["logit"]).lower()},
-        model=lambda w: model_source(w.model),
-        targets=lambda w: model_targets(w.model),
-        preprocess=config["preprocess"],
-        device=config["device"],
-        seed=config["seed"],
-        scratch=Path(config["pathvars"]["results"], ".scratch/erf").as_posix(),
-    script:
-        "../scripts/accumulate_erf.py"
+# A rule for each shard, not a wildcard: the files that are merged are those of the blocks, however many jobs share
+# them out. So the number of shards is no part of a result.
+for shard in range(SHARDS):
+
+    rule:
+        name:
+            shard_rule(shard)
+        input:
+            checkpoint=checkpoint,
+            manifest="<results>/data/dataset={dataset}/manifest.parquet",
+            pack="<results>/data/dataset={dataset}/images.arrow",
+            source=lambda w: model_files(w.model),
+            flops=ancient(FLOPS),
+            splits=ancient(SPLITS),
+        output:
+            sums=temp(
+                expand(
+                    SUMS,
+                    block=range(shard, config["erf"]["blocks"], SHARDS),
+                    target=config["targets"],
+                    allow_missing=True,
+                )
+            ),
+        log:
+            f"<logs>/{shard_rule(shard)}/{{dataset}}_{{model}}_{{weights}}_{{kernels}}.log",
+        benchmark:
+            f"<benchmarks>/{shard_rule(shard)}/{{dataset}}_{{model}}_{{weights}}_{{kernels}}.jsonl"
+        priority: PRIORITY["accumulate_erf"]
+        conda:
+            "../envs/deadpixel.yaml"
+        threads: THREADS
+        resources:
+            **budget("accumulate_erf"),
+            gpu=GPU,
+        params:
+            **{k: v for k, v in config["erf"].items() if k not in KNOBS},
+            code=fingerprint("accumulate_erf"),
+            logit=logit,
+            model=lambda w: model_source(w.model),
+            targets=lambda w: model_targets(w.model),
+            preprocess=config["preprocess"],
+            seed=config["seed"],
+        script:
+            "../scripts/accumulate_erf.py"
 
 
 rule merge_erf:
     input:
         sums=expand(
             SUMS,
+            block=range(config["erf"]["blocks"]),
             target=config["targets"],
-            shard=range(config["erf"]["shards"]),
             allow_missing=True,
         ),
-        code=library("maps"),
     output:
         erf=expand(ERF, target=config["targets"], allow_missing=True),
         blocks=expand(BLOCKS, target=config["targets"], allow_missing=True),
@@ -77,6 +87,7 @@ rule merge_erf:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("merge_erf"),
         targets=config["targets"],
     script:
         "../scripts/merge_erf.py"

@@ -8,7 +8,7 @@ rule finetune_model:
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
         flops=ancient(FLOPS),
-        code=library("training", "augment", "kernels", "models", "preprocessing"),
+        splits=ancient(SPLITS),
     output:
         epochs=EPOCHS,
         predictions=PREDICTIONS,
@@ -27,13 +27,12 @@ rule finetune_model:
         **budget("finetune_model"),
         gpu=GPU,
     params:
+        code=fingerprint("finetune_model"),
         recipe=recipe(FINETUNE),
         batch_size=FINETUNE["batch_size"],
         augmentation=AUGMENTATION,
         method=config["training"]["augmentation"]["method"],
         init=FINETUNE["init"],
         model=lambda w: model_source(w.model),
-        device=config["device"],
-        scratch=Path(config["pathvars"]["results"], ".scratch/finetune").as_posix(),
     script:
         "../scripts/finetune_model.py"

@@ -1,10 +1,10 @@
-# What the maps say: Gaussian fits and pixel sensitivity imbalance, for each experiment and all together.
+# What the maps say: Gaussian fits and pixel sensitivity imbalance, and theoretical fields, for each experiment
+# and all together.
 
 
 rule fit_gaussians:
     input:
         erf=experiment_maps(ERF),
-        code=library("gaussian"),
     output:
         fits="<results>/{experiment}/fits.parquet",
     log:
@@ -13,15 +13,15 @@ rule fit_gaussians:
         "<benchmarks>/fit_gaussians/{experiment}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("fit_gaussians"),
     script:
         "../scripts/fit_gaussians.py"
 
 
 rule measure_imbalance:
     input:
-        erf=experiment_maps(ERF),
         blocks=experiment_maps(BLOCKS),
-        code=library("imbalance"),
     output:
         imbalance="<results>/{experiment}/imbalance.parquet",
     log:
@@ -30,12 +30,35 @@ rule measure_imbalance:
         "<benchmarks>/measure_imbalance/{experiment}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("measure_imbalance"),
     script:
         "../scripts/measure_imbalance.py"
 
 
+rule merge_trf:
+    input:
+        trf=experiment_fields,
+    output:
+        trf="<results>/{experiment}/trf.parquet",
+    log:
+        "<logs>/merge_trf/{experiment}.log",
+    benchmark:
+        "<benchmarks>/merge_trf/{experiment}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("merge_tables"),
+    script:
+        "../scripts/merge_tables.py"
+
+
 rule merge_experiments:
     input:
+        trf=expand(
+            "<results>/{experiment}/trf.parquet",
+            experiment=EXPERIMENTS,
+        ),
         fits=expand(
             "<results>/{experiment}/fits.parquet",
             experiment=EXPERIMENTS,
@@ -45,6 +68,7 @@ rule merge_experiments:
             experiment=EXPERIMENTS,
         ),
     output:
+        trf="<results>/trf.parquet",
         fits="<results>/fits.parquet",
         imbalance="<results>/imbalance.parquet",
     log:
@@ -53,5 +77,7 @@ rule merge_experiments:
         "<benchmarks>/merge_experiments.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("merge_tables"),
     script:
-        "../scripts/merge_experiments.py"
+        "../scripts/merge_tables.py"

@@ -7,9 +7,7 @@ rule train_microobject:
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
         flops=ancient(FLOPS),
-        code=library(
-            "microobject", "training", "augment", "kernels", "models", "preprocessing"
-        ),
+        splits=ancient(SPLITS),
     output:
         epochs=MICROOBJECT_EPOCHS,
     log:
@@ -24,6 +22,7 @@ rule train_microobject:
         **budget("train_microobject"),
         gpu=GPU,
     params:
+        code=fingerprint("train_microobject"),
         recipe=recipe(MICROOBJECT),
         batch_size=MICROOBJECT["batch_size"],
         augmentation=AUGMENTATION,
@@ -32,7 +31,5 @@ rule train_microobject:
         size=MICROOBJECT["size"],
         init=MICROOBJECT["init"],
         model=lambda w: model_source(w.model),
-        device=config["device"],
-        scratch=Path(config["pathvars"]["results"], ".scratch/microobject").as_posix(),
     script:
         "../scripts/train_microobject.py"

@@ -5,7 +5,6 @@ rule convert_weights:
     input:
         file=weights_file,
         source=lambda w: model_files(w.model),
-        code=library("models"),
     output:
         checkpoint=CHECKPOINT,
     log:
@@ -17,6 +16,7 @@ rule convert_weights:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("convert_weights"),
         model=lambda w: model_source(w.model),
     script:
         "../scripts/convert_weights.py"
@@ -28,7 +28,7 @@ rule calibrate_weights:
         pack="<results>/data/dataset={dataset}/images.arrow",
         source=lambda w: model_files(w.model),
         flops=ancient(FLOPS),
-        code=library("models", "preprocessing"),
+        splits=ancient(SPLITS),
     output:
         checkpoint=CALIBRATED,
     log:
@@ -45,10 +45,10 @@ rule calibrate_weights:
         **budget("calibrate_weights"),
         gpu=GPU,
     params:
+        code=fingerprint("calibrate_weights"),
         model=lambda w: model_source(w.model),
         preprocess=config["preprocess"],
         calibration=config["calibration"],
-        device=config["device"],
         seed=config["seed"],
     script:
         "../scripts/calibrate_weights.py"

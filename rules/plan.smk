@@ -4,19 +4,19 @@
 # Without a benchmark, as plans are made again when there is a new one.
 rule count_flops:
     input:
-        source=[model_files(model) for model in NETWORKS],
-        code=library("flops", "kernels", "models"),
+        source=lambda w: model_files(w.model),
     output:
         flops=FLOPS,
     log:
-        "<logs>/count_flops.log",
+        "<logs>/count_flops/{model}.log",
     priority: PRIORITY["count_flops"]
     conda:
         "../envs/deadpixel.yaml"
     params:
-        models={model: model_source(model) for model in NETWORKS},
-        kernels=NETWORKS,
-        sides=[config["preprocess"]["crop"], AUGMENTATION["crop"]],
+        code=fingerprint("count_flops"),
+        models=lambda w: {w.model: model_source(w.model)},
+        kernels=lambda w: {w.model: NETWORKS[w.model]},
+        sides=sorted({config["preprocess"]["crop"], AUGMENTATION["crop"]}),
     script:
         "../scripts/count_flops.py"
 
@@ -24,9 +24,8 @@ rule count_flops:
 # It asks Snakemake for the jobs, so it runs beside it; and again when there are more records.
 rule make_plan:
     input:
-        flops=FLOPS,
-        manifests=[*manifests_of_folders().values()],
-        code=library("costs", "schedule", "plan"),
+        flops=expand(FLOPS, model=NETWORKS),
+        splits=[*splits_of_folders().values()],
     output:
         plan="<results>/plan.parquet",
         makespans="<results>/plan_makespans.parquet",
@@ -37,10 +36,11 @@ rule make_plan:
     conda:
         "../envs/plan.yaml"
     params:
+        code=fingerprint("make_plan"),
         devices="GPUs" if GPU else "CPU cores",
         downloads=DOWNLOADS,
         known_splits=known_splits(),
-        manifests=manifests_of_folders(),
+        splits=splits_of_folders(),
         records=BENCHMARKS,
         finished=lambda w: finished_jobs(),
         solver_seconds=3,
@@ -52,7 +52,6 @@ rule plot_plan:
     input:
         plan="<results>/plan.parquet",
         makespans="<results>/plan_makespans.parquet",
-        code=library("plan_plots"),
     output:
         png="<results>/figures/plan.png",
         svg="<results>/figures/plan.svg",
@@ -61,5 +60,7 @@ rule plot_plan:
     localrule: True
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_plan"),
     script:
         "../scripts/plot_plan.py"

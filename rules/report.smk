@@ -1,12 +1,81 @@
-# Tables and figures, with the paper's numbers beside ours, and their captions in the report.
+# Tables and figures, with the paper's numbers beside ours where both are of the same, and their captions in the report.
+
+
+def source_of_data(experiment):
+    """What a data set is, whatever it is called: cub200, caltech101, folder or synthetic."""
+    return config["datasets"][experiment["dataset"]]["source"]
+
+
+def training_settings(experiment):
+    """Settings of a training that the paper's numbers depend on, by the names of `published`."""
+    return {
+        "data set": source_of_data(experiment),
+        "epochs": experiment["epochs"],
+        "batch size": experiment["batch_size"],
+        "learning rate": experiment["learning_rate"],
+        "momentum": config["training"]["momentum"],
+        "weight decay": config["training"]["weight_decay"],
+        "training crop": AUGMENTATION["crop"],
+        "changed kernels": experiment["init"],
+    }
+
+
+FIELD_SETTINGS = {
+    "split": config["erf"]["split"],
+    "target": SIZE_TEST["target"],
+    **config["preprocess"],
+}
+SIZE_TEST_SETTINGS = {
+    "size test": {
+        "data set": source_of_data(SIZE_TEST),
+        "weights": SIZE_TEST["weights"],
+        **FIELD_SETTINGS,
+    }
+}
+FINETUNE_SETTINGS = {
+    "fine-tuning": {**training_settings(FINETUNE), "weights": FINETUNE["weights"]},
+    "fields after fine-tuning": FIELD_SETTINGS,
+}
+MICROOBJECT_SETTINGS = {
+    "micro-object": {
+        **training_settings(MICROOBJECT),
+        "square": MICROOBJECT["size"],
+        "threshold": MICROOBJECT["threshold"],
+        "templates": MICROOBJECT["templates"] or "all",
+    }
+}
+
+
+def described_weights(wildcards):
+    """In words, what the weights of an experiment's maps are."""
+    if wildcards.experiment == "size_test":
+        return f"{SIZE_TEST['weights']} weights"
+    return (
+        f"fine-tuned on {FINETUNE['dataset']} from {FINETUNE['weights']} weights "
+        f"(seed {FINETUNE['seeds'][0]})"
+    )
+
+
+def known_networks(experiment):
+    """What each network really is: torchvision's name, or the user's file; its own targets make it another."""
+    return {
+        model: model_source(model)
+        for model in experiment["models"]
+        if not config["models"][model].get("targets")
+    }
+
+
+def published_weights_of(experiment):
+    """Networks whose maps are of the very weights that torchvision publishes accuracies of."""
+    models = experiment["models"] if experiment["weights"] == "imagenet" else []
+    return {model: model_source(model) for model in models}
 
 
 rule make_table1:
     input:
         fits="<results>/size_test/fits.parquet",
-        trf="<results>/trf.parquet",
+        trf="<results>/size_test/trf.parquet",
         paper="scripts/deadpixel/paper/table1.csv",
-        code=library("tables", "stats", "models"),
     output:
         table="<results>/tables/table1.parquet",
         markdown="<results>/tables/table1.md",
@@ -31,8 +100,11 @@ rule make_table1:
     conda:
         "../envs/deadpixel.yaml"
     params:
-        size_test=SIZE_TEST,
-        sources={model: model_source(model) for model in SIZE_TEST["models"]},
+        code=fingerprint("make_table1"),
+        target=SIZE_TEST["target"],
+        published_weights=published_weights_of(SIZE_TEST),
+        networks=known_networks(SIZE_TEST),
+        settings=SIZE_TEST_SETTINGS,
     script:
         "../scripts/make_table1.py"
 
@@ -42,7 +114,6 @@ rule tabulate_receptive_fields:
         fits="<results>/fits.parquet",
         trf="<results>/trf.parquet",
         imbalance="<results>/imbalance.parquet",
-        code=library("tables"),
     output:
         table="<results>/tables/receptive_fields.parquet",
         markdown="<results>/tables/receptive_fields.md",
@@ -58,6 +129,8 @@ rule tabulate_receptive_fields:
         "<benchmarks>/tabulate_receptive_fields.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("tabulate_receptive_fields"),
     script:
         "../scripts/tabulate_receptive_fields.py"
 
@@ -66,7 +139,6 @@ rule plot_size_against_accuracy:
     input:
         table="<results>/tables/table1.parquet",
         correlations="<results>/tables/correlations.parquet",
-        code=library("plots", "tables"),
     output:
         png=report(
             "<results>/figures/size_against_accuracy.png",
@@ -81,6 +153,10 @@ rule plot_size_against_accuracy:
         "<benchmarks>/plot_size_against_accuracy.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_size_against_accuracy"),
+        dataset=SIZE_TEST["dataset"],
+        weights=SIZE_TEST["weights"],
     script:
         "../scripts/plot_size_against_accuracy.py"
 
@@ -90,12 +166,11 @@ rule make_finetune_tables:
         epochs=finetune_runs(EPOCHS),
         predictions=finetune_runs(PREDICTIONS),
         fits="<results>/shape_test/fits.parquet",
-        trf="<results>/trf.parquet",
+        trf="<results>/shape_test/trf.parquet",
         paper=[
             "scripts/deadpixel/paper/table2.csv",
             "scripts/deadpixel/paper/table3.csv",
         ],
-        code=library("tables", "stats"),
     output:
         finetune_runs="<results>/tables/finetune_runs.parquet",
         finetune_runs_markdown="<results>/tables/finetune_runs.md",
@@ -128,8 +203,11 @@ rule make_finetune_tables:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("make_finetune_tables"),
         target=SIZE_TEST["target"],
         seed=FINETUNE["seeds"][0],
+        networks=known_networks(FINETUNE),
+        settings=FINETUNE_SETTINGS,
     script:
         "../scripts/make_finetune_tables.py"
 
@@ -138,8 +216,7 @@ rule plot_erf_maps:
     input:
         erf=experiment_maps(ERF),
         fits="<results>/{experiment}/fits.parquet",
-        trf="<results>/trf.parquet",
-        code=library("plots", "imbalance"),
+        trf="<results>/{experiment}/trf.parquet",
     output:
         png=report(
             "<results>/figures/erf_maps/{experiment}/{model}.png",
@@ -154,6 +231,9 @@ rule plot_erf_maps:
         "<benchmarks>/plot_erf_maps/{experiment}_{model}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_erf_maps"),
+        weights=described_weights,
     script:
         "../scripts/plot_erf_maps.py"
 
@@ -175,8 +255,6 @@ rule copy_fig1:
 
 
 rule plot_window_references:
-    input:
-        code=library("padding_plots"),
     output:
         png=report(
             "<results>/figures/fig2.png",
@@ -191,6 +269,8 @@ rule plot_window_references:
         "<benchmarks>/plot_window_references.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_window_references"),
     script:
         "../scripts/plot_window_references.py"
 
@@ -200,7 +280,6 @@ rule plot_padded_kernel:
         before=starting_weights(DRAWN),
         after=FINETUNED.format(**DRAWN, kernels="padded"),
         source=model_files(DRAWN["model"]),
-        code=library("padding_plots", "kernels", "models"),
     output:
         png=report(
             "<results>/figures/fig3.png",
@@ -216,8 +295,11 @@ rule plot_padded_kernel:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("plot_padded_kernel"),
         model=model_source(DRAWN["model"]),
         name=DRAWN["model"],
+        init=FINETUNE["init"],
+        seed=DRAWN["seed"],
     script:
         "../scripts/plot_padded_kernel.py"
 
@@ -225,7 +307,6 @@ rule plot_padded_kernel:
 rule plot_imbalance:
     input:
         imbalance="<results>/shape_test/imbalance.parquet",
-        code=library("padding_plots"),
     output:
         png=report(
             "<results>/figures/fig4.png",
@@ -240,6 +321,8 @@ rule plot_imbalance:
         "<benchmarks>/plot_imbalance.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_imbalance"),
     script:
         "../scripts/plot_imbalance.py"
 
@@ -248,7 +331,6 @@ rule plot_finetuning:
     input:
         runs="<results>/tables/finetune_runs.parquet",
         epochs=finetune_runs(EPOCHS),
-        code=library("padding_plots", "tables"),
     output:
         accuracies_png=report(
             "<results>/figures/accuracies.png",
@@ -270,6 +352,10 @@ rule plot_finetuning:
         "<benchmarks>/plot_finetuning.jsonl"
     conda:
         "../envs/deadpixel.yaml"
+    params:
+        code=fingerprint("plot_finetuning"),
+        networks=known_networks(FINETUNE),
+        settings={"fine-tuning": FINETUNE_SETTINGS["fine-tuning"]},
     script:
         "../scripts/plot_finetuning.py"
 
@@ -278,7 +364,6 @@ rule make_table4:
     input:
         epochs=microobject_runs(),
         paper="scripts/deadpixel/paper/table4.csv",
-        code=library("tables", "stats"),
     output:
         first_epochs="<results>/tables/first_epochs.parquet",
         first_epochs_markdown="<results>/tables/first_epochs.md",
@@ -303,7 +388,10 @@ rule make_table4:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("make_table4"),
         threshold=MICROOBJECT["threshold"],
+        networks=known_networks(MICROOBJECT),
+        settings=MICROOBJECT_SETTINGS,
     script:
         "../scripts/make_table4.py"
 
@@ -311,7 +399,6 @@ rule make_table4:
 rule plot_microobject:
     input:
         epochs=microobject_runs(),
-        code=library("padding_plots", "tables"),
     output:
         png=report(
             "<results>/figures/fig5.png",
@@ -327,6 +414,9 @@ rule plot_microobject:
     conda:
         "../envs/deadpixel.yaml"
     params:
+        code=fingerprint("plot_microobject"),
         threshold=MICROOBJECT["threshold"],
+        networks=known_networks(MICROOBJECT),
+        settings=MICROOBJECT_SETTINGS,
     script:
         "../scripts/plot_microobject.py"

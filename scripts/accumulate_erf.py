@@ -1,6 +1,7 @@
 """Effective receptive fields of one network over one shard of images, every target in one pass."""
 
 import time
+from pathlib import Path
 
 import torch
 
@@ -9,30 +10,36 @@ from deadpixel.preprocessing import evaluation_images
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params, wildcards = snakemake.params, snakemake.wildcards
-device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
+device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
 start = time.monotonic()
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 model = kernels.apply(models.build(params.model), wildcards.kernels)
 if wildcards.weights == "finetuned":
-    models.replace_head(model, manifest["label"].nunique(), seed=0)
+    side = params.preprocess["crop"]
+    models.replace_head(model, manifest["label"].nunique(), seed=0, side=side)
 models.load_checkpoint(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
-part = {"shard": int(wildcards.shard), "shards": params.shards}
-depends_on = {**dict(params.items()), **part, "device": devices.describe(device)}
-inputs = [file for file in snakemake.input if file != snakemake.input.flops]
-scratch = store.Scratch(params.scratch, inputs, **depends_on)
-settings = {"logit": params.logit, "batch_size": params.batch_size}
+if params.logit == "true":
+    experiment = "finetune" if wildcards.weights == "finetuned" else "size_test"
+    erf.check_head(model, images[0], manifest["label"].nunique(), f"{experiment}.logit")
+predictions = snakemake.input.flops, snakemake.input.splits
+inputs = [file for file in snakemake.input if file not in predictions]
+job = Path(config["pathvars"]["results"], ".scratch/erf", Path(snakemake.log[0]).stem)
+scratch = store.Scratch(job, inputs, params=dict(params.items()), of=dict(wildcards.items()))
+numbers = [int(store.partitions(path)["block"]) for path in snakemake.output.sums]
+settings = {"logit": params.logit, "batch_size": config["erf"]["batch_size"]}
 blocks = erf.accumulate_blocks(
     model,
     images,
     [*params.targets.values()],
     params.blocks,
     scratch,
-    **part,
+    shard=min(numbers),
+    shards=config["erf"]["shards"],
     **settings,
     dtype=getattr(torch, params.dtype),
     device=device,
@@ -43,9 +50,10 @@ facts = store.provenance(
     device=devices.describe(device),
     dtype=params.dtype,
     seed=params.seed,
-    seconds=time.monotonic() - start,
+    seconds=(time.monotonic() - start) / len(set(numbers)),
 )
-for module, path in zip(params.targets.values(), snakemake.output.sums, strict=True):
-    frame = maps.sums_to_frame(blocks[module])
-    store.write(frame, path, store.ERF_SUMS, {**facts, "module": module})
-scratch.clear()
+for path in snakemake.output.sums:
+    of = store.partitions(path)
+    module, number = params.targets[of["target"]], int(of["block"])
+    found = {n: block for n, block in blocks[module].items() if n == number}
+    store.write(maps.sums_to_frame(found), path, store.ERF_SUMS, {**facts, "module": module})

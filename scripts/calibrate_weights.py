@@ -2,19 +2,20 @@
 
 import torch
 
-from deadpixel import devices, logs, models, store
+from deadpixel import devices, errors, logs, models, store
 from deadpixel.preprocessing import evaluation_images
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params = snakemake.params
-device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+params, config = snakemake.params, snakemake.config
+device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 most = params.calibration["images"]
 images = evaluation_images(snakemake.input.pack, manifest, "train", **params.preprocess, most=most)
 model = models.build(params.model, seed=params.seed)
-models.calibrate(model, images.batches(params.calibration["batch_size"]), device=device)
+with errors.naming(f"models.{snakemake.wildcards.model}"):
+    models.calibrate(model, images.batches(params.calibration["batch_size"]), device=device)
 facts = store.provenance(
     model=params.model,
     weights="calibrated",

@@ -1,9 +1,10 @@
 """Arithmetic, parameters and activations of every network, for the costs of jobs."""
 
-import pandas as pd
+import json
+
 import torch
 
-from deadpixel import flops, kernels, logs, models, store
+from deadpixel import errors, flops, kernels, logs, models, store
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
@@ -12,8 +13,9 @@ params = snakemake.params
 rows = []
 for name, source in params.models.items():
     for kind in params.kernels[name]:
-        model = kernels.apply(models.build(source), kind)
-        costs = [flops.forward_costs(model, side) for side in params.sides]
+        with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
+            model = kernels.apply(models.build(source), kind)
+            costs = [flops.forward_costs(model, side) for side in params.sides]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
-frame = pd.DataFrame(rows, columns=store.FLOPS.names)
-store.write(frame, snakemake.output.flops, store.FLOPS, store.provenance())
+with store.atomic(snakemake.output.flops) as partial:
+    partial.write_text(json.dumps(rows, indent=1))

@@ -1,5 +1,7 @@
 """Fine-tune one network with one kind of kernels, and predict the test split."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,19 +11,23 @@ from deadpixel.images import Pack
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params, wildcards, pack = snakemake.params, snakemake.wildcards, snakemake.input.pack
-device = devices.resolve(params.device, jobs_per_device=snakemake.config["jobs_per_device"])
+params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
+pack = snakemake.input.pack
+device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
 seed = int(wildcards.seed)
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 
 start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
-models.replace_head(start, manifest["label"].nunique(), seed=seed)
-model = kernels.apply(start, wildcards.kernels, init=params.init, seed=seed)
+side = params.augmentation["crop"]
+model = training.starting_network(
+    start, manifest["label"].nunique(), wildcards.kernels, init=params.init, seed=seed, side=side
+)
 
 augmentation = augment.Augmentation(**params.augmentation)
 chosen = np.flatnonzero(manifest["split"] == "train")
+labels = manifest["label"].to_numpy()[chosen]
 images = augment.TRAINING_IMAGES[params.method](
-    Pack(pack), chosen, manifest["label"].to_numpy()[chosen], augmentation, seed=seed, device=device
+    Pack(pack, manifest), chosen, labels, augmentation, seed=seed, device=device
 )
 sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
 valid, test = (
@@ -29,14 +35,16 @@ valid, test = (
     for split in ("valid", "test")
 )
 recipe = training.Recipe(**params.recipe, seed=seed)
-depends_on = {**dict(params.items()), **dict(wildcards.items()), "device": devices.describe(device)}
-inputs = [file for file in snakemake.input if file != snakemake.input.flops]
-scratch = store.Scratch(params.scratch, inputs, **depends_on)
+predictions = snakemake.input.flops, snakemake.input.splits
+inputs = [file for file in snakemake.input if file not in predictions]
+job = Path(config["pathvars"]["results"], ".scratch/finetune", Path(snakemake.log[0]).stem)
+scratch = store.Scratch(job, inputs, params=dict(params.items()), of=dict(wildcards.items()))
 train = training.epoch_batches(images, images.labels, params.batch_size, seed)
 rows = [*training.fit(model, train, {"valid": lambda: valid}, recipe, scratch, device=device)]
 
 measured = {
     "device": devices.describe(device),
+    "precision": training.computed_in(recipe.precision, device),
     "seconds": sum(row["seconds"] for row in rows),
     "added_weights_norm": float(kernels.added_weights(model).norm()),
 }

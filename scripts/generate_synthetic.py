@@ -5,4 +5,5 @@ from pathlib import Path
 from deadpixel import logs, synthetic
 
 logs.configure(snakemake.log[0])
-synthetic.generate(Path(snakemake.output[0]), **dict(snakemake.params.items()))
+settings = {key: value for key, value in snakemake.params.items() if key != "code"}
+synthetic.generate(Path(snakemake.output[0]), **settings)

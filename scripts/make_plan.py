@@ -24,7 +24,7 @@ with tempfile.NamedTemporaryFile("w", suffix=".yaml") as overlay:
         text=True,
     )
 steps = plan.read_dry_run(listed.stdout)
-splits = {name: costs.read_splits(path) for name, path in params.manifests.items()}
+splits = {name: costs.read_splits(path) for name, path in params.splits.items()}
 model = costs.CostModel(
     snakemake.config,
     costs.read_forward(snakemake.input.flops),

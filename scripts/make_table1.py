@@ -1,23 +1,24 @@
 """Table 1: does the size of the receptive field tell the accuracy?"""
 
-from deadpixel import logs, models, store, tables
+from deadpixel import logs, models, published, render, store, tables
 
 logs.configure(snakemake.log[0])
-chosen, output = snakemake.params.size_test, snakemake.output
+params, output = snakemake.params, snakemake.output
 
-fits = store.read(snakemake.input.fits, store.FITS).query("target == @chosen['target']")
-trf = store.read(snakemake.input.trf, store.TRF).query("target == @chosen['target']")
-accuracies = {m: models.imagenet_accuracy(s) for m, s in snakemake.params.sources.items()}
-facts = store.provenance(**chosen)
+fits = store.read(snakemake.input.fits, store.FITS).query("target == @params.target")
+trf = store.read(snakemake.input.trf, store.TRF).query("target == @params.target")
+accuracies = {m: models.imagenet_accuracy(s) for m, s in params.published_weights.items()}
+differ = published.differences(params.settings)
+facts = store.provenance(target=params.target, settings=params.settings)
 
-table = tables.table1(fits, trf, accuracies)
-tables.save(table, tables.TABLE1, facts, output.table, output.markdown, output.html)
+table = tables.table1(fits, trf, accuracies, published.beside(1, params.networks, differ))
+notes = [
+    *tables.no_accuracy(table),
+    *published.note(1, differ),
+    *tables.poor_fits(table["r_squared"]),
+]
+paths = output.table, output.markdown, output.html
+render.save(table, tables.TABLE1, facts, *paths, notes)
+paths = output.correlations, output.correlations_markdown, output.correlations_html
 correlations = tables.size_correlations(table)
-tables.save(
-    correlations,
-    tables.CORRELATIONS,
-    facts,
-    output.correlations,
-    output.correlations_markdown,
-    output.correlations_html,
-)
+render.save(correlations, tables.CORRELATIONS, facts, *paths, notes)

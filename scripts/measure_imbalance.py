@@ -1,6 +1,4 @@
-"""Pixel sensitivity imbalance of every effective receptive field, with its standard error."""
-
-from dataclasses import asdict
+"""Pixel sensitivity imbalance of every effective receptive field, and how much of it is noise."""
 
 import pandas as pd
 
@@ -9,10 +7,9 @@ from deadpixel import imbalance, logs, maps, store
 logs.configure(snakemake.log[0])
 
 rows = []
-for erf_path, blocks_path in zip(snakemake.input.erf, snakemake.input.blocks, strict=True):
-    field = maps.read(erf_path)
-    errors = imbalance.standard_errors(*maps.read_blocks(blocks_path))
-    indices = asdict(imbalance.indices(field.mean)) | {"l1_se": errors.l1, "l2_se": errors.l2}
-    rows.append({**field.key, "n_images": field.n_images, **indices})
+for path in snakemake.input.blocks:
+    means, counts = maps.read_blocks(path)
+    measured = imbalance.measure(means, counts)
+    rows.append({**store.partitions(path), "n_images": sum(counts), **measured})
 table = pd.DataFrame(rows, columns=store.IMBALANCE.names)
 store.write(table, snakemake.output.imbalance, store.IMBALANCE, store.provenance())

@@ -9,4 +9,4 @@ folder = Path(snakemake.params.folder)
 
 manifest = store.read(snakemake.input.manifest, store.MANIFEST)
 facts = store.provenance(folder=str(folder))
-images.pack(manifest["path"], folder, Path(snakemake.output.pack), facts)
+images.pack(manifest, folder, Path(snakemake.output.pack), facts)

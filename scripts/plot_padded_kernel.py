@@ -6,15 +6,18 @@ from deadpixel import kernels, logs, models, padding_plots, plots
 
 logs.configure(snakemake.log[0])
 
-before = models.load_checkpoint(models.build(snakemake.params.model), snakemake.input.before)
-padded, changed = kernels.pad(before)
+params = snakemake.params
+titles = {"zero": "zero-padded", "random": "drawn afresh"}
+
+before = models.load_checkpoint(models.build(params.model), snakemake.input.before)
+start, changed = kernels.pad(before, params.init, seed=params.seed)
 name = next(n for n in changed if f"{n}.weight" in before.state_dict())
-old, new = before.state_dict()[f"{name}.weight"], padded.state_dict()[f"{name}.weight"]
+old, new = before.state_dict()[f"{name}.weight"], start.state_dict()[f"{name}.weight"]
 tuned = models.read_state(Path(snakemake.input.after))[f"{name}.weight"]
 strongest = old.flatten(2).norm(dim=2).argmax().item()
-pictures = {
+panels = {
     title: weight.flatten(0, 1)[strongest].numpy()
-    for title, weight in {"before": old, "zero-padded": new, "fine-tuned": tuned}.items()
+    for title, weight in {"before": old, titles[params.init]: new, "fine-tuned": tuned}.items()
 }
-title = f"{snakemake.params.name}, {name}: filter {strongest // old.shape[1]}"
-plots.save(padding_plots.padded_kernel(pictures, old.shape[2:], title), snakemake.output)
+title = f"{params.name}, {name}: filter {strongest // old.shape[1]}"
+plots.save(padding_plots.padded_kernel(panels, old.shape[2:], title), snakemake.output)

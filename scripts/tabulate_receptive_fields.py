@@ -1,6 +1,6 @@
 """Every map in one table: theoretical size, Gaussian fit and imbalance."""
 
-from deadpixel import logs, store, tables
+from deadpixel import logs, render, store, tables
 
 logs.configure(snakemake.log[0])
 output = snakemake.output
@@ -10,5 +10,5 @@ table = tables.receptive_fields(
     store.read(snakemake.input.trf, store.TRF),
     store.read(snakemake.input.imbalance, store.IMBALANCE),
 )
-facts = store.provenance()
-tables.save(table, tables.FIELDS, facts, output.table, output.markdown, output.html)
+paths = output.table, output.markdown, output.html
+render.save(table, tables.FIELDS, store.provenance(), *paths, tables.poor_fits(table["r_squared"]))

@@ -1,7 +1,7 @@
-"""Training images augmented anew in each epoch: a batch at once on the device, or by torchvision.
+"""Training images augmented in each epoch: a batch at once on the device, or by torchvision.
 
 Every draw is a pure function of (seed, epoch, image): no generator has a state to save, and an
-image is augmented alike whatever batch it comes in.
+image is augmented in the same way in whatever batch it comes.
 """
 
 import math
@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torchvision import transforms
 
+from .draws import Purpose, uniforms, words
 from .images import Pack
 from .logs import progress
 from .preprocessing import MEAN, STD
@@ -21,7 +22,6 @@ from .preprocessing import MEAN, STD
 _RATIO = (3 / 4, 4 / 3)  # width to height, and the tries at a box that fits: as in torchvision
 _TRIES = 10
 _PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}  # what they need stays in cache, in memory
-_WORD = 2**32
 
 
 @dataclass(frozen=True)
@@ -49,45 +49,11 @@ class Draws:
     flip: np.ndarray  # bool (N,)
 
 
-def philox(counter: np.ndarray, key: tuple[int, int]) -> np.ndarray:
-    """Random 32-bit words, uint64 (..., 4), of counters of that shape: Philox4x32-10.
-
-    Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011.
-    """
-    c0, c1, c2, c3 = np.moveaxis(counter, -1, 0)
-    k0, k1 = key
-    for _ in range(10):
-        p0, p1 = c0 * 0xD2511F53, c2 * 0xCD9E8D57
-        c0, c1 = (p1 >> 32) ^ c1 ^ k0, p1 % _WORD
-        c2, c3 = (p0 >> 32) ^ c3 ^ k1, p0 % _WORD
-        k0, k1 = (k0 + 0x9E3779B9) % _WORD, (k1 + 0xBB67AE85) % _WORD
-    return np.stack([c0, c1, c2, c3], axis=-1)
-
-
-def _words(seed: int, epoch: int, indices: np.ndarray, count: int, stream: int = 0) -> np.ndarray:
-    """`count` random 32-bit words of each image, uint64 (N, count)."""
-    blocks = math.ceil(count / 4)
-    counter = np.zeros((len(indices), blocks, 4), np.uint64)
-    counter[..., 0] = np.arange(blocks)
-    counter[..., 1] = indices[:, None]
-    counter[..., 2] = epoch
-    counter[..., 3] = stream
-    words = philox(counter, (seed % _WORD, seed // _WORD % _WORD))
-    return words.reshape(len(indices), -1)[:, :count]
-
-
-def uniforms(
-    seed: int, epoch: int, indices: np.ndarray, count: int, *, stream: int = 0
-) -> np.ndarray:
-    """`count` numbers in [0, 1) of each image, float64 (N, count); another set for each stream."""
-    return _words(seed, epoch, indices, count, stream) / _WORD
-
-
 def draw(
     augmentation: Augmentation, seed: int, epoch: int, indices: np.ndarray, sizes: np.ndarray
 ) -> Draws:
     """Draw for images `indices` (N,), of heights and widths `sizes` (N, 2), as torchvision does."""
-    uniform = uniforms(seed, epoch, indices, 4 + 2 * _TRIES)
+    uniform = uniforms(seed, Purpose.AUGMENTATION, epoch, indices, 4 + 2 * _TRIES)
     boxes = _boxes(augmentation.scale, uniform[:, 4:], sizes)
     room = sizes - boxes + 1
     drawn = np.floor(uniform[:, :2] * room).astype(np.int64)
@@ -265,8 +231,8 @@ class TorchvisionImages(_TrainingImages):
 
     def __call__(self, epoch: int, indices: Sequence[int]) -> Tensor:
         """Float32 (N, 3, crop, crop) of the images at `indices` among those chosen."""
-        seeds = _words(self._seed, epoch, np.asarray(indices), 1).ravel().tolist()
-        batch = [self._one(i, seed) for i, seed in zip(indices, seeds, strict=True)]
+        drawn = words(self._seed, Purpose.AUGMENTATION, epoch, np.asarray(indices), 1)
+        batch = [self._one(i, seed) for i, seed in zip(indices, drawn[:, 0].tolist(), strict=True)]
         return torch.stack(batch).to(self._device)
 
     def _one(self, index: int, seed: int) -> Tensor:

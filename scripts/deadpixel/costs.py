@@ -1,21 +1,30 @@
 """What jobs of the workflow cost before they run: seconds, memory and disk.
 
 The work of a job follows from the configuration: arithmetic of a forward pass x images x epochs.
-How fast it is done is assumed, until records of earlier runs tell.
+How fast it is done is assumed, until records of earlier runs tell. Snakemake asks this while it
+reads the workflow, in an environment of its own: the standard library only.
 """
 
 import dataclasses
 import json
+import math
+import re
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from . import store
+from .errors import InputError
+from .logs import log
 
 MB, GIGA = 1e6, 1e9
 _BACKWARD = 2  # times the arithmetic of the forward pass, where weights are trained
+# What reading and understanding a record can end in: it may be cut, binary, or of other types.
+_DAMAGE = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
 _MEMORY_MARGIN = 1.2  # over the most that was seen
 
 
@@ -67,23 +76,52 @@ class Cost:
 
 
 def read_records(folder: Path | str) -> list[Record]:
-    """Every benchmark under `folder` that was written in Snakemake's extended form."""
-    found = []
+    """Every benchmark under `folder` that was written in Snakemake's extended form.
+
+    What a kill or a full disk left of others is passed over, which one line of the log says.
+    """
+    found, damaged = [], []
     for file in sorted(Path(folder).rglob("*.jsonl")):
-        lines = file.read_text().splitlines()
-        row = json.loads(lines[-1]) if lines else {}
-        if "rule_name" in row:
-            work, memory = row["resources"].get("work"), row["max_rss"]
-            memory = 0.0 if memory == "NA" else memory
-            found.append(Record(str(file), row["rule_name"], work, row["s"], memory))
+        try:
+            row = json.loads(file.read_text().splitlines()[-1])
+            if "rule_name" in row.keys():  # noqa: SIM118 - a list has none
+                found.append(_record(str(file), row))
+        except _DAMAGE:
+            damaged.append(str(file))
+    if damaged:
+        names = ", ".join(damaged[:3]) + (", ..." if len(damaged) > 3 else "")
+        log.warning("passed over %d damaged records, delete them: %s", len(damaged), names)
     return found
+
+
+def _record(path: str, row: Mapping[str, Any]) -> Record:
+    work, memory = row["resources"].get("work"), row["max_rss"]
+    return Record(
+        path,
+        rule=rule_of(row["rule_name"]),
+        work=None if work is None else _number(work),
+        seconds=_number(row["s"]),
+        memory_mb=0.0 if memory == "NA" else _number(memory),
+    )
+
+
+def _number(value: Any) -> float:
+    """As JSON has it; raises `ValueError` or `TypeError` for what is none or negative."""
+    if isinstance(value, bool | str) or not 0 <= float(value) < math.inf:
+        raise ValueError(value)
+    return float(value)
+
+
+def rule_of(name: str) -> str:
+    """The rule of which further shards have numbers: accumulate_erf_2 is one of accumulate_erf."""
+    return re.sub(r"_\d+$", "", name)
 
 
 @dataclass(frozen=True)
 class CostModel:
     """Costs of any job from a configuration as config.yaml describes it.
 
-    forward: rows of `store.FLOPS` by (model, kernels, side).
+    forward: what `flops.forward_costs` found, by (model, kernels, side).
     splits: images of train, valid and test by data set.
     downloads: bytes of published files and of archives, by their names.
     """
@@ -201,16 +239,22 @@ class CostModel:
         return self.forward[of["model"], of["kernels"], side]
 
 
-def read_forward(path: Path | str) -> dict[tuple[str, str, int], dict[str, Any]]:
-    """Rows of a ``flops.parquet`` by (model, kernels, side)."""
-    rows = store.read(path, store.FLOPS).to_dict("records")
+def read_forward(paths: Iterable[Path | str]) -> dict[tuple[str, str, int], dict[str, Any]]:
+    """Costs of forward passes from every ``flops.json``, by (model, kernels, side)."""
+    rows = [row for path in paths for row in _read_json(path)]
     return {(row["model"], row["kernels"], row["side"]): row for row in rows}
 
 
-def read_splits(manifest: Path | str) -> dict[str, int]:
-    """Images of train, valid and test in a manifest."""
-    counts = store.read(manifest, store.MANIFEST)["split"].value_counts()
-    return {name: int(counts.get(name, 0)) for name in ("train", "valid", "test")}
+def read_splits(path: Path | str) -> dict[str, int]:
+    """Images of train, valid and test from a ``splits.json``."""
+    return _read_json(path)
+
+
+def _read_json(path: Path | str) -> Any:
+    try:
+        return json.loads(Path(path).read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: no JSON ({error}); delete it and run again") from error
 
 
 def as_columns(cost: Cost) -> dict[str, Any]:

@@ -1,5 +1,10 @@
 """Image folders, one sub-folder per class, and their splits: drawn by a seed or published."""
 
+import collections
+import difflib
+import os
+import stat
+import unicodedata
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -7,79 +12,170 @@ import numpy as np
 import pandas as pd
 
 from .errors import InputError
-from .images import upright_size
+from .images import checksum, upright_size
+from .logs import log, progress
 
 SPLITS = ("train", "valid", "test")
-_SUFFIXES = {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"}
+_SUFFIXES = {
+    *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+}
+_OTHER_FORMATS = {".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".svg"}
+_NO_CLASSES = {"__MACOSX"}  # what macOS puts into archives beside the folders
 
 
 def scan(root: Path, *, exclude: Iterable[str] = ()) -> pd.DataFrame:
-    """Every image below `root`, as columns path (relative), label, class_name, width, height.
+    """Every image below `root`, as columns path, label, class_name, width, height, sha256.
 
-    Classes are the sub-folders in the order of their names, less those in `exclude`; files that
-    are no images by their suffix, and hidden ones, are passed over. Width and height are in pixels
-    of the upright image. Raises `InputError` if the folder, its classes or a class's images are
-    missing, or an image's header cannot be read.
+    Classes are the sub-folders in the order of their names, less those in `exclude`. Hidden files
+    are passed over; others that are no images by their suffix are too, and named in the log. Paths
+    are relative; width and height are in pixels of the upright image. Raises `InputError` if the
+    folder, its classes or a class's images are missing, two classes have one name but for its
+    spelling, images lie deeper, or one cannot be read.
     """
-    if not root.is_dir():
-        raise InputError(
-            f"image folder {root} is missing: put the data set there, or mend the config"
-        )
-    excluded = set(exclude)
-    folders = sorted(
-        folder
-        for folder in root.iterdir()
-        if folder.is_dir() and not folder.name.startswith(".") and folder.name not in excluded
+    folders = _class_folders(root, set(exclude))
+    passed_over: list[Path] = []
+    files = [(label, file) for label, f in enumerate(folders) for file in _images(f, passed_over)]
+    _name_passed_over(passed_over)
+    rows = pd.DataFrame(
+        {
+            "path": [file.relative_to(root).as_posix() for _, file in files],
+            "label": [label for label, _ in files],
+            "class_name": [folders[label].name for label, _ in files],
+        }
     )
-    if not folders:
-        raise InputError(f"image folder {root} has no sub-folders: one per class is expected")
+    return rows.join(measure(root, rows["path"]))
+
+
+def measure(root: Path, paths: Iterable[str]) -> pd.DataFrame:
+    """Width and height in pixels of the upright image, and SHA-256, of the files at `paths`."""
+    paths = list(paths)
     rows = []
-    for label, folder in enumerate(folders):
-        files = sorted(file for file in folder.iterdir() if _is_image(file))
-        if not files:
-            raise InputError(f"class folder {folder} has no images")
-        for file in files:
-            width, height = upright_size(file)
-            rows.append((str(file.relative_to(root)), label, folder.name, width, height))
-    return pd.DataFrame(rows, columns=["path", "label", "class_name", "width", "height"])
+    for path in progress(paths, total=len(paths), what="images listed"):
+        check_file(root / path)
+        rows.append((*upright_size(root / path), checksum(root / path)))
+    return pd.DataFrame(rows, columns=["width", "height", "sha256"])
+
+
+def check_file(file: Path) -> None:
+    """Raise `InputError` unless `file` is a plain one with content; it is not opened."""
+    try:
+        status = file.stat()
+    except OSError as error:
+        link = f", it is a link to {file.readlink()}" if file.is_symlink() else ""
+        raise InputError(
+            f"image {file} is missing ({error.strerror}{link}): restore or remove it"
+        ) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise InputError(f"image {file} is no plain file: replace or remove it")
+    if status.st_size == 0:
+        raise InputError(f"image {file} is empty: replace or remove it")
+
+
+def _class_folders(root: Path, exclude: set[str]) -> list[Path]:
+    if not root.is_dir():
+        raise InputError(f"image folder {root} is missing: put the data set there, or fix its path")
+    visible = _visible(root)
+    folders = [entry for entry in visible if entry.is_dir()]
+    names = {folder.name for folder in folders}
+    for name in sorted(exclude - names):
+        near = difflib.get_close_matches(name, names, 3) or sorted(names)[:3]
+        raise InputError(
+            f"image folder {root} has no sub-folder {name!r} to exclude, but "
+            f"{', '.join(near) or 'none at all'}: fix `exclude`"
+        )
+    for name in sorted(names & _NO_CLASSES - exclude):
+        log.warning("%s is passed over: it comes from an archive's making", root / name)
+    classes = [folder for folder in folders if folder.name not in exclude | _NO_CLASSES]
+    strays = [entry for entry in visible if not entry.is_dir() and _is_image(entry)]
+    if not classes:
+        raise InputError(
+            f"image folder {root} has no sub-folders, and {len(strays)} images: put the images of "
+            "each class into a sub-folder"
+        )
+    if strays:
+        log.warning(
+            "%d images beside the class folders belong to no class and are passed over; "
+            "the first is %s",
+            *(len(strays), strays[0]),
+        )
+    _check_spellings(classes)
+    return classes
+
+
+def _visible(folder: Path) -> list[Path]:
+    """What is in a folder, hidden files left out, in the order of names."""
+    try:
+        entries = sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    except OSError as error:
+        raise InputError(
+            f"folder {folder} cannot be read ({error.strerror}): make it readable"
+        ) from error
+    for entry in entries:
+        if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in entry.name):
+            raise InputError(
+                f"{str(entry)!a} has a control character, or bytes that are no UTF-8, "
+                "in its name: rename it"
+            )
+    return entries
+
+
+def _check_spellings(folders: Iterable[Path]) -> None:
+    """Names that look the same are meant to be one class, or are one on another file system."""
+    known: dict[str, Path] = {}
+    for folder in folders:
+        name = unicodedata.normalize("NFC", folder.name).strip().casefold()
+        if name in known:
+            raise InputError(
+                f"class folders {known[name].name!a} and {folder.name!a} in "
+                f"{folder.parent} differ in case, spaces or Unicode form only: "
+                "merge or rename them"
+            )
+        known[name] = folder
+
+
+def _images(folder: Path, passed_over: list[Path]) -> list[Path]:
+    """Image files of one class; what is no image goes into `passed_over`."""
+    images = []
+    for entry in _visible(folder):
+        if entry.is_dir():
+            _check_no_images_below(entry)
+            passed_over.append(entry)
+        elif _is_image(entry):
+            images.append(entry)
+        else:
+            passed_over.append(entry)
+    if not images:
+        raise InputError(
+            f"class folder {folder} has no images: add some, remove it or name it in `exclude`"
+        )
+    return images
 
 
 def _is_image(file: Path) -> bool:
-    return file.suffix.lower() in _SUFFIXES and not file.name.startswith(".")
+    return file.suffix.lower() in _SUFFIXES
 
 
-def scan_cub200(root: Path) -> pd.DataFrame:
-    """CUB-200-2011 by its own lists, which lie above its image folder `root`.
-
-    Columns as of `scan`, and split: train or test as the data set's authors say. Raises
-    `InputError` if a list is missing, lacks an image, or names one that cannot be read.
-    """
-    lists = root.parent
-    images = _read_list(lists / "images.txt", "path")
-    images["class_id"] = _read_list(lists / "image_class_labels.txt", "class_id")
-    images["trains"] = _read_list(lists / "train_test_split.txt", "trains")
-    classes = _read_list(lists / "classes.txt", "class_name")
-    images["class_name"] = images["class_id"].map(classes["class_name"])
-    gaps = images[images.isna().any(axis=1)]
-    if len(gaps):
-        raise InputError(f"{lists}: a list lacks {gaps['path'].iloc[0]} or its class")
-    sizes = [upright_size(root / path) for path in images["path"]]
-    return pd.DataFrame(
-        {
-            "path": images["path"],
-            "label": images["class_id"].astype(int) - 1,
-            "class_name": images["class_name"],
-            "width": [width for width, _ in sizes],
-            "height": [height for _, height in sizes],
-            "split": np.where(images["trains"] == 1, "train", "test"),
-        }
-    ).reset_index(drop=True)
+def _check_no_images_below(folder: Path) -> None:
+    for parent, _, names in os.walk(folder):
+        deeper = [name for name in sorted(names) if _is_image(Path(name)) and name[0] != "."]
+        if deeper:
+            raise InputError(
+                f"image {Path(parent, deeper[0])} lies deeper than its class's folder: "
+                "move it there, or remove it"
+            )
 
 
-def _read_list(file: Path, column: str) -> pd.DataFrame:
-    if not file.is_file():
-        raise InputError(f"list {file} is missing: CUB-200-2011 has it above its image folder")
-    return pd.read_csv(file, sep=" ", header=None, names=["id", column], index_col="id")
+def _name_passed_over(files: list[Path]) -> None:
+    counts = collections.Counter(file.suffix.lower() or "without a suffix" for file in files)
+    if counts:
+        found = ", ".join(f"{count} {suffix}" for suffix, count in sorted(counts.items()))
+        log.info("passed over, no images by their suffix: %s; the first is %s", found, files[0])
+    for suffix in sorted(counts.keys() & _OTHER_FORMATS):
+        log.warning(
+            "%d images are passed over, of a format that is not read here (%s): convert them to "
+            "JPEG or PNG if they are meant",
+            *(counts[suffix], suffix),
+        )
 
 
 def check_contents(
@@ -105,11 +201,25 @@ def check_contents(
         raise InputError(f"{root} has {', '.join(wrong)}: replace it by the whole data set")
 
 
+def check_labels(manifest: pd.DataFrame, root: Path) -> None:
+    """Raise `InputError` if two images of equal content are of different classes."""
+    by_content = manifest.groupby("sha256", sort=False)
+    contradicting = by_content["label"].transform("nunique") > 1
+    if contradicting.any():
+        content = manifest.loc[contradicting, "sha256"].iloc[0]
+        copies = manifest[manifest["sha256"] == content].drop_duplicates("label")["path"]
+        raise InputError(
+            f"image {root / copies.iloc[0]} has the same content as {root / copies.iloc[1]}, of "
+            "another class: remove the wrong one"
+        )
+
+
 def split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) -> pd.DataFrame:
     """`images` with a column split: train, valid or test, stratified by class and drawn by `seed`.
 
-    Within each class the borders between the splits fall on the nearest whole image. Raises
-    `InputError` if a split ends up with fewer than two images.
+    Within each class the borders between the splits fall on the nearest whole image; then copies
+    of an image, of equal sha256, join the first of them, so that none is trained with and tested
+    with. Raises `InputError` if a class is not in every split, or is the only one.
     """
     borders = np.cumsum([fractions[name] for name in SPLITS])
     names = np.empty(len(images), dtype=object)
@@ -117,10 +227,30 @@ def split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) ->
         counts = np.diff(np.rint(borders * len(rows)).astype(int), prepend=0)
         drawn = np.random.default_rng([seed, label]).permutation(rows)
         names[drawn] = np.repeat(SPLITS, counts)
-    sizes = {name: int((names == name).sum()) for name in SPLITS}
-    if min(sizes.values()) < 2:
-        raise InputError(
-            f"{len(images)} images split into {sizes}: every split needs at least two; "
-            "add images or change the fractions"
+    _, first, content = np.unique(images["sha256"], return_index=True, return_inverse=True)
+    manifest = images.assign(split=names[first[content]])
+    copies = np.flatnonzero(first[content] != np.arange(len(images)))
+    if len(copies):
+        log.warning(
+            "%d images have the content of another, and are in its split; the first is %s",
+            *(len(copies), images["path"].iloc[copies[0]]),
         )
-    return images.assign(split=names)
+    check_classes(manifest, SPLITS)
+    return manifest
+
+
+def check_classes(manifest: pd.DataFrame, splits: Iterable[str]) -> None:
+    """Raise `InputError` unless there are several classes, each with images in all `splits`."""
+    counts = pd.crosstab(manifest["label"], manifest["split"]).reindex(columns=[*splits])
+    counts = counts.fillna(0).astype(int)
+    if len(counts) < 2:
+        raise InputError(f"the {len(manifest)} images are of one class: add another class")
+    lacking = counts[(counts == 0).any(axis=1)]
+    if len(lacking):
+        label, found = next(lacking.iterrows())
+        name = manifest.loc[manifest["label"] == label, "class_name"].iloc[0]
+        raise InputError(
+            f"class {name} has {found.sum()} images, split into {found.to_dict()}, and every split "
+            f"needs one of each class ({len(lacking)} classes lack some): add images, exclude "
+            "the class or change the shares of `split`"
+        )

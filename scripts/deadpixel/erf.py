@@ -6,26 +6,29 @@ et al., "Understanding the Effective Receptive Field", NeurIPS 2016). The ReLU a
 own gradient; in evaluation mode the images of a batch do not mix, so batches change nothing.
 """
 
-import collections
 import contextlib
-import copy
 import dataclasses
-import functools
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError
+from .effective import Erf
+from .errors import InputError, in_one_line
+from .features import features, prepared
+from .folding import fold_batch_norms as fold_batch_norms
+from .forward import forward, logits
 from .logs import log, progress
-from .maps import Erf
-from .preprocessing import EvaluationImages
 from .receptive_field import check_targets
-from .store import Scratch
+
+if TYPE_CHECKING:
+    from .preprocessing import EvaluationImages
+    from .store import Scratch
 
 Logit = Literal["true", "predicted", "mean"]
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class NonFiniteGradientError(InputError):
@@ -45,7 +48,6 @@ def _full_precision() -> Iterator[None]:
         yield
 
 
-@_full_precision()
 def accumulate(
     model: nn.Module,
     images: Tensor | Iterable[Tensor],
@@ -69,132 +71,113 @@ def accumulate(
     dtype: of the computation; float64 is the reference. Sums are float64 always.
 
     `model` may be in any state and is left as it was. Raises `NonFiniteGradientError`, and
-    `InputError` for an unknown target, one that is called twice or yields no map, or labels that
-    are missing or beyond the head.
+    `InputError` for images that are no such tensors, an unknown target, one that is called twice or
+    yields no map, labels that are missing or no classes of the head, and a network that fails or
+    whose features of an image depend on anything but that image, as far as the first two tell.
     """
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
-    positions = positions or {}
-    modules = ["output", *(name for name, _ in model.named_modules() if name)]
-    targets = check_targets(dict.fromkeys(targets), modules)
-    model = _prepared(model, targets, torch.device(device), dtype)
-    memory_format = _memory_format(torch.device(device))
-    captured: dict[str, Tensor] = {}
-    for target in targets:
-        if target != "output":
-            hook = functools.partial(_capture, captured, target, positions.get(target))
-            model.get_submodule(target).register_forward_hook(hook)
-
-    sums: dict[str, Erf] = {}
-    done = 0
-    for image_batch, label_batch in _batches(images, labels, batch_size):
-        batch = image_batch.to(device, dtype, memory_format=memory_format).requires_grad_()
-        captured.clear()
-        output = model(batch)
-        if "output" in targets:
-            captured["output"] = _logits(output, label_batch, logit)
-        for target in targets:
-            if target not in captured:
-                raise InputError(f"target {target!r} is never called in a forward pass")
-            last = target == targets[-1]
-            gradient = _input_gradient(captured[target], batch, keep_graph=not last)
-            finite = gradient.flatten(1).isfinite().all(1)
-            if not finite.all():
-                raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
-            field = _batch_erf(gradient.relu())
-            sums[target] = sums[target] + field if target in sums else field
-        done += len(batch)
-    if not sums:
-        raise InputError("no images to accumulate an effective receptive field over")
-    return sums
+    measurement = _Measurement(model, targets, logit, positions or {}, dtype, device)
+    return measurement.over(_batches(images, labels, batch_size))
 
 
-def _prepared(
-    model: nn.Module, targets: Iterable[str], device: torch.device, dtype: torch.dtype
-) -> nn.Module:
-    """A copy in evaluation mode, without parameter gradients, its batch norms folded in float64."""
-    model = copy.deepcopy(model).cpu().double().eval().requires_grad_(False)
-    fold_batch_norms(model, keep=targets)
-    return model.to(device, dtype, memory_format=_memory_format(device))
+class _Measurement:
+    """What `accumulate` does, for any number of sets of images."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        targets: Iterable[str],
+        logit: Logit,
+        positions: Mapping[str, tuple[int, int]],
+        dtype: torch.dtype,
+        device: torch.device | str,
+    ) -> None:
+        names = (name for name, _ in model.named_modules(remove_duplicate=False) if name)
+        targets = check_targets(dict.fromkeys(targets), ["output", *names])
+        if logit not in get_args(Logit):
+            raise InputError(f"logit {logit!r} is none of {', '.join(get_args(Logit))}")
+        if dtype not in (torch.float32, torch.float64):
+            raise InputError(f"dtype {dtype}: use float32 or float64")
+        for name in positions.keys() - (set(targets) - {"output"}):
+            raise InputError(f"there is a position of {name!r}, which is no module among targets")
+        self._places = {target: positions.get(target) for target in targets}
+        self._model, self._logit, self._dtype = model, logit, dtype
+        self._device = torch.device(device)
+        self._ready: nn.Module | None = None
+
+    @_full_precision()
+    def prepare(self, images: Tensor) -> None:
+        """Check the network and make it fast, by two images (2, 3, H, W); once."""
+        if self._ready is None:
+            self._ready = prepared(self._model, images, self._places, self._device, self._dtype)
+
+    @_full_precision()
+    def over(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, Erf]:
+        """Fields over all images of `batches` of images and labels."""
+        sums: dict[str, Erf] = {}
+        done = 0
+        for images, labels in batches:
+            self.prepare(images[:2])
+            for target, gradients in self._gradients(images, labels):
+                finite = gradients.flatten(1).isfinite().all(1)
+                if not finite.all():
+                    raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
+                field = _batch_erf(gradients.relu())
+                sums[target] = sums[target] + field if target in sums else field
+            done += len(images)
+        if not sums:
+            raise InputError("no images to accumulate an effective receptive field over")
+        for target, field in sums.items():
+            if not field.total.any():
+                log.warning("no pixel of any image raises target %r: its field is zero", target)
+        return sums
+
+    def _gradients(self, images: Tensor, labels: Tensor | None) -> Iterator[tuple[str, Tensor]]:
+        """G of Eq. 2 for each image, (N, H, W), of each target."""
+        images = images.to(self._device, self._dtype).detach().requires_grad_()
+        found = features(self._ready, images, self._places)
+        for number, target in enumerate(found, start=1):
+            if target == "output":
+                values = _chosen(found[target], labels, self._logit)
+            else:
+                values = found[target].mean(1)
+            yield target, _input_gradient(target, values, images, keep_graph=number < len(found))
 
 
-def _memory_format(device: torch.device) -> torch.memory_format:
-    """Channels last is 1.1 to 1.4 times as fast on CPUs (docs/performance.md)."""
-    return torch.channels_last if device.type == "cpu" else torch.preserve_format
-
-
-def fold_batch_norms(model: nn.Module, *, keep: Iterable[str] = ()) -> int:
-    """Fold each batch norm whose input is one convolution's output, in place; returns how many.
-
-    Modules named in `keep` go on yielding what they did. A network that torch.fx cannot trace is
-    left as it is: folding changes the speed, not the result.
-    """
-    try:
-        graph = torch.fx.symbolic_trace(model).graph
-    except Exception as error:  # tracing runs the user's own code
-        log.info("batch norms are not folded, which is slower: torch.fx says %s", error)
-        return 0
-    calls = collections.Counter(node.target for node in graph.nodes)
-    folded = 0
-    for node in graph.nodes:
-        source = node.args[0] if node.op == "call_module" and node.args else None
-        if not isinstance(source, torch.fx.Node) or source.op != "call_module":
-            continue
-        convolution, norm = map(model.get_submodule, (source.target, node.target))
-        if (
-            type(convolution) is nn.Conv2d
-            and type(norm) is nn.BatchNorm2d
-            and norm.track_running_stats
-            and len(source.users) == 1
-            and calls[source.target] == calls[node.target] == 1
-            and source.target not in keep
-        ):
-            fused = torch.nn.utils.fuse_conv_bn_eval(convolution, norm)
-            model.set_submodule(source.target, fused)
-            model.set_submodule(node.target, nn.Identity())
-            folded += 1
-    return folded
-
-
-def _capture(
-    captured: dict[str, Tensor],
-    target: str,
-    position: tuple[int, int] | None,
-    _module: nn.Module,
-    _arguments: Any,
-    feature_map: Any,
-) -> None:
-    """Forward hook; reads the place at once, before an operation in place changes the map."""
-    if not isinstance(feature_map, Tensor) or feature_map.ndim != 4:
-        shape = tuple(feature_map.shape) if isinstance(feature_map, Tensor) else type(feature_map)
-        raise InputError(f"target {target!r} yields {shape}, no map (N, C, h, w)")
-    if target in captured:
-        raise InputError(f"target {target!r} is called more than once: choose another module")
-    height, width = feature_map.shape[2:]
-    i, j = position or (height // 2, width // 2)
-    if not (0 <= i < height and 0 <= j < width):
-        raise InputError(f"position {(i, j)} is outside target {target!r} of {height} x {width}")
-    captured[target] = feature_map[:, :, i, j].mean(1)
-
-
-def _logits(output: Any, labels: Tensor | None, logit: Logit) -> Tensor:
-    if not isinstance(output, Tensor) or output.ndim != 2:
-        raise InputError("target 'output' needs a network that yields logits (N, classes)")
+def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:
+    """One value (N,) of the logits (N, classes)."""
     if logit == "mean":
-        return output.mean(1)
-    classes = output.argmax(1) if logit == "predicted" else labels.to(output.device)
-    if int(classes.max()) >= output.shape[1]:
-        raise InputError(
-            f"label {int(classes.max())} is beyond the head's {output.shape[1]} logits: "
-            "use logit 'predicted' or 'mean', or a network with a matching head"
-        )
-    return output.gather(1, classes[:, None]).squeeze(1)
+        return logits.mean(1)
+    classes = logits.argmax(1) if logit == "predicted" else labels
+    for label in (int(classes.min()), int(classes.max())):
+        if not 0 <= label < logits.shape[1]:
+            raise InputError(
+                f"label {label} is beyond the head's {logits.shape[1]} logits: "
+                "use logit 'predicted' or 'mean', or a network with a matching head"
+            )
+    return logits.gather(1, classes.to(logits.device)[:, None].long()).squeeze(1)
 
 
-def _input_gradient(values: Tensor, batch: Tensor, *, keep_graph: bool) -> Tensor:
+def _input_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: bool) -> Tensor:
     """G of Eq. 2 for each image, (N, H, W)."""
-    (gradient,) = torch.autograd.grad(values.sum(), batch, retain_graph=keep_graph)
+    gradient = None
+    if values.requires_grad:
+        try:
+            (gradient,) = torch.autograd.grad(
+                values.sum(), images, retain_graph=keep_graph, allow_unused=True
+            )
+        except Exception as error:  # the user's own code
+            raise InputError(
+                f"target {target!r} cannot be differentiated ({in_one_line(error)}): "
+                "choose another one, or fix the network's code"
+            ) from error
+    if gradient is None:
+        raise InputError(
+            f"no gradient leads from target {target!r} to the image: "
+            "take what cuts it off, such as detach() or no_grad(), out of the network"
+        )
     return gradient.mean(1)
 
 
@@ -204,54 +187,99 @@ def _batch_erf(fields: Tensor) -> Erf:
     return Erf(total.cpu().numpy(), squares.cpu().numpy(), len(fields))
 
 
+def check_head(model: nn.Module, image: Tensor, n_classes: int, key: str) -> None:
+    """Raise `InputError` naming `key` if an image (3, H, W) has not a logit for each class."""
+    with torch.no_grad():
+        found = logits(forward(model, image[None])).shape[1]
+    if found != n_classes:
+        raise InputError(
+            f"{key}: true, but the head has {found} logits and the data set {n_classes} classes: "
+            "use predicted or mean, or a network whose head was made for this data set"
+        )
+
+
 def _batches(
     images: Tensor | Iterable[Tensor],
     labels: Tensor | Iterable[Tensor] | None,
     batch_size: int,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
+    """Pairs of batches; raises `InputError` for those that are no images or no labels."""
     if isinstance(images, Tensor):
         images = images.split(batch_size)
-    if labels is None:
-        return zip(images, itertools.repeat(None))
     if isinstance(labels, Tensor):
         labels = labels.split(batch_size)
-    return zip(images, labels, strict=True)
+    pairs = zip(images, itertools.repeat(None)) if labels is None else _paired(images, labels)
+    size = None
+    for image_batch, label_batch in pairs:
+        _check_images(image_batch)
+        size = size or image_batch.shape[2:]
+        if image_batch.shape[2:] != size:
+            raise InputError(
+                f"images of {tuple(size)} and of {tuple(image_batch.shape[2:])} px: "
+                "bring all to one size"
+            )
+        yield image_batch, label_batch
+
+
+def _check_images(batch: Any) -> None:
+    if not isinstance(batch, Tensor):
+        raise InputError(
+            f"a batch of images is a {type(batch).__name__}: give tensors (N, 3, H, W), "
+            "and labels apart from them"
+        )
+    if batch.ndim != 4 or batch.shape[1] != 3 or not batch.is_floating_point() or not len(batch):
+        raise InputError(
+            f"a batch of images is {batch.dtype} of shape {tuple(batch.shape)}: "
+            "give normalised floating-point images (N, 3, H, W)"
+        )
+
+
+def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+    for image_batch, label_batch in itertools.zip_longest(images, labels, fillvalue=()):
+        if len(image_batch) != len(label_batch):
+            raise InputError(
+                f"a batch of {len(image_batch)} images has {len(label_batch)} labels: give one each"
+            )
+        if (
+            not isinstance(label_batch, Tensor)
+            or label_batch.ndim != 1
+            or label_batch.dtype
+            not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+        ):
+            raise InputError("labels are no class numbers: give integers (N,), counted from 0")
+        yield image_batch, label_batch
 
 
 def accumulate_blocks(
     model: nn.Module,
-    images: EvaluationImages,
+    images: "EvaluationImages",
     targets: Sequence[str],
     n_blocks: int,
-    scratch: Scratch,
+    scratch: "Scratch",
     *,
     shard: int = 0,
     shards: int = 1,
     logit: Logit,
     batch_size: int,
-    **settings: Any,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
 ) -> dict[str, dict[int, Erf]]:
     """`accumulate` over every `shards`-th of `n_blocks` interleaved blocks of images, from `shard`.
 
     Blocks are numbered over all shards, and serve standard errors. There are no more of them than
     images. A finished one is kept in `scratch`, and not computed again after a kill.
     """
+    measurement = _Measurement(model, targets, logit, {}, dtype, device)
     blocks: dict[str, dict[int, Erf]] = {target: {} for target in targets}
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
         saved = scratch.load(f"block-{number}")
         if saved is None:
+            measurement.prepare(next(iter(images.batches(2))))  # the same in every shard
             block = images.every(n_blocks, start=number)
-            labels = block.labels.split(batch_size) if logit == "true" else None
+            labels = block.labels if logit == "true" else None
             try:
-                found = accumulate(
-                    model,
-                    block.batches(batch_size),
-                    targets,
-                    labels=labels,
-                    logit=logit,
-                    **settings,
-                )
+                found = measurement.over(_batches(block.batches(batch_size), labels, batch_size))
             except NonFiniteGradientError as error:
                 raise InputError(f"{block.path(error.index)}: {error}") from error
             saved = {

@@ -4,14 +4,17 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from .forward import forward
+
 
 @torch.no_grad()
 def forward_costs(model: nn.Module, side: int) -> dict[str, int]:
-    """Of one image of `side` x `side` px, in evaluation mode, as columns of `store.FLOPS`.
+    """Of one image of `side` x `side` px, in evaluation mode, as `costs.CostModel` takes them.
 
     flops: floating-point operations of convolutions and matrix products, an addition and a
     multiplication counted as two. parameters: their number. activations: numbers that the modules
-    without children put out; training keeps them until the way back.
+    without children put out; training keeps them until the way back. Raises `InputError` if the
+    network fails on an image of that size.
     """
     outputs: list[int] = []
 
@@ -21,12 +24,13 @@ def forward_costs(model: nn.Module, side: int) -> dict[str, int]:
 
     leaves = [module for module in model.modules() if not [*module.children()]]
     hooks = [module.register_forward_hook(count) for module in leaves]
-    was_training = model.training
+    modes = {module: module.training for module in model.modules()}
     try:
         with FlopCounterMode(display=False) as counter:
-            model.eval()(torch.zeros(1, 3, side, side))
+            forward(model.eval(), torch.zeros(1, 3, side, side))
     finally:
-        model.train(was_training)
+        for module, mode in modes.items():
+            module.training = mode
         for hook in hooks:
             hook.remove()
     return {

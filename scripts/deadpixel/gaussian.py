@@ -1,6 +1,8 @@
 """Fit of a two-dimensional Gaussian to a receptive field (Kim et al. 2023, Tables 1 and 2)."""
 
+import math
 from dataclasses import asdict, dataclass
+from typing import NamedTuple
 
 import lmfit
 import numpy as np
@@ -8,8 +10,8 @@ import numpy as np
 from .errors import InputError
 
 _LARGEST = 4.0  # bound of sigma and of the centre's distance, in units of the map's longer side
-_STARTS = (1.0, 0.5, 2.0)  # of sigma, in units of the map's own second moment
-_GOOD_ENOUGH = 0.5  # R2 at which no further start is tried
+_NARROWEST = 0.5  # px, sigma of the first start that is looked at
+_FINENESS = 1.5  # ratio of one such sigma to the next
 
 
 class FitError(InputError):
@@ -56,17 +58,13 @@ def evaluate(
 def fit(receptive_field: np.ndarray) -> GaussianFit:
     """Least squares of a Gaussian to a map (H, W), first scaled to sum 1.
 
-    Raises `FitError` if the map is not finite, is constant, has no positive sum, or if no start
-    leads to a Gaussian inside the bounds that explains any of it.
+    A sharp peak on a broad skirt has two optima: the better one by R2 is kept. Raises `FitError` if
+    the map is not finite, is constant, has no positive sum, or if no start leads to a Gaussian
+    inside the bounds that explains any of it.
     """
     field = _scaled(receptive_field)
-    best = None
-    for factor in _STARTS:
-        candidate = _least_squares(field, factor)
-        if candidate and (best is None or candidate.r_squared > best.r_squared):
-            best = candidate
-        if best and best.r_squared > _GOOD_ENOUGH:
-            break
+    found = [fitted for start in _starts(field) if (fitted := _least_squares(field, start))]
+    best = max(found, key=lambda fitted: fitted.r_squared, default=None)
     if best is None or best.r_squared <= 0:
         raise FitError("no Gaussian fits: it ran into the bounds or explains nothing of the map")
     return best
@@ -91,10 +89,55 @@ def _scaled(receptive_field: np.ndarray) -> np.ndarray:
     return field / field.sum()
 
 
-def _least_squares(field: np.ndarray, factor: float) -> GaussianFit | None:
-    parameters = _start(field, factor)
+class _Start(NamedTuple):
+    explained: float
+    amplitude: float
+    center_x: float
+    center_y: float
+    sigma: float
+
+
+def _starts(field: np.ndarray) -> list[_Start]:
+    """Round Gaussians that explain more of the map than those a little narrower and wider.
+
+    Every sigma has the centre at which it explains most, as a matched filter finds it: dense over
+    sigma and place, so each optimum has a start beside it.
+    """
+    longest = max(field.shape)
+    number = 1 + math.ceil(math.log(longest / _NARROWEST, _FINENESS))
+    best = [_best_of(field, _NARROWEST * _FINENESS**step) for step in range(number)]
+    explained = [-math.inf, *(start.explained for start in best), -math.inf]
+    return [
+        start
+        for start, narrower, wider in zip(best, explained, explained[2:], strict=False)
+        if start.explained > max(narrower, wider)
+    ]
+
+
+def _best_of(field: np.ndarray, sigma: float) -> _Start:
+    """The best round Gaussian of this sigma, over centres half of it apart."""
+    places = [np.arange(0, length, max(sigma / 2, 1)) for length in field.shape]
+    y, x = (
+        np.exp(-((place[:, None] - np.arange(length)) ** 2) / (2 * sigma**2))
+        for place, length in zip(places, field.shape, strict=True)
+    )
+    sums, squares = np.outer(y.sum(1), x.sum(1)), np.outer((y**2).sum(1), (x**2).sum(1))
+    covariance = (y @ (field - field.mean()) @ x.T).clip(0)
+    explained = covariance**2 / (squares - sums**2 / field.size)
+    row, column = np.unravel_index(explained.argmax(), explained.shape)
+    height = (y[row] @ field @ x[column]) / squares[row, column]
+    return _Start(
+        float(explained[row, column]),
+        float(height * 2 * np.pi * sigma**2),
+        *(float(places[1][column]), float(places[0][row])),
+        sigma,
+    )
+
+
+def _least_squares(field: np.ndarray, start: _Start) -> GaussianFit | None:
     result = lmfit.minimize(
-        lambda trial: evaluate(field.shape, **trial.valuesdict()) - field, parameters
+        lambda trial: evaluate(field.shape, **trial.valuesdict()) - field,
+        _bounded(start, _LARGEST * max(field.shape)),
     )
     fitted = result.params
     if any(_at_bound(parameter) for parameter in fitted.values()):
@@ -105,18 +148,13 @@ def _least_squares(field: np.ndarray, factor: float) -> GaussianFit | None:
     return GaussianFit(**fitted.valuesdict(), r_squared=r_squared, **errors)
 
 
-def _start(field: np.ndarray, factor: float) -> lmfit.Parameters:
-    """Moments of the map, and bounds far outside of what a map of its size can show."""
+def _bounded(start: _Start, longest: float) -> lmfit.Parameters:
+    """Bounds far outside of what a map of its size can show."""
     parameters = lmfit.Parameters()
-    parameters.add("amplitude", 1.0, min=0.0)
-    longest = _LARGEST * max(field.shape)
-    for name, weights in (("x", field.sum(0)), ("y", field.sum(1))):
-        place = np.arange(len(weights))
-        center = float((weights * place).sum())
-        spread = float(np.sqrt(abs((weights * (place - center) ** 2).sum())))
-        parameters.add(f"center_{name}", center, min=-longest, max=longest)
-        start = min(max(factor * spread, 0.5), longest / 2)
-        parameters.add(f"sigma_{name}", start, min=0.05, max=longest)
+    parameters.add("amplitude", start.amplitude, min=0.0)
+    for axis, center in (("x", start.center_x), ("y", start.center_y)):
+        parameters.add(f"center_{axis}", center, min=-longest, max=longest)
+        parameters.add(f"sigma_{axis}", start.sigma, min=0.05, max=longest)
     return parameters
 
 

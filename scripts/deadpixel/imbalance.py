@@ -1,10 +1,19 @@
-"""Pixel sensitivity imbalance: how uneven a receptive field is from pixel to pixel."""
+"""Pixel sensitivity imbalance: how uneven a receptive field is from pixel to pixel.
 
-from collections.abc import Sequence
-from dataclasses import astuple, dataclass
+The paper's indices are raised by sampling noise, and the fewer images, the more. So each has beside
+it the value that noise alone would give, and a companion that noise does not raise.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy import ndimage
+
+PERIOD = 32  # px, the product of a ResNet's strides
+_MOST_SPLITS = 126  # into halves: all of up to ten blocks; of more, so many are drawn
 
 
 @dataclass(frozen=True)
@@ -24,14 +33,23 @@ class Imbalance:
 def indices(receptive_field: np.ndarray) -> Imbalance:
     """Mean absolute first and second differences of a map (H, W), averaged over both axes."""
     field = np.asarray(receptive_field, dtype=np.float64)
-    l1, l2 = _mean_difference(field, 1), _mean_difference(field, 2)
+    l1, l2 = (float(_mean_absolute(_differences(field, order))) for order in (1, 2))
     mean = float(field.mean())
     scale = 1 / mean if mean else np.nan
     return Imbalance(l1 * scale, l2 * scale, l1, l2)
 
 
-def _mean_difference(field: np.ndarray, order: int) -> float:
-    return float(np.mean([np.abs(np.diff(field, order, axis)).mean() for axis in (0, 1)]))
+def _differences(maps: np.ndarray, order: int) -> list[np.ndarray]:
+    """Of maps (..., H, W), along rows and along columns (..., pixels)."""
+    return [np.diff(maps, order, axis).reshape(*maps.shape[:-2], -1) for axis in (-2, -1)]
+
+
+def _mean_absolute(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.mean([np.abs(part).mean(-1) for part in parts], axis=0)
+
+
+def _root_mean_square(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.sqrt(np.mean([(part**2).mean(-1) for part in parts], axis=0))
 
 
 def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
@@ -41,33 +59,170 @@ def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
     neither the bell shape of the field nor sampling noise hides what strides repeat. Raises
     `ValueError` if the map is smaller than a tile.
     """
-    field = np.asarray(receptive_field, dtype=np.float64)
-    rows, columns = (length // period for length in field.shape)
-    if not rows or not columns:
-        raise ValueError(f"a map of {field.shape} has no tile of {period} pixels")
-    around = ndimage.uniform_filter(field, period, mode="nearest")
-    sums = [
-        part[: rows * period, : columns * period]
-        .reshape(rows, period, columns, period)
-        .sum(axis=(0, 2))
-        for part in (field, around)
-    ]
+    tile, around = _tile_sums(np.asarray(receptive_field, dtype=np.float64), period)
     with np.errstate(invalid="ignore"):  # 0 / 0 where nothing around is sensitive: NaN
-        return sums[0] / sums[1]
+        return tile / around
 
 
-def standard_errors(means: Sequence[np.ndarray], counts: Sequence[int]) -> Imbalance:
-    """Jackknife standard errors of `indices` over blocks of images, NaN for fewer than two.
+def _tile_sums(maps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
+    """Sums over tiles (..., period, period) of maps (..., H, W), and of their moving averages."""
+    rows, columns = (length // period for length in maps.shape[-2:])
+    if not rows or not columns:
+        raise ValueError(f"a map of {maps.shape[-2:]} has no tile of {period} pixels")
+    around = ndimage.uniform_filter(maps, period, mode="nearest", axes=(-2, -1))
+    return tuple(
+        part[..., : rows * period, : columns * period]
+        .reshape(*maps.shape[:-2], rows, period, columns, period)
+        .sum(axis=(-4, -2))
+        for part in (maps, around)
+    )
 
-    means and counts: each block's map (H, W) and number of images. Blocks are the unit, because
-    the pixels of one image's gradient are not independent. See Efron and Stein, "The jackknife
-    estimate of variance", Annals of Statistics 9, 1981.
+
+def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, float]:
+    """Each index of the map over all blocks, and what the blocks say about its noise.
+
+    means and counts: each block's map (H, W) and number of images. Blocks are the unit, because the
+    pixels of one image's gradient are not independent. Keys are columns of `store.IMBALANCE`: those
+    of `indices`, and contrast, the root mean square of `mean_tile` - 1 (tiles of `PERIOD` pixels,
+    or of the map's smaller side). Of l1, l2 and contrast, all free of scale:
+
+    - ``_se``: jackknife standard error. It does not show that noise raises the index.
+    - ``_floor``: the index of noise alone: of half the difference of two halves of the blocks,
+      weighted so that its variance is the whole map's, relative to the mean of the whole map. The
+      mean over all ways to halve up to ten blocks; of more, over 126 drawn ones.
+    - ``_unbiased``: root mean square of the same differences, where each square is the mean product
+      of two disjoint blocks, over all pairs. Noise, which blocks do not share, adds nothing to it;
+      by chance the mean square can be negative, and its root then has its sign. Of l1 and l2 it is
+      relative to the root mean square of the map over the same pairs, which makes it free of the
+      field's width as well. Under any wide bell, a checkerboard 1 +- a has l1 2 a and l1_unbiased
+      2 a / sqrt(1 + a^2), l2 and l2_unbiased twice as much, contrast and contrast_unbiased a. Where
+      differences vary in size beyond the bell, a root mean square is above a mean absolute value:
+      by sqrt(pi / 2) if they are normal.
+    - ``_unbiased_se``: half the distance of the roots one standard error of the mean square above
+      and below it; far from zero that is the delta method. A root's relative error is half its
+      square's: four of these errors above zero are two of the square's.
+
+    NaN where the mean is zero, and with too few blocks: one, or fewer than four for
+    ``_unbiased_se``.
     """
-    if len(means) < 2:
-        return Imbalance(*[np.nan] * 4)
-    totals = [mean * count for mean, count in zip(means, counts, strict=True)]
-    total, count = sum(totals), sum(counts)
-    without = [indices((total - t) / (count - n)) for t, n in zip(totals, counts, strict=True)]
-    values = np.array([astuple(value) for value in without])
-    scale = (len(means) - 1) / len(means)
-    return Imbalance(*np.sqrt(scale * ((values - values.mean(0)) ** 2).sum(0)).tolist())
+    maps, images = np.asarray(means, dtype=np.float64), np.asarray(counts, dtype=np.float64)
+    means = maps.mean((-2, -1))
+    mean = float(images @ means / images.sum()) or np.nan
+    tiles, around = _tile_sums(maps, min(PERIOD, *maps.shape[-2:]))
+    relative = np.tensordot(images / images.sum() / mean, around, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        deviations = (tiles - around) / relative
+    pixels = maps.reshape(len(maps), -1)
+    kinds = {
+        "l1": (_mean_absolute, _differences(maps, 1), pixels),
+        "l2": (_mean_absolute, _differences(maps, 2), pixels),
+        "contrast": (_root_mean_square, [deviations.reshape(len(maps), -1)], means[:, None]),
+    }
+    whole = indices(np.tensordot(images / images.sum(), maps, 1))
+    found = {"l1_raw": whole.l1_raw, "l2_raw": whole.l2_raw}
+    for name, (average, parts, scale) in kinds.items():
+        blocks = _Blocks(average, parts, scale, means, images)
+        square, error = blocks.mean_square()
+        low, root, high = (_signed_root(square + shift) for shift in (-error, 0, error))
+        found |= {
+            name: float(blocks.index(images)),
+            f"{name}_se": blocks.standard_error(),
+            f"{name}_floor": blocks.floor(),
+            f"{name}_unbiased": root,
+            f"{name}_unbiased_se": (high - low) / 2,
+        }
+    return found
+
+
+def _signed_root(square: float) -> float:
+    return float(np.sign(square) * np.sqrt(abs(square)))
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """What one index is the `average` of, linear in the maps: `parts` (B, P) of every block.
+
+    scale: what their mean square is relative to (B, P). means and images: of each block (B,), the
+    mean of its map and its number of images.
+    """
+
+    average: Callable[[Sequence[np.ndarray]], np.ndarray]
+    parts: Sequence[np.ndarray]
+    scale: np.ndarray
+    means: np.ndarray
+    images: np.ndarray
+
+    def index(self, weights: np.ndarray) -> np.ndarray:
+        """Of the maps over so many images of each block (..., B), relative to their means."""
+        return self.average([weights @ part for part in self.parts]) / _nonzero(
+            weights @ self.means
+        )
+
+    def standard_error(self) -> float:
+        """Jackknife of `index` (Efron and Stein, Annals of Statistics 9, 1981)."""
+        number = len(self.images)
+        if number < 2:
+            return np.nan
+        without = self.index(self.images * (1 - np.eye(number)))
+        return float(np.sqrt((number - 1) * np.var(without)))
+
+    def floor(self) -> float:
+        """The mean over splits of the index of half the difference of two halves."""
+        if len(self.images) < 2:
+            return np.nan
+        noise = [
+            self.average([weights @ part for part in self.parts])
+            for weights in self.images * _contrasts(self.images)
+        ]
+        return float(np.mean(noise) / _nonzero(self.images @ self.means))
+
+    def mean_square(self) -> tuple[float, float]:
+        """Mean product of pairs of blocks, relative to that of `scale`; its standard error."""
+        pairs = np.outer(self.images, self.images) * (1 - np.eye(len(self.images)))
+        products = pairs * np.mean([_mean_products(part) for part in self.parts], axis=0)
+        scales = pairs * _mean_products(self.scale)
+        if not scales.sum() > 0:
+            return np.nan, np.nan
+        square = products.sum() / scales.sum()
+        return square, _pair_error((products - square * scales) / scales.sum())
+
+
+def _mean_products(blocks: np.ndarray) -> np.ndarray:
+    """Of each two (B, B) of blocks (B, P)."""
+    return blocks @ blocks.T / blocks.shape[1]
+
+
+def _nonzero(values: np.ndarray) -> np.ndarray:
+    return np.where(values == 0, np.nan, values)
+
+
+def _contrasts(images: np.ndarray) -> np.ndarray:
+    """Weights (splits, B) of halves' differences that have the mean's variance and no signal."""
+    number = len(images)
+    if math.comb(number, number // 2) <= 2 * _MOST_SPLITS:
+        either = range(1 - number % 2, number)  # of an even number, a half stands for the other too
+        halves = [*itertools.combinations(either, number // 2)]
+    else:
+        draw = np.random.default_rng(0)
+        halves = [draw.permutation(number)[: number // 2] for _ in range(_MOST_SPLITS)]
+    first = np.zeros((len(halves), number), dtype=bool)
+    np.put_along_axis(first, np.array(halves), True, axis=1)
+    ratio = np.sqrt((~first @ images) / (first @ images))[:, None]
+    return np.where(first, ratio, -1 / ratio)
+
+
+def _pair_error(residuals: np.ndarray) -> float:
+    """Standard error of the sum of a symmetric matrix (B, B) of pairs of blocks, whose sum is zero.
+
+    Effects of single blocks and of pairs are told apart, because the jackknife counts the latter
+    twice (Efron and Stein 1981): without a signal, there are no others.
+    """
+    number = len(residuals)
+    if number < 4:
+        return np.nan
+    effects = residuals.sum(1) / (number - 2)
+    rest = np.triu(residuals - effects[:, None] - effects, 1)
+    of_pair = (rest**2).sum() / (number * (number - 3) / 2)
+    of_block = max((effects**2).sum() / (number - 1) - of_pair / (number - 2), 0)
+    variance = 4 * of_block / number + 2 * of_pair / (number * (number - 1))
+    return number * (number - 1) * float(np.sqrt(variance))

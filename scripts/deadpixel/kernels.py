@@ -17,6 +17,7 @@ from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
+from . import draws
 from .errors import InputError
 from .logs import log
 
@@ -68,7 +69,8 @@ def pad(model: nn.Module, init: Init = "zero", *, seed: int = 0) -> tuple[nn.Mod
     """A copy whose odd kernels with stride 2 have one more column right and row at the bottom.
 
     init: ``zero`` keeps the old weights and adds zeros, so that no convolution changes what it
-        computes; ``random`` draws the whole kernel and its bias afresh, as `nn.Conv2d` does.
+        computes; ``random`` draws the whole kernel and its bias afresh, as `nn.Conv2d` does, from
+        `seed` and the name of the module alone, whatever other modules are changed.
 
     Returns the copy and the names of the changed modules. Those that cannot be changed are left as
     they are, with a warning. `model` and the state of PyTorch's generator are left as they were.
@@ -92,7 +94,7 @@ def added_weights(model: nn.Module) -> Tensor:
     borders = [torch.empty(0)]
     for module in model.modules():
         for hook in module._forward_pre_hooks.values():
-            if isinstance(module, nn.Conv2d) and _keeps_output_shape(hook):
+            if isinstance(module, nn.Conv2d) and keeps_output_shape(hook):
                 height, width = (axis.kernel for axis in hook.args[0])
                 weight = module.weight.detach().cpu()
                 borders += [weight[..., height:, :], weight[..., :height, width:]]
@@ -141,21 +143,20 @@ def _changed(
 ) -> tuple[nn.Module, list[str]]:
     model = copy.deepcopy(model)
     names = []
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        for name, module in model.named_modules():
-            if not isinstance(module, Operation):
-                continue
-            changes = [_change(axis, slicing) for axis in _axes(module)]
-            if not any(map(any, changes)):
-                continue
-            if reason := _obstacle(module, slicing):
-                log.warning("%s (%s) keeps its odd kernel: %s", name, type(module).__name__, reason)
-                continue
-            _resize(module, *changes)
-            if init == "random" and isinstance(module, nn.Conv2d):
+    for name, module in model.named_modules():
+        if not isinstance(module, Operation):
+            continue
+        changes = [_change(axis, slicing) for axis in _axes(module)]
+        if not any(map(any, changes)):
+            continue
+        if reason := _obstacle(module, slicing):
+            log.warning("%s (%s) keeps its odd kernel: %s", name, type(module).__name__, reason)
+            continue
+        _resize(module, *changes)
+        if init == "random" and isinstance(module, nn.Conv2d):
+            with draws.initialising(seed, draws.Purpose.KERNELS, name):
                 _draw(module)
-            names.append(name)
+        names.append(name)
     return model, names
 
 
@@ -239,7 +240,8 @@ def _keep_output_shape(
     return (functional.pad(feature_map, amounts, value=fill),) if any(amounts) else None
 
 
-def _keeps_output_shape(hook: Any) -> bool:
+def keeps_output_shape(hook: Any) -> bool:
+    """Whether a forward pre-hook is the one that a changed kernel has."""
     return isinstance(hook, functools.partial) and hook.func is _keep_output_shape
 
 

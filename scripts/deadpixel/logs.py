@@ -9,10 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
 
-from tqdm import tqdm
-
 from .errors import InputError
-from .orphans import replace_predecessor
 
 log = logging.getLogger("deadpixel")
 Item = TypeVar("Item")
@@ -27,6 +24,8 @@ def configure(path: Path | str) -> None:
     An `InputError` and a full disk are one line: the user can mend them. Anything else is a defect
     and keeps its traceback.
     """
+    from .orphans import replace_predecessor  # for jobs only: not every system has what it needs
+
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     replace_predecessor(Path(path))
     logging.basicConfig(
@@ -55,6 +54,8 @@ def _log_exception(
 def progress(items: Iterable[Item], *, total: int, what: str) -> Iterator[Item]:
     """Pass `items` on: with a bar on a terminal, with a line a minute elsewhere."""
     if sys.stderr.isatty():
+        from tqdm import tqdm
+
         yield from tqdm(items, total=total, desc=what, leave=False)
         return
     last = start = time.monotonic()

@@ -1,7 +1,7 @@
-"""The micro-object task: is the small square somewhere in the picture black or red?
+"""The micro-object task: is the small square somewhere in the image black or red?
 
 Each template appears in a batch twice, once with a black square and once with a red one, at places
-drawn anew in every epoch. Every draw is a pure function of (seed, epoch, template).
+that are drawn for every epoch. Every draw is a pure function of (seed, epoch, template).
 """
 
 from collections.abc import Callable, Sequence
@@ -10,13 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .augment import uniforms
+from .draws import Purpose, uniforms
 from .preprocessing import MEAN, STD
 from .training import Batches, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels
-_PLACES = 1  # stream of random numbers, apart from that of the augmentation
-_TEST = 2
 
 
 def colours() -> Tensor:
@@ -51,10 +49,10 @@ def paste_at(images: Tensor, colours: Tensor, corners: Tensor, size: int = 8) ->
 
 
 def places(
-    seed: int, epoch: int, templates: np.ndarray, shape: Sequence[int], size: int, stream: int
+    seed: int, purpose: Purpose, epoch: int, templates: np.ndarray, shape: Sequence[int], size: int
 ) -> Tensor:
     """Top and left pixel of the squares of each template, int64 (N, 2 classes, 2)."""
-    drawn = uniforms(seed, epoch, templates, 2 * len(CLASSES), stream=stream)
+    drawn = uniforms(seed, purpose, epoch, templates, 2 * len(CLASSES))
     room = np.array(shape) - size + 1
     corners = np.floor(drawn.reshape(len(templates), len(CLASSES), 2) * room)
     return torch.from_numpy(corners.astype(np.int64))
@@ -83,9 +81,10 @@ def training_batches(
 
     def train(epoch: int) -> Batches:
         for chosen in shuffled(n_templates, batch_size // len(CLASSES), seed, epoch):
-            pictures = templates(epoch, chosen)
-            corners = places(seed, epoch, chosen, pictures.shape[2:], size, _PLACES)
-            yield with_squares(pictures, corners, size)
+            images = templates(epoch, chosen)
+            shape = images.shape[2:]
+            corners = places(seed, Purpose.TRAINING_SQUARES, epoch, chosen, shape, size)
+            yield with_squares(images, corners, size)
 
     return train
 
@@ -98,9 +97,9 @@ def test_batches(
     templates: batches of images (N, 3, H, W), with labels that are of no account here.
     """
     batches, first = [], 0
-    for pictures, _ in templates:
-        numbers = np.arange(first, first + len(pictures))
-        corners = places(seed, 0, numbers, pictures.shape[2:], size, _TEST)
-        batches.append(with_squares(pictures, corners, size))
-        first += len(pictures)
+    for images, _ in templates:
+        numbers = np.arange(first, first + len(images))
+        corners = places(seed, Purpose.TEST_SQUARES, 0, numbers, images.shape[2:], size)
+        batches.append(with_squares(images, corners, size))
+        first += len(images)
     return batches

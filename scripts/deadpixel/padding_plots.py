@@ -14,12 +14,8 @@ from .plots import STYLE
 COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}
 _WINDOWS = ((1, 2), (3, 4), (7, 8))  # kernels of a ResNet with stride 2, and the padded ones
 _SIDE = 16  # px of the picture in Fig. 2
-_INDICES = {
-    "l1": "L1, scale-free",
-    "l2": "L2, scale-free",
-    "l1_raw": "L1 as in the paper",
-    "l2_raw": "L2 as in the paper",
-}
+_KINDS = {"l1": "L1", "l2": "L2", "contrast": "contrast of the mean tile"}
+_NOISE = {"color": "#c9ccd3", "edgecolor": "#7a7f8c", "hatch": "////", "linewidth": 0}
 
 
 def references(kernel: int, stride: int, length: int) -> np.ndarray:
@@ -52,7 +48,7 @@ def window_references() -> Figure:
 
 
 def padded_kernel(kernels: Mapping[str, np.ndarray], old: tuple[int, int], name: str) -> Figure:
-    """Fig. 3: one filter as it was, zero-padded, and after fine-tuning.
+    """Fig. 3: one filter as it was, as training with even kernels started from, and after it.
 
     kernels: (h, w) by title, in this order. old: height and width of the first one, framed in all.
     """
@@ -73,27 +69,42 @@ def padded_kernel(kernels: Mapping[str, np.ndarray], old: tuple[int, int], name:
 
 
 def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
-    """Fig. 4: both indices of every network by kind of kernels, with standard errors.
+    """Fig. 4: imbalance of every network by kind of kernels, with what noise adds to it.
 
-    imbalance: rows of one target with the columns of `store.IMBALANCE`; standard errors are of the
-    scale-free indices.
+    Above the unbiased companions with their standard errors, below them the indices, scale-free and
+    as in the paper; as much of each bar as noise alone would give is hatched. imbalance: rows of
+    one target with the columns of `store.IMBALANCE`.
     """
-    with mpl.rc_context(STYLE):
-        models = [*imbalance["model"].unique()]
-        figure = Figure(figsize=(max(7.0, 1.1 * len(models) + 3), 6.2), layout="constrained")
-        axes = figure.subplots(2, 2, sharex=True)
-        for panel, (index, label) in zip(axes.flat, _INDICES.items(), strict=True):
-            arms = [*imbalance["kernels"].unique()]
+    raw = imbalance["l1_raw"] / imbalance["l1"]  # the mean of the map
+    rows = imbalance.assign(**{f"{k}_raw_floor": raw * imbalance[f"{k}_floor"] for k in _KINDS})
+    models, arms = [*rows["model"].unique()], [*rows["kernels"].unique()]
+    with mpl.rc_context(STYLE | {"hatch.linewidth": 0.6}):
+        figure = Figure(figsize=(3 * max(2.6, 0.45 * len(models) + 1), 7.6), layout="constrained")
+        axes = figure.subplots(3, 3, sharex=True)
+        for column, (kind, name) in enumerate(_KINDS.items()):
+            above, middle, below = axes[:, column]
             for number, kernels in enumerate(arms):
-                rows = imbalance[imbalance["kernels"] == kernels].set_index("model").loc[models]
+                of_arm = rows[rows["kernels"] == kernels].set_index("model").loc[models]
                 place = np.arange(len(models)) + 0.8 * ((number + 0.5) / len(arms) - 0.5)
-                errors = rows.get(f"{index}_se")
-                style = {"width": 0.7 / len(arms), "color": COLOURS[kernels], "label": kernels}
-                panel.bar(place, rows[index], yerr=errors, capsize=2, **style)
-            panel.set(title=label, ylim=(0, None))
-            panel.set_xticks(range(len(models)), models, rotation=40, ha="right")
-        handles = axes[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, title="kernels", loc="outside right", frameon=False)
+                style = {"width": 0.7 / len(arms)}
+                arm = style | {"color": COLOURS[kernels], "label": kernels}
+                error = of_arm[f"{kind}_unbiased_se"]
+                above.bar(place, of_arm[f"{kind}_unbiased"], yerr=error, capsize=2, **arm)
+                for panel, index in ((middle, kind), (below, f"{kind}_raw")):
+                    if index in of_arm:
+                        panel.bar(place, of_arm[index], **arm)
+                        noise = style | _NOISE | {"label": "noise floor"}
+                        panel.bar(place, of_arm[f"{index}_floor"], **noise)
+            above.axhline(0, color="#1f2430", linewidth=0.8)
+            above.set_title(f"{name}, unbiased")
+            middle.set_title(f"{name}, scale-free" if kind != "contrast" else name)
+            below.set_title(f"{name} as in the paper")
+            below.set_xticks(range(len(models)), models, rotation=40, ha="right")
+        axes[1, 2].tick_params(labelbottom=True)
+        axes[2, 2].set_axis_off()
+        labels = axes[1, 0].get_legend_handles_labels()
+        handles = dict(zip(*reversed(labels), strict=True))
+        axes[2, 2].legend(handles.values(), handles.keys(), loc="lower center", title="kernels")
         figure.suptitle(f"Pixel sensitivity imbalance of the {target}")
         return figure
 
@@ -101,15 +112,19 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
 def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     """Table 3 as a picture: test accuracy of every run, pairs joined, and the paper's means.
 
-    runs: `tables.RUNS`. paper: model, before, after in percent.
+    runs: `tables.RUNS`. paper: before and after in percent by model, of `published.beside`; where
+    it is missing nothing of the paper is drawn. Dotted: always answering the commonest class.
     """
     with mpl.rc_context(STYLE):
         models = [*runs["model"].unique()]
         arms = [*runs["kernels"].unique()]
         figure = Figure(figsize=(1.5 * len(models) + 2.4, 3.6), layout="constrained")
         axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-        printed = paper.set_index("model")
+        printed = paper.dropna()
         for panel, model in zip(axes, models, strict=True):
+            guessing = runs.loc[runs["model"] == model, "commonest_acc"].max()
+            style = {"color": "#7a7f8c", "linestyle": ":", "label": "always the commonest class"}
+            panel.axhline(guessing, **style)
             wide = runs[runs["model"] == model].pivot_table(
                 index="seed", columns="kernels", values="test_acc"
             )[arms]
@@ -157,14 +172,15 @@ def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
 def microobject_curves(epochs: pd.DataFrame, threshold: float, paper: pd.DataFrame) -> Figure:
     """Fig. 5: test accuracy over epochs, every run thin, their mean thick, and the threshold.
 
-    epochs: columns of `store.EPOCHS` with model, kernels and seed. paper: model, before, after; its
-    mean first epochs above the threshold are dotted lines.
+    epochs: columns of `store.EPOCHS` with model, kernels and seed. paper: before and after by
+    model, of `published.beside`; its mean first epochs above the threshold are dotted lines, where
+    they are not missing.
     """
     with mpl.rc_context(STYLE):
         models = [*epochs["model"].unique()]
         figure = Figure(figsize=(3.6 * len(models) + 1.6, 3.6), layout="constrained")
         axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
-        printed = paper.set_index("model")
+        printed = paper.dropna()
         for panel, model in zip(axes, models, strict=True):
             of_model = epochs[epochs["model"] == model]
             for kernels, of_arm in of_model.groupby("kernels", sort=False):

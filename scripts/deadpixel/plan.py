@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from . import schedule, store
-from .costs import CostModel, as_columns
+from .costs import CostModel, as_columns, rule_of
 from .errors import InputError
 
 _MOST_DEVICES = 64
@@ -42,7 +42,7 @@ def read_dry_run(text: str) -> list[Step]:
         if "benchmark" in fields:
             steps.append(
                 Step(
-                    rule,
+                    rule_of(rule),
                     record=fields["benchmark"],
                     inputs=lists.get("input", ()),
                     outputs=lists.get("output", ()),

@@ -13,6 +13,7 @@ from matplotlib.patches import Ellipse, Rectangle
 
 from . import store
 from .imbalance import mean_tile
+from .tables import LEAST_R_SQUARED
 
 STYLE = {
     "font.size": 9,
@@ -45,8 +46,8 @@ def erf_maps(
     """Effective receptive fields of one network as in Fig. 1, and their mean tiles.
 
     maps: R (H, W) by kernels and target; each kind of kernels has a row of maps and one of tiles.
-    fits and trf: this network's rows, indexed by kernels and target. Dashed: the theoretical field;
-    ellipse: one sigma of the fitted Gaussian.
+    fits and trf: this network's rows, indexed by kernels and target. Dashed: the theoretical field
+    of the central feature; ellipse: one sigma of the fitted Gaussian, where one fits.
     """
     with mpl.rc_context(STYLE):
         columns = max(len(fields) for fields in maps.values())
@@ -74,48 +75,48 @@ def erf_maps(
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) -> None:
     axes.imshow(field, cmap=_MAP, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
-    if pd.notna(fit["sigma_x"]):
+    if fit["r_squared"] >= LEAST_R_SQUARED:
         center = fit["center_x"], fit["center_y"]
         ring = {"fill": False, "edgecolor": "white", "linewidth": 1}
         axes.add_patch(Ellipse(center, 2 * fit["sigma_x"], 2 * fit["sigma_y"], **ring))
     height, width = field.shape
     axes.set(xticks=[0, width // 2, width - 1], yticks=[0, height // 2, height - 1])
     if theory["size_h"] < 2 * height:
-        i, j = _central_feature(theory, field.shape)
-        x, y = (
-            theory["offset_w"] + j * theory["stride_w"],
-            theory["offset_h"] + i * theory["stride_h"],
-        )
         w, h = theory["size_w"], theory["size_h"]
+        corner = theory["center_w"] - w / 2, theory["center_h"] - h / 2
         dashed = {"fill": False, "color": "white", "linestyle": "--"}
-        axes.add_patch(Rectangle((x - w / 2, y - h / 2), w, h, **dashed))
+        axes.add_patch(Rectangle(corner, w, h, **dashed))
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-
-
-def _central_feature(theory: pd.Series, shape: tuple[int, int]) -> tuple[int, int]:
-    features = (shape[0] / theory["stride_h"], shape[1] / theory["stride_w"])
-    return int(features[0]) // 2, int(features[1]) // 2
 
 
 def _describe(fit: pd.Series, theory: pd.Series) -> str:
     size = theory["size_h"]
     known = "TRF ∞" if size == np.inf else "TRF unknown" if pd.isna(size) else f"TRF {size:.0f} px"
-    if pd.isna(fit["sigma_x"]):
+    if pd.isna(fit["r_squared"]):
         return f"{known}, no Gaussian fits"
+    if fit["r_squared"] < LEAST_R_SQUARED:
+        return f"{known}, no Gaussian (R² {fit['r_squared']:.2f})"
     return f"{known}, σ {fit['sigma_x']:.1f} x {fit['sigma_y']:.1f} px, R² {fit['r_squared']:.3f}"
 
 
 def size_against_accuracy(
-    table: pd.DataFrame, paper: pd.DataFrame, correlations: pd.DataFrame
+    table: pd.DataFrame, paper: pd.DataFrame, correlations: pd.DataFrame, ours: str
 ) -> Figure:
-    """Published acc@1 over each size of the receptive field, ours and the paper's (Table 1)."""
+    """Published acc@1 over each size of the receptive field, ours and the paper's (Table 1).
+
+    Networks of ours without a published accuracy are not drawn, nor are widths of a Gaussian that
+    does not fit. ours: what our numbers are of, for the legend.
+    """
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         axes = figure.subplots(1, len(_SIZES), sharey=True)
         for panel, (size, label) in zip(axes, _SIZES.items(), strict=True):
-            theirs = {"facecolors": "none", "edgecolors": "#7a7f8c", "label": "the paper"}
-            panel.scatter(paper[size], paper["acc1"], **theirs)
-            panel.scatter(table[size], table["acc1"], color="#c0392b", marker="x", label="ours")
+            theirs = {"facecolors": "none", "edgecolors": "#7a7f8c"}
+            panel.scatter(paper[size], paper["acc1"], label="the paper (CUB-200-2011)", **theirs)
+            drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
+            if table["acc1"].notna().any():
+                style = {"color": "#c0392b", "marker": "x", "label": f"ours ({ours})"}
+                panel.scatter(drawn[size], drawn["acc1"], **style)
             for number, row in enumerate(paper.itertuples(), start=1):
                 place = getattr(row, size), row.acc1
                 panel.annotate(number, place, (6, -2), textcoords="offset points", fontsize=7)
@@ -127,6 +128,10 @@ def size_against_accuracy(
         handles, labels = axes[0].get_legend_handles_labels()
         unseen = [Line2D([], [], linestyle="none") for _ in names]
         figure.legend(handles + unseen, labels + names, loc="outside right", frameon=False)
+        if table["acc1"].isna().all():
+            figure.suptitle(
+                f"Ours ({ours}) are not drawn: no accuracy is published of such weights"
+            )
         return figure
 
 

@@ -90,4 +90,6 @@ def evaluation_images(
     """The images of one split of a manifest, at `most` so many, evenly spread over it."""
     chosen = spread(np.flatnonzero(manifest["split"] == split), most)
     labels = manifest["label"].to_numpy()[chosen]
-    return EvaluationImages(Pack(pack), chosen, labels, evaluation_transform(resize, crop))
+    return EvaluationImages(
+        Pack(pack, manifest), chosen, labels, evaluation_transform(resize, crop)
+    )

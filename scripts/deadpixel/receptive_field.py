@@ -7,8 +7,9 @@ Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019
 
 import contextlib
 import copy
+import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -34,7 +35,10 @@ from .field_algebra import (
     varies,
 )
 from .field_rules import propagate
+from .forward import forward
 from .logs import log
+
+_MOST_NAMES = 12
 
 
 @dataclass(frozen=True)
@@ -46,11 +50,14 @@ class ReceptiveField:
     stride: distance between the fields of neighbouring features, on average where it varies; NaN
         where there is one feature or the size is infinite.
     offset: centre of feature (0, 0)'s field; NaN where the size is infinite.
+    center: centre of the field of the central feature, at h // 2 and w // 2 of the map's own size;
+        NaN where the size is infinite.
     """
 
     size: tuple[float, float]
     stride: tuple[float, float]
     offset: tuple[float, float]
+    center: tuple[float, float]
 
 
 def theoretical(
@@ -108,7 +115,7 @@ def fields(
     image = torch.zeros(1, 3, *input_size)
     with torch.no_grad(), _ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
         mode.record(image, image_field(input_size))
-        model(image)
+        forward(model, image)
     if targets is not None and (unreached := [name for name in wanted if name not in found]):
         raise InputError(f"target {unreached[0]!r} is never called in a forward pass")
     return found
@@ -138,20 +145,36 @@ def table(
     return rows
 
 
-class _AllFoundError(Exception):
+class _AllFoundError(BaseException):  # that no network catches
     """Ends the forward pass: what comes after the last target need not be known."""
 
 
 def check_targets(targets: Iterable[str], modules: Iterable[str]) -> list[str]:
     """`targets` as a list; raises `InputError` for one that is not among `modules`."""
-    targets, known = list(targets), set(modules)
+    targets, modules = list(targets), [*modules]
     for target in targets:
-        if target not in known:
-            top = ", ".join(sorted(name for name in known if "." not in name))
+        if target not in modules:
+            near = _similar(target, modules)
+            top = [name for name in modules if "." not in name]
             raise InputError(
-                f"unknown target {target!r}: name a module of the network; it has {top}"
+                f"unknown target {target!r}: "
+                + (f"did you mean {' or '.join(near)}? " if near else "")
+                + f"The network has {', '.join(top[:_MOST_NAMES])}"
+                + (f" and {len(top) - _MOST_NAMES} more" if len(top) > _MOST_NAMES else "")
+                + ", and the modules within them: name one under targets or models.NAME.targets"
             )
     return targets
+
+
+def _similar(target: str, modules: Sequence[str]) -> list[str]:
+    """Modules whose whole name, or else its last part, is nearly `target`'s."""
+    last = target.rpartition(".")[2]
+    by_last_part: dict[str, str] = {}
+    for name in modules:
+        by_last_part.setdefault(name.rpartition(".")[2], name)
+    near = difflib.get_close_matches(target, modules, 3, 0.75)
+    ends = difflib.get_close_matches(last, by_last_part, 3, 0.75)
+    return near or [by_last_part[end] for end in ends]
 
 
 def _summarise(target: str, field: Field) -> ReceptiveField:
@@ -175,8 +198,8 @@ def _map_axes(field: Field) -> tuple[int | None, int | None]:
 
 def _along(
     target: str, first: Tensor, last: Tensor, axis: int | None, other: int | None
-) -> tuple[float, float, float]:
-    """Size, stride and offset along an axis of the map, half-way along the other."""
+) -> tuple[float, float, float, float]:
+    """Size, stride, offset and centre along an axis of the map, half-way along the other."""
     if other is not None:
         first, last = (part.narrow(other, part.shape[other] // 2, 1) for part in (first, last))
     across = [dim for dim in range(first.ndim) if dim != axis]
@@ -184,7 +207,7 @@ def _along(
     middle = len(first) // 2
     size = float(last[middle] - first[middle] + 1)
     if size == math.inf:
-        return math.inf, math.nan, math.nan
+        return math.inf, math.nan, math.nan, math.nan
     if size == -math.inf:
         raise InputError(f"the central feature of target {target!r} depends on no pixel")
     if size > -UNKNOWN / 2:
@@ -192,9 +215,9 @@ def _along(
             f"the feature maps before target {target!r} are too small to tell its receptive field; "
             "choose a larger input size"
         )
-    centre = (first + last) / 2
-    stride = _mean_step(centre)
-    return size, stride, float(centre[middle] - middle * stride if middle else centre[0])
+    centres = (first + last) / 2
+    stride, center = _mean_step(centres), float(centres[middle])
+    return size, stride, center - middle * stride if middle else center, center
 
 
 def _mean_step(centres: Tensor) -> float:

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import HTTPError
 from urllib3.util import Retry
 
+from . import store
 from .errors import InputError
 from .logs import log, progress
 
@@ -53,6 +55,10 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
     """
     first_seen = downloads / f"{link.name}.sha256"
     file = root / link.name
+    partial = downloads / f".{link.name}.partial"
+    for path in (file, downloads / link.name, partial, first_seen, link):
+        if path.exists() and not path.is_file():
+            raise InputError(f"{path} is no plain file: remove it and run again")
     if file.exists():
         log.info("%s is there", file)
         verify(file, _digest(file, "sha256"), published, first_seen)
@@ -60,7 +66,6 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
         file = downloads / link.name
         with _alone(file):
             if not _is_right(file, published, first_seen):
-                partial = downloads / f".{link.name}.partial"
                 _make_room(published, file, partial)
                 _download_from_anywhere(published, root / link.name, partial, first_seen)
                 partial.replace(file)
@@ -78,15 +83,30 @@ def verify(file: Path, found: str, published: Published, first_seen: Path) -> No
         raise ChecksumError(
             _difference(file, "MD5", _digest(file, "md5"), published.md5, published.bytes)
         )
-    before = first_seen.read_text().split()[0] if first_seen.exists() else None
+    before = _seen(first_seen)
     if before not in (None, found) and found != published.sha256:
         raise ChecksumError(
             _difference(file, "SHA-256", found, before, published.bytes)
             + f", as it was when first retrieved; if the change is meant, delete {first_seen}"
         )
     if before != found:
-        first_seen.parent.mkdir(parents=True, exist_ok=True)
-        first_seen.write_text(f"{found}  {first_seen.stem}\n")
+        with store.atomic(first_seen) as partial:
+            partial.write_text(f"{found}  {first_seen.stem}\n")
+
+
+def _seen(first_seen: Path) -> str | None:
+    """The SHA-256 in a line as `sha256sum` writes it, or None where there is no such file."""
+    try:
+        words = first_seen.read_text(encoding="ascii").split()
+    except FileNotFoundError:
+        return None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{first_seen} cannot be read ({error}): delete it and run again"
+        ) from error
+    if not words or not re.fullmatch("[0-9a-f]{64}", words[0]):
+        raise InputError(f"{first_seen} starts with no SHA-256: delete it and run again")
+    return words[0]
 
 
 def _is_right(file: Path, published: Published, first_seen: Path) -> bool:
@@ -95,7 +115,7 @@ def _is_right(file: Path, published: Published, first_seen: Path) -> bool:
     try:
         verify(file, _digest(file, "sha256"), published, first_seen)
     except ChecksumError as error:
-        log.warning("%s; retrieving it anew", error)
+        log.warning("%s; retrieving it again", error)
         return False
     return True
 
@@ -108,8 +128,13 @@ def _difference(file: Path, kind: str, found: str, expected: str, size: int) -> 
 
 
 def _digest(file: Path, algorithm: str) -> str:
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, algorithm).hexdigest()
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, algorithm).hexdigest()
+    except OSError as error:
+        raise InputError(
+            f"{file} cannot be read ({error.strerror}): make it readable or remove it"
+        ) from error
 
 
 @contextlib.contextmanager
@@ -169,7 +194,9 @@ def _download_verified(url: str, partial: Path, published: Published, first_seen
         os.truncate(partial, 0)
         if not resumed:
             raise
-        log.warning("%s: what was left of an earlier download does not fit; starting anew", url)
+        log.warning(
+            "%s: what was left of an earlier download does not fit; starting from nothing", url
+        )
         _download_verified(url, partial, published, first_seen)
 
 

@@ -20,6 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from .errors import InputError
+from .logs import log
 
 METADATA_KEY = b"deadpixel"
 _PACKAGES = ("deadpixel", "torch", "torchvision", "numpy", "pandas", "pyarrow", "lmfit", "scipy")
@@ -43,6 +44,7 @@ MANIFEST = _schema(
     split=pa.string(),
     width=pa.int32(),
     height=pa.int32(),
+    sha256=pa.string(),
 )
 ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64())
 ERF_BLOCKS = _schema(
@@ -62,17 +64,9 @@ TRF = _schema(
     target=pa.string(),
     **{
         f"{name}_{axis}": pa.float64()
-        for name in ("size", "stride", "offset", "gateless_size")
+        for name in ("size", "stride", "offset", "center", "gateless_size")
         for axis in "hw"
     },
-)
-FLOPS = _schema(
-    model=pa.string(),
-    kernels=pa.string(),
-    side=pa.int32(),
-    flops=pa.int64(),
-    parameters=pa.int64(),
-    activations=pa.int64(),
 )
 PLAN = _schema(
     job=pa.string(),
@@ -108,7 +102,16 @@ IMBALANCE = _schema(
     **_MAP,
     target=pa.string(),
     n_images=pa.int32(),
-    **dict.fromkeys(["l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"], pa.float64()),
+    **dict.fromkeys(
+        [
+            *("l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"),
+            *("l1_floor", "l1_unbiased", "l1_unbiased_se"),
+            *("l2_floor", "l2_unbiased", "l2_unbiased_se"),
+            *("contrast", "contrast_se", "contrast_floor", "contrast_unbiased"),
+            "contrast_unbiased_se",
+        ],
+        pa.float64(),
+    ),
 )
 EPOCHS = _schema(
     epoch=pa.int32(),
@@ -159,24 +162,39 @@ def write(
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     table = table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
     with atomic(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
+        pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
 
 def read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
     """Read one Parquet file; raises `InputError` naming the file and the column that is wrong."""
+    with _reading(path), pq.ParquetFile(path, page_checksum_verification=True) as file:
+        found = file.schema_arrow
+        _check_names(found.names, schema, path)
+        for field in schema:
+            if found.field(field.name).type != field.type:
+                raise InputError(
+                    f"{path}: column {field.name!r} is {found.field(field.name).type}, "
+                    f"expected {field.type}; delete the file and run again"
+                )
+        table = file.read()
+        table.validate(full=True)
+        return table.to_pandas(ignore_metadata=True)
+
+
+@contextlib.contextmanager
+def _reading(path: Path | str) -> Iterator[None]:
+    """Arrow raises almost anything of a damaged file."""
+    if Path(path).exists() and not Path(path).is_file():
+        raise InputError(f"{path}: is no plain file, so no Parquet; delete it and run again")
     try:
-        with pq.ParquetFile(path) as file:
-            found = file.schema_arrow
-            _check_names(found.names, schema, path)
-            for field in schema:
-                if found.field(field.name).type != field.type:
-                    raise InputError(
-                        f"{path}: column {field.name!r} is {found.field(field.name).type}, "
-                        f"expected {field.type}; delete the file and run again"
-                    )
-            return file.read().to_pandas()
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: cannot be read as Parquet ({error})") from error
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0]
+        raise InputError(
+            f"{path}: cannot be read as Parquet ({reason}); delete it and run again"
+        ) from error
 
 
 def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
@@ -191,40 +209,84 @@ def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataF
 class Scratch:
     """Where a long job keeps what it has finished, until its results are written.
 
-    The folder's name is a hash of everything the work depends on, so that a job started again
-    after a kill goes on where it was, and one with other settings starts anew.
+    One folder a job, in it one whose name is a hash of everything the work depends on, so that a
+    job started again after a kill goes on where it was, and one with other settings from nothing.
     """
 
-    def __init__(self, root: Path | str, inputs: Iterable[Path | str], **settings: Any) -> None:
-        """Depend on the `inputs`' names, sizes and times of change, and on `settings`."""
-        files = [(str(f), Path(f).stat().st_size, Path(f).stat().st_mtime_ns) for f in inputs]
+    def __init__(self, job: Path | str, inputs: Iterable[Path | str], **settings: Any) -> None:
+        """Depend on what the `inputs` hold, not on where or when, and on `settings`."""
+        files = [_digest(Path(file)) for file in inputs]
         key = hashlib.sha256(json.dumps([files, settings], sort_keys=True, default=str).encode())
-        self._folder = Path(root) / key.hexdigest()[:20]
+        self._job = Path(job)
+        self._folder = self._job / key.hexdigest()[:20]
 
     def load(self, name: str) -> dict[str, np.ndarray] | None:
-        """Arrays saved under `name`, or None."""
+        """Arrays saved under `name`; None if there are none, or, which is logged, damaged ones."""
         file = self._folder / f"{name}.npz"
-        if not file.exists():
+        try:
+            if _is_whole(file):
+                with np.load(file, allow_pickle=False) as arrays:
+                    return dict(arrays)
+            problem = "it is damaged"
+        except FileNotFoundError:
             return None
-        with np.load(file, allow_pickle=False) as arrays:
-            return dict(arrays)
+        except OSError as error:
+            problem = str(error)
+        log.warning("%s is computed again: %s", file, problem)
+        if file.is_dir():
+            shutil.rmtree(file)
+        return None
 
     def save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
-        """Keep arrays under `name`, atomically."""
+        """Keep arrays under `name`, atomically, a checksum behind them."""
         with atomic(self._folder / f"{name}.npz") as partial:
             np.savez(partial, **arrays)
+            with partial.open("rb+") as file:
+                digest = hashlib.file_digest(file, "sha256").digest()
+                file.write(digest)
 
     def clear(self) -> None:
-        """Forget everything: the results are written."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """The results are written: forget all of the job, under earlier settings too."""
+        for folder in self._job.glob("[0-9a-f]" * 20):
+            shutil.rmtree(folder, ignore_errors=True)
+        with contextlib.suppress(OSError):  # there is something else in it
+            self._job.rmdir()
+
+
+_WHOLE = 2**30  # bytes; of larger files, which are packs, both ends: there they keep a checksum
+_END = 2**26
+
+
+def _digest(file: Path) -> str:
+    size = file.stat().st_size
+    with file.open("rb") as opened:
+        if size <= _WHOLE:
+            return hashlib.file_digest(opened, "sha256").hexdigest()
+        found = hashlib.sha256(f"{size} ".encode() + opened.read(_END))
+        opened.seek(-_END, os.SEEK_END)
+        found.update(opened.read())
+    return found.hexdigest()
+
+
+def _is_whole(file: Path) -> bool:
+    """Whether the last 32 bytes of the file are the checksum of all before them."""
+    found, left = hashlib.sha256(), file.stat().st_size - hashlib.sha256().digest_size
+    with file.open("rb") as opened:
+        while left > 0:
+            part = opened.read(min(left, _END))
+            found.update(part)
+            left -= len(part) or left
+        return opened.read() == found.digest()
 
 
 def read_provenance(path: Path | str) -> dict[str, Any]:
     """The provenance that `write` put into a Parquet file; raises `InputError` if it has none."""
-    facts = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY)
-    if facts is None:
+    with _reading(path):
+        facts = (pq.read_metadata(path).metadata or {}).get(METADATA_KEY)
+        provenance = None if facts is None else json.loads(facts)
+    if not isinstance(provenance, dict):
         raise InputError(f"{path}: no provenance, so not of this workflow; delete it and run again")
-    return json.loads(facts)
+    return provenance
 
 
 def partitions(path: Path | str) -> dict[str, str]:
@@ -236,7 +298,10 @@ def _check_names(names: list[str], schema: pa.Schema, path: Path | str) -> None:
     missing = [name for name in schema.names if name not in names]
     extra = [name for name in names if name not in schema.names]
     if missing or extra:
-        raise InputError(f"{path}: missing columns {missing}, unexpected columns {extra}")
+        raise InputError(
+            f"{path}: missing columns {missing}, unexpected columns {extra}; "
+            "delete the file and run again"
+        )
 
 
 def _versions() -> dict[str, str]:

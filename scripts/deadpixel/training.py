@@ -1,23 +1,27 @@
 """One training loop for fine-tuning and the micro-object task: a row per epoch, interruptible.
 
 Learning rate, order of images and every other draw are functions of the seed and the epoch, so that
-a run that was interrupted goes on as if it had not been.
+a run that was interrupted goes on as if it had not been. Training computes in the precision of its
+recipe, evaluation always in float32.
 """
 
 import contextlib
 import json
 import math
 import signal
+import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from . import kernels, models
+from .draws import Purpose, generator, torch_seed
 from .errors import InputError
 from .logs import log, progress
 from .store import Scratch
@@ -25,17 +29,48 @@ from .store import Scratch
 TERMINATED = 75  # exit status after SIGTERM: sysexits' "try again"
 _SAVED = "training"
 Batches = Iterable[tuple[Tensor, Tensor]]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Stochastic gradient descent with momentum and a cosine schedule over `epochs`."""
+    """Stochastic gradient descent with momentum and a cosine schedule over `epochs`.
+
+    precision: of convolutions and other products of matrices; see `computed_in`.
+    """
 
     epochs: int
     learning_rate: float
     momentum: float
     weight_decay: float
     seed: int
+    precision: Precision = "float32"
+
+
+def starting_network(
+    network: nn.Module,
+    n_classes: int,
+    kind: str,
+    *,
+    init: kernels.Init,
+    seed: int,
+    side: int = 224,
+) -> nn.Module:
+    """Where a run starts: `network` with a new head for `n_classes`, then with `kind` of kernels.
+
+    `side` is that of the images, in pixels.
+
+    Runs of one seed start from the same weights in everything but the kernels that are changed.
+    Raises `InputError` as `models.replace_head` and `kernels.apply` do.
+    """
+    models.replace_head(network, n_classes, seed=seed, side=side)
+    return kernels.apply(network, kind, init=init, seed=seed)
+
+
+def computed_in(precision: Precision, device: torch.device) -> Precision:
+    """What `precision` is on `device`: ``tf32`` is float32 unless it is a GPU that has TF32."""
+    has_tf32 = device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
+    return "float32" if precision == "tf32" and not has_tf32 else precision
 
 
 def learning_rate(recipe: Recipe, epoch: int) -> float:
@@ -45,7 +80,7 @@ def learning_rate(recipe: Recipe, epoch: int) -> float:
 
 def shuffled(n_images: int, batch_size: int, seed: int, epoch: int) -> list[np.ndarray]:
     """Indices of each batch of an epoch; a single image left over has no statistics and is left."""
-    order = np.random.default_rng([seed, epoch]).permutation(n_images)
+    order = generator(seed, Purpose.ORDER, epoch).permutation(n_images)
     batches = np.split(order, range(batch_size, n_images, batch_size))
     return [batch for batch in batches if len(batch) > 1]
 
@@ -80,13 +115,14 @@ def fit(
     Epochs are counted from 1 in the rows, accuracies are shares of 1, seconds those of the epoch.
 
     The state at the end of an epoch is kept in `scratch` every so many seconds, and on SIGTERM,
-    which then ends the process with status 75. Raises `InputError` if the loss is not finite.
+    which then ends the process with status 75. Raises `InputError` if the loss is not finite, or if
+    an epoch has no batch.
     """
     model.to(device, memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(
         model.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
-    rows, best = _resume(model, optimizer, scratch)
+    rows, best = _resume(model, optimizer, scratch, recipe, [*evaluations])
     state = _state(model, optimizer, rows, best)
     saved = time.monotonic()
     yield from rows
@@ -125,20 +161,24 @@ def _train_epoch(
     rate = learning_rate(recipe, epoch)
     for group in optimizer.param_groups:
         group["lr"] = rate
-    torch.manual_seed(int(np.random.SeedSequence([recipe.seed, epoch]).generate_state(1)[0]))
+    torch.manual_seed(torch_seed(recipe.seed, Purpose.LAYERS, epoch))
     model.train()
     count = 0
-    sums = torch.zeros(2, dtype=torch.float64, device=next(model.parameters()).device)
+    device = next(model.parameters()).device
+    sums = torch.zeros(2, dtype=torch.float64, device=device)
     for images, labels in batches:
-        with _autocast(images.device):
-            logits = _logits(model(images.contiguous(memory_format=torch.channels_last)))
-            loss = functional.cross_entropy(logits, labels)
-        optimizer.zero_grad()
-        loss.backward()
+        with _multiplying_in(recipe.precision, device):
+            with _autocast(recipe.precision, device):
+                logits = _logits(model(images.contiguous(memory_format=torch.channels_last)))
+                loss = functional.cross_entropy(logits, labels)
+            optimizer.zero_grad()
+            loss.backward()
         optimizer.step()
         count += len(labels)
         correct = (logits.argmax(1) == labels).sum()
         sums += torch.stack([loss.detach().double() * len(labels), correct])
+    if not count:
+        raise InputError("there are no two images to train with: give the train split more")
     loss_sum, correct = sums.tolist()
     if not math.isfinite(loss_sum):
         raise InputError(
@@ -150,11 +190,11 @@ def _train_epoch(
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Predicted and true class of every image, (N,) each, in evaluation mode."""
+    """Predicted and true class of every image, (N,) each, in evaluation mode and in float32."""
     model.eval()
     found = []
     for images, labels in batches:
-        with _autocast(images.device):
+        with _multiplying_in("float32", images.device), _autocast("float32", images.device):
             found.append((_logits(model(images)).argmax(1), labels))
     predicted, true = zip(*found, strict=True)
     return torch.cat(predicted).cpu(), torch.cat(true).cpu()
@@ -171,8 +211,22 @@ def _logits(output: Any) -> Tensor:
     return output if isinstance(output, Tensor) else output[0]
 
 
-def _autocast(device: torch.device) -> torch.autocast:
-    return torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda")
+@contextlib.contextmanager
+def _multiplying_in(precision: Precision, device: torch.device) -> Iterator[None]:
+    """Products of float32 matrices, forward and backward, are those of `computed_in`."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    tf32 = computed_in(precision, device) == "tf32"
+    torch.set_float32_matmul_precision("high" if tf32 else "highest")
+    torch.backends.cudnn.allow_tf32 = tf32
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
+def _autocast(precision: Precision, device: torch.device) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
 def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -183,8 +237,11 @@ def _state(
     model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict], best: dict[str, Tensor]
 ) -> dict[str, Any]:
     """What the end of an epoch leaves, in copies that the next one does not change."""
-    buffers = (optimizer.state[p].get("momentum_buffer") for p in model.parameters())
-    momenta = {str(n): buffer for n, buffer in enumerate(buffers) if buffer is not None}
+    momenta = {
+        name: optimizer.state[parameter]["momentum_buffer"]
+        for name, parameter in model.named_parameters()
+        if optimizer.state[parameter].get("momentum_buffer") is not None
+    }
     return {
         "model": _copy(model.state_dict()),
         "momentum": _copy(momenta),
@@ -199,32 +256,89 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
         for part in ("model", "momentum", "best")
         for name, tensor in state[part].items()
     }
-    return {**arrays, "rows": np.array(json.dumps(state["rows"]))}
+    run = {"rows": state["rows"], "momentum": [*state["momentum"]]}
+    return {**arrays, "run": np.array(json.dumps(run))}
 
 
 def _resume(
-    model: nn.Module, optimizer: torch.optim.Optimizer, scratch: Scratch
+    model: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    scratch: Scratch,
+    recipe: Recipe,
+    evaluations: Sequence[str],
 ) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
-    """Put model and optimizer where a run was interrupted; its rows and best weights."""
+    """Put model and optimizer where a run was interrupted; its rows and best weights.
+
+    What was saved is taken up as a whole or not at all.
+    """
     arrays = scratch.load(_SAVED)
     if arrays is None:
         return [], {}
-    rows = json.loads(str(arrays.pop("rows")))
-    parts: dict[str, dict[str, Tensor]] = {"model": {}, "momentum": {}, "best": {}}
-    for key, array in arrays.items():
-        part, _, name = key.partition("/")
-        parts[part][name] = torch.from_numpy(array)
+    try:
+        rows, parts = _unpacked(arrays, model, recipe, evaluations)
+    except (KeyError, TypeError, ValueError) as error:
+        log.warning("starting from the first epoch: what was saved is not of this run (%s)", error)
+        return [], {}
     model.load_state_dict(parts["model"])
-    for number, parameter in enumerate(model.parameters()):
-        if str(number) in parts["momentum"]:
-            buffer = torch.empty_like(parameter).copy_(parts["momentum"][str(number)])
+    for name, parameter in model.named_parameters():
+        if name in parts["momentum"]:
+            buffer = torch.empty_like(parameter).copy_(parts["momentum"][name])
             optimizer.state[parameter]["momentum_buffer"] = buffer.detach()
     log.info("going on after epoch %d", len(rows))
     return rows, parts["best"]
 
 
+def _unpacked(
+    arrays: Mapping[str, np.ndarray],
+    model: nn.Module,
+    recipe: Recipe,
+    evaluations: Sequence[str],
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, Tensor]]]:
+    """Rows and tensors of `_arrays`; raises KeyError, TypeError or ValueError for any others."""
+    run = json.loads(str(arrays["run"]))
+    rows, with_momentum = run["rows"], run["momentum"]
+    _check_rows(rows, recipe, evaluations)
+    if rows and recipe.momentum and not with_momentum:
+        raise ValueError("its momentum is missing")
+    own, parameters = model.state_dict(), dict(model.named_parameters())
+    expected = {
+        "model": own,
+        "momentum": {name: parameters[name] for name in with_momentum},
+        "best": own if rows and "valid" in evaluations else {},
+    }
+    names = {f"{part}/{name}" for part, tensors in expected.items() for name in tensors}
+    if different := names ^ (arrays.keys() - {"run"}):
+        raise ValueError(f"{min(different)} is missing or of another run")
+    return rows, {
+        part: {name: _like(t, arrays, f"{part}/{name}") for name, t in tensors.items()}
+        for part, tensors in expected.items()
+    }
+
+
+def _check_rows(rows: list[dict[str, Any]], recipe: Recipe, evaluations: Sequence[str]) -> None:
+    scores = [f"{name}_acc" for name in evaluations]
+    columns = ["epoch", "lr", "train_loss", "train_acc", *scores, "seconds"]
+    for epoch, row in enumerate(rows):
+        known = row["epoch"] == epoch + 1 <= recipe.epochs
+        known &= row["lr"] == learning_rate(recipe, epoch) and [*row] == columns
+        if not (known and all(map(math.isfinite, row.values()))):
+            raise ValueError(f"its epoch {epoch + 1} is not one of this recipe")
+
+
+def _like(own: Tensor, arrays: Mapping[str, np.ndarray], name: str) -> Tensor:
+    found = torch.from_numpy(arrays[name])
+    if found.shape != own.shape or found.dtype != own.dtype or not found.isfinite().all():
+        raise ValueError(f"{name} is {found.dtype} {tuple(found.shape)} or not finite")
+    return found
+
+
 @contextlib.contextmanager
 def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
+    """Only the main thread may handle signals; in another, SIGTERM does what it did before."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
     def stop(*_: Any) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would save into the first
         save()
@@ -235,14 +349,14 @@ def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
 
 @contextlib.contextmanager
 def _sigterm_waits() -> Iterator[None]:
     """The handler would write to the file that is being written."""
-    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGTERM])
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

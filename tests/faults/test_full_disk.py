@@ -12,6 +12,7 @@ import torch
 
 from deadpixel import images, models, plots, store, synthetic
 from faults.conftest import COMMAND, kill_all, slow_checkout
+from packs import listed
 from small import assert_same, results
 
 # All but the fine-tuning.
@@ -105,7 +106,8 @@ def _write_figure(file: Path) -> None:
 
 def _write_pack(file: Path, source: Path) -> None:
     synthetic.generate(source, classes=1, images_per_class=1, seed=0)
-    images.pack([f"{synthetic.CLASSES[0]}/image_0001.jpg"], source, file, {})
+    names = [f"{synthetic.CLASSES[0]}/image_0001.jpg"]
+    images.pack(listed(names, source), source, file, {})
 
 
 WRITERS = {

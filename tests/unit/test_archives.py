@@ -1,6 +1,9 @@
 """Archives: what is good is unpacked, what is not is refused by the member's name."""
 
+import errno
+import gzip
 import io
+import os
 import tarfile
 import zipfile
 from pathlib import Path
@@ -37,7 +40,7 @@ def test_the_layouts_of_the_real_archives(tmp_path):
     archives.unpack(tmp_path / "zip", tmp_path / "objects", inner=inner)
     assert len(list((tmp_path / "objects/101_ObjectCategories").glob("*/*.jpg"))) == 40
     assert not (tmp_path / "objects" / inner).exists()
-    with pytest.raises(InputError, match=r"has no lost\.tar: it is laid out in another way"):
+    with pytest.raises(InputError, match=r"has no lost\.tar, it is laid out in another way"):
         archives.unpack(tmp_path / "zip", tmp_path / "again", inner="lost.tar")
 
 
@@ -75,7 +78,7 @@ def test_members_of_a_zip_that_are_refused(tmp_path, name):
     with zipfile.ZipFile(tmp_path / "bad.zip", "w") as archive:
         archive.writestr("good", b"1")
         archive.writestr(name, b"2")
-    with pytest.raises(InputError, match=r"bad\.zip: .*stolen would be extracted outside"):
+    with pytest.raises(InputError, match=r"bad\.zip: .*stolen' would be extracted outside"):
         archives.unpack(tmp_path / "bad.zip", tmp_path / "out")
     assert set(files(tmp_path)) == {"bad.zip"}
 
@@ -112,3 +115,93 @@ def test_damage_is_named(tmp_path, make):
         (tmp_path / "half").write_bytes(cut)
         with pytest.raises(InputError, match=r"half cannot be unpacked \(.+replace it"):
             archives.unpack(tmp_path / "half", tmp_path / "out")
+
+
+def tar_of(*names: str) -> bytes:
+    return tar({name: name.encode() for name in names}, "w:")
+
+
+@pytest.mark.parametrize("mode", ["w:", "w:gz"])
+@pytest.mark.parametrize("keep", [1, 3, 5])
+def test_a_tar_that_is_cut_between_members(tmp_path, mode, keep):
+    """Python's reader takes it for the end. The archive must say itself that it is whole."""
+    content = {f"{number}.txt": bytes(600) for number in range(6)}
+    whole = tar(content, "w:")
+    cut = whole[: keep * (512 + 1024)]
+    (tmp_path / "cut").write_bytes(gzip.compress(cut) if mode == "w:gz" else cut)
+    with pytest.raises(InputError, match=r"cut cannot be unpacked \(it is cut off .+: replace it"):
+        archives.unpack(tmp_path / "cut", tmp_path / "out")
+    (tmp_path / "whole").write_bytes(whole[: 6 * 1536 + 512])  # one empty block will do
+    archives.unpack(tmp_path / "whole", tmp_path / "there")
+    assert files(tmp_path / "there") == content
+
+
+def test_a_damaged_header_within_a_tar(tmp_path):
+    """What follows it would be lost without a word."""
+    damaged = bytearray(tar_of("a", "b", "c"))
+    damaged[2 * 512 + 5] ^= 1
+    (tmp_path / "bad.tar").write_bytes(damaged)
+    with pytest.raises(InputError, match=r"bad\.tar cannot be unpacked \(it is cut off or damaged"):
+        archives.unpack(tmp_path / "bad.tar", tmp_path / "out")
+
+
+def zip_of(*names: str, flag: int = 0, method: int = 0) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"1")
+    content = bytearray(file.getvalue())
+    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        place = content.index(signature) + at
+        content[place] |= flag
+        content[place + 2] |= method
+    return bytes(content)
+
+
+def two_of(kind: bytes, target: str) -> bytes:
+    """A file, and a link of the same archive."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w") as archive:
+        info = tarfile.TarInfo("link")
+        info.type, info.linkname = kind, target
+        archive.addfile(info)
+    return file.getvalue()
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (zip_of("a", flag=1), "'a' is encrypted; do not use it"),
+        (zip_of("a", method=77), r"cannot be unpacked \(.+compression method.+: replace it"),
+        (zip_of("a", "a"), "'a' occurs twice"),
+        (zip_of("b/a", "b/./A"), "'b/./A' occurs twice, or differs from another in case only"),
+        (zip_of("a/"), "'a/' is a folder with content"),
+        (zip_of("x" * 300), r"cannot be unpacked \(.+name too long.+: replace it"),
+        (zip_of("a", "a/b"), r"cannot be unpacked \(.+: replace it and run again"),
+        (tar_of("x" * 300), r"cannot be unpacked \(.+name too long.+: replace it"),
+        (two_of(tarfile.LNKTYPE, "lost"), r"cannot be unpacked \(.+: replace it"),
+        (b"", r"cannot be unpacked \(.+: replace it"),
+    ],
+)
+def test_members_that_cannot_be_had(tmp_path, content, message):
+    (tmp_path / "bad").write_bytes(content)
+    with pytest.raises(InputError, match=f"archive {tmp_path / 'bad'}:? ?{message}"):
+        archives.unpack(tmp_path / "bad", tmp_path / "out")
+
+
+def test_a_pipe_is_no_archive(tmp_path):
+    """It is not opened, which would wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="pipe is no plain file: replace it and run again"):
+        archives.unpack(tmp_path / "pipe", tmp_path / "out")
+
+
+def test_a_full_disk_is_not_the_archives_fault(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (tmp_path / "good").write_bytes(tar_of("a"))
+    monkeypatch.setattr(tarfile.TarFile, "extractall", full)
+    with pytest.raises(OSError, match="No space left"):
+        archives.unpack(tmp_path / "good", tmp_path / "out")

@@ -7,7 +7,8 @@ import pytest
 import torchvision
 import yaml
 
-from deadpixel import costs, flops, models, store
+from deadpixel import costs, flops, models
+from deadpixel.errors import InputError
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -128,22 +129,66 @@ def test_records_are_read_as_snakemake_writes_them(tmp_path):
     assert costs.read_records(tmp_path / "none") == []
 
 
+WHOLE = {"rule_name": "accumulate_erf_2", "resources": {"work": 7}, "s": 12.5, "max_rss": 900.5}
+DAMAGED = {
+    "cut": json.dumps(WHOLE)[:40],
+    "empty": "",
+    "binary": b"\x00\xff\xfe\x80",
+    "a list": "[1, 2]",
+    "a number": "7",
+    "nothing": "null",
+    "deep": "[" * 100_000,
+    "without seconds": json.dumps({k: v for k, v in WHOLE.items() if k != "s"}),
+    "no resources": json.dumps({**WHOLE, "resources": None}),
+    **{
+        f"{key} {value}": json.dumps({**WHOLE, key: value})
+        for key in ("s", "max_rss", "rule_name")
+        for value in (None, [1], {}, -1.0, 10**400, float("nan"), float("inf"))
+        if (key, value) != ("max_rss", "NA")
+    },
+    "seconds NA": json.dumps({**WHOLE, "s": "NA"}),
+    "work NA": json.dumps({**WHOLE, "resources": {"work": "NA"}}),
+    "true": json.dumps({**WHOLE, "s": True}),
+}
+
+
+@pytest.mark.parametrize("contents", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_record_is_passed_over_and_named(tmp_path, caplog, contents):
+    file = tmp_path / "b.jsonl"
+    file.write_bytes(contents if isinstance(contents, bytes) else contents.encode())
+    (tmp_path / "a.jsonl").write_text(json.dumps(WHOLE) + "\n")
+    (tmp_path / "folder.jsonl").mkdir()
+    (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    expected = record("accumulate_erf", 12.5, 7.0, str(tmp_path / "a.jsonl"), 900.5)
+    assert costs.read_records(tmp_path) == [expected]
+    (line,) = caplog.messages
+    assert "passed over 3 damaged records, delete them" in line and str(file) in line
+
+
 def test_every_rule_with_a_rate_has_work():
     for rule in costs.RATES:
         of = {**OF, "file": "a.zip", "source": "a.zip"}
         assert cost_model().work(rule, of) > 0, rule
 
 
-def test_forward_costs_come_back_from_their_file(tmp_path):
-    import pandas as pd
-
-    row = {
-        "model": "m",
-        "kernels": "odd",
-        "side": 64,
-        "flops": 9,
-        "parameters": 8,
-        "activations": 7,
-    }
-    store.write(pd.DataFrame([row]), tmp_path / "flops.parquet", store.FLOPS, {})
-    assert costs.read_forward(tmp_path / "flops.parquet") == {("m", "odd", 64): row}
+def test_forward_costs_and_splits_are_read_from_their_files(tmp_path):
+    rows = [
+        {
+            "model": "m",
+            "kernels": "odd",
+            "side": side,
+            "flops": 9,
+            "parameters": 8,
+            "activations": 7,
+        }
+        for side in (64, 32)
+    ]
+    for number, row in enumerate(rows):
+        (tmp_path / f"{number}.json").write_text(json.dumps([row]))
+    found = costs.read_forward([tmp_path / "0.json", tmp_path / "1.json"])
+    assert found == {("m", "odd", 64): rows[0], ("m", "odd", 32): rows[1]}
+    (tmp_path / "splits.json").write_text('{"train": 3, "valid": 0, "test": 2}')
+    assert costs.read_splits(tmp_path / "splits.json") == {"train": 3, "valid": 0, "test": 2}
+    (tmp_path / "splits.json").write_text('{"train": 3')
+    with pytest.raises(InputError, match=r"splits.json: no JSON .* delete it and run again"):
+        costs.read_splits(tmp_path / "splits.json")

@@ -1,6 +1,11 @@
 """Image folders as manifests, and their stratified split."""
 
+import contextlib
+import hashlib
+import os
 import re
+import socket
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +15,6 @@ from PIL import Image
 
 from deadpixel import datasets
 from deadpixel.errors import InputError
-from publisher import CUB_CLASSES, cub_files
 
 FRACTIONS = {"train": 0.7, "valid": 0.15, "test": 0.15}
 
@@ -40,8 +44,8 @@ def root(tmp_path: Path) -> Path:
 def test_scan_lists_images_by_class(root: Path) -> None:
     """Classes and files are in the order of their names; only images are listed."""
     found = datasets.scan(root, exclude=["background"])
-    assert [*found] == ["path", "label", "class_name", "width", "height"]
-    assert found.to_numpy().tolist() == [
+    assert [*found] == ["path", "label", "class_name", "width", "height", "sha256"]
+    assert found.drop(columns="sha256").to_numpy().tolist() == [
         ["Zebra/a.png", 0, "Zebra", 6, 4],
         ["wren/1.JPG", 1, "wren", 6, 4],
         ["wren/10.png", 1, "wren", 6, 4],
@@ -49,9 +53,18 @@ def test_scan_lists_images_by_class(root: Path) -> None:
     ]
 
 
+def test_scan_has_checksums(root: Path) -> None:
+    found = datasets.scan(root).set_index("path")["sha256"]
+    for path, sha256 in found.items():
+        assert sha256 == hashlib.sha256((root / path).read_bytes()).hexdigest()
+
+
 def test_scan_excludes_only_what_is_named(root: Path) -> None:
+    """A name that is none of the sub-folders is a mistake; near ones are told."""
     assert [*datasets.scan(root)["class_name"].unique()] == ["Zebra", "background", "wren"]
-    assert [*datasets.scan(root, exclude=["Zebra", "no such"])["label"].unique()] == [0, 1]
+    assert [*datasets.scan(root, exclude=["Zebra"])["label"].unique()] == [0, 1]
+    with pytest.raises(InputError, match="no sub-folder 'backgroud' to exclude, but background:"):
+        datasets.scan(root, exclude=["backgroud"])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
@@ -99,20 +112,113 @@ def _truncated_header(root: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "named", "problem"),
+    ("spoil", "named", "problem", "exclude"),
     [
-        (_missing, "missing", "is missing"),
-        (_file, "a.jpg", "is missing"),
-        (_no_classes, ".", "no sub-folders"),
-        (_empty_class, "b", "no images"),
-        (_unreadable, "a/b.jpg", "cannot be read"),
-        (_truncated_header, "a/b.png", "cannot be read"),
+        (_missing, "missing", "is missing", []),
+        (_file, "a.jpg", "is missing", []),
+        (_no_classes, ".", "no sub-folders", ["background"]),
+        (_empty_class, "b", "no images", []),
+        (_unreadable, "a/b.jpg", "cannot be read", []),
+        (_truncated_header, "a/b.png", "cannot be read", []),
     ],
 )
-def test_scan_names_what_is_wrong(tmp_path: Path, spoil, named: str, problem: str) -> None:
+def test_scan_names_what_is_wrong(
+    tmp_path: Path, spoil, named: str, problem: str, exclude: list[str]
+) -> None:
     where = re.escape(str(tmp_path / named))
     with pytest.raises(InputError, match=f"{where} .*{problem}"):
-        datasets.scan(spoil(tmp_path), exclude=["background"])
+        datasets.scan(spoil(tmp_path), exclude=exclude)
+
+
+def _link_to(target: str) -> Callable[[Path], None]:
+    return lambda root: (root / "wren/link.jpg").symlink_to(target)
+
+
+ODD_FILES = {
+    "a pipe": (
+        lambda root: os.mkfifo(root / "wren/p.jpg"),
+        r"wren/p\.jpg is no plain file: replace",
+    ),
+    "a socket": (
+        lambda root: _socket(root / "wren/s.png"),
+        r"wren/s\.png is no plain file: replace",
+    ),
+    "a device": (_link_to("/dev/zero"), r"wren/link\.jpg is no plain file: replace"),
+    "an empty file": (lambda root: (root / "wren/0.jpg").touch(), r"wren/0\.jpg is empty: replace"),
+    "a dangling link": (
+        _link_to("lost"),
+        r"wren/link\.jpg is missing \(.+ link to lost\): restore",
+    ),
+    "a loop of links": (_link_to("link.jpg"), r"wren/link\.jpg is missing .+ restore or remove"),
+    "images deeper": (
+        lambda root: _image(root / "wren/more/of/a.jpg"),
+        r"wren/more/of/a\.jpg lies deeper than its class's folder: move it",
+    ),
+    "a line break": (
+        lambda root: _image(root / "wren/a\nb.jpg"),
+        r"wren/a\\nb\.jpg' has a control character, .+: rename it",
+    ),
+    "no UTF-8": (
+        lambda root: _image(root / os.fsdecode(b"wren/caf\xe9.jpg")),
+        r"caf\\udce9\.jpg' has a control character, or bytes that are no UTF-8, .+: rename it",
+    ),
+    "case": (lambda root: _image(root / "Wren/a.jpg"), "folders 'Wren' and 'wren' .+ merge or ren"),
+    "a space": (lambda root: _image(root / "wren /a.jpg"), "folders 'wren' and 'wren ' .+ differ"),
+    "Unicode form": (
+        lambda root: [_image(root / name / "a.jpg") for name in ("\xe9t\xe9", "e\u0301te\u0301")],
+        r"folders 'e\\u0301te\\u0301' and '\\xe9t\\xe9' in .+ differ in case, spaces or Unicode",
+    ),
+}
+
+
+def _socket(file: Path) -> None:
+    with contextlib.chdir(file.parent), socket.socket(socket.AF_UNIX) as server:
+        server.bind(file.name)  # a whole path may be too long
+
+
+@pytest.mark.parametrize(("spoil", "message"), ODD_FILES.values(), ids=ODD_FILES)
+def test_scan_refuses_what_nobody_means(root: Path, spoil: Callable, message: str) -> None:
+    """None of it is opened: a pipe would wait for ever."""
+    spoil(root)
+    with pytest.raises(InputError, match=message):
+        datasets.scan(root)
+
+
+def test_scan_names_what_it_passes_over(root: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    _image(root / "__MACOSX/wren/a.jpg")
+    _image(root / "stray2.png")
+    (root / "wren/empty").mkdir()
+    for name in ("1.heic", "2.HEIC", "3.avif"):
+        (root / "wren" / name).touch()
+    found = datasets.scan(root, exclude=["background"])
+    assert [*found["class_name"].unique()] == ["Zebra", "wren"]
+    text = caplog.text
+    assert f"{root / '__MACOSX'} is passed over" in text
+    assert "2 images beside the class folders belong to no class" in text
+    assert f"the first is {root / 'stray.jpg'}" in text
+    assert "no images by their suffix: 1 .avif, 1 .db, 2 .heic, 1 .txt, 1 without a suffix" in text
+    assert "2 images are passed over, of a format that is not read here (.heic): convert" in text
+    assert "1 images are passed over, of a format that is not read here (.avif): convert" in text
+
+
+def test_names_that_are_right_though_unusual(tmp_path: Path) -> None:
+    """Long ones, a narrow no-break space as macOS writes it, every suffix of JPEG."""
+    names = [f"{'x' * 250}.jpg", "at 9.41\u202fPM.png", "a.jfif", "a.jpe", "a b.JPEG"]
+    for name in names:
+        (tmp_path / "wren").mkdir(exist_ok=True)
+        Image.new("RGB", (6, 4)).save(tmp_path / "wren" / name, "jpeg")
+    found = datasets.scan(tmp_path)
+    assert sorted(found["path"]) == sorted(f"wren/{name}" for name in names)
+
+
+def test_a_folder_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def denied(folder: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(folder))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    with pytest.raises(InputError, match=r"cannot be read \(Permission denied\): make it readable"):
+        datasets.scan(root)
 
 
 # ------------------------------------------------------------------------------------ split
@@ -122,7 +228,9 @@ def _images(*sizes: int) -> pd.DataFrame:
     """A manifest of classes of these sizes, their images interleaved."""
     labels = np.repeat(np.arange(len(sizes)), sizes)
     labels = np.random.default_rng(0).permutation(labels)
-    return pd.DataFrame({"label": labels, "path": [f"{i}.jpg" for i in range(len(labels))]})
+    names = [str(i) for i in range(len(labels))]
+    classes = [f"class{label}" for label in labels]
+    return pd.DataFrame({"label": labels, "path": names, "class_name": classes, "sha256": names})
 
 
 def _counts(manifest: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +245,7 @@ def test_split_is_exact_where_it_can_be() -> None:
 
 def test_split_is_within_one_image() -> None:
     """Of each class of whatever size; the images themselves stay as they are."""
-    sizes = np.arange(1, 60)
+    sizes = np.arange(6, 60)
     images = _images(*sizes)
     before = images.copy()
     manifest = datasets.split(images, FRACTIONS, seed=0)
@@ -163,74 +271,86 @@ def test_split_depends_on_the_seed_and_the_class_only() -> None:
 
 def test_every_image_can_come_into_every_split() -> None:
     seeds = range(150)
-    images = _images(20)
-    drawn = [datasets.split(images, FRACTIONS, seed=seed)["split"] for seed in seeds]
+    images = _images(20, 6)
+    of_first = images["label"] == 0
+    drawn = [datasets.split(images, FRACTIONS, seed=seed)["split"][of_first] for seed in seeds]
     share = np.mean([splits == "test" for splits in drawn], axis=0)
     assert np.abs(share - 0.15).max() < 0.12  # four standard deviations
 
 
-def test_split_of_too_few() -> None:
-    """The message has the numbers."""
-    with pytest.raises(InputError, match=r"6 images .*'train': 4, 'valid': 1, 'test': 1"):
-        datasets.split(_images(6), FRACTIONS, seed=0)
-    assert datasets.split(_images(14), FRACTIONS, seed=0)["split"].value_counts().min() == 2
+def test_neighbouring_seeds_and_classes_draw_apart() -> None:
+    """Class 1 of one seed is not class 0 of the next, nor is any other pair of them."""
+    drawn = set()
+    for seed in range(4):
+        manifest = datasets.split(_images(40, 40, 40, 40), FRACTIONS, seed=seed)
+        drawn |= {tuple(splits) for _, splits in manifest.groupby("label")["split"]}
+    assert len(drawn) == 16
 
 
-@pytest.fixture
-def birds(tmp_path: Path) -> Path:
-    """Image folder of a small CUB-200-2011."""
-    for name, content in cub_files().items():
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_bytes(content)
-    return tmp_path / "CUB_200_2011/images"
-
-
-def test_cub200_has_its_own_order_labels_and_split(birds: Path) -> None:
-    found = datasets.scan_cub200(birds)
-    assert [*found] == ["path", "label", "class_name", "width", "height", "split"]
-    first = found.iloc[0]
-    assert first["path"] == ("001.Black_footed_Albatross/Black_footed_Albatross_0001_796101.jpg")
-    assert (first["width"], first["height"], first["split"]) == (91, 71, "train")
-    assert found["label"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
-    assert [*found["class_name"].unique()] == CUB_CLASSES
-    assert found["split"].tolist() == ["train", "test"] * 12
-
-
-def test_cub200s_lists_count_whatever_their_order(birds: Path) -> None:
-    before = datasets.scan_cub200(birds)
-    file = birds.parent / "train_test_split.txt"
-    file.write_text("".join(reversed(file.read_text().splitlines(keepends=True))))
-    pd.testing.assert_frame_equal(datasets.scan_cub200(birds), before)
-
-
-@pytest.mark.parametrize(
-    "name", ["images.txt", "image_class_labels.txt", "train_test_split.txt", "classes.txt"]
-)
-def test_cub200s_lists_are_whole(birds: Path, name: str) -> None:
-    file = birds.parent / name
-    lines = file.read_text().splitlines(keepends=True)
-    file.write_text("".join(lines[:-1]))
-    if name != "images.txt":
-        with pytest.raises(InputError, match=r"a list lacks 003\.Sooty_Albatross/Sooty_Alb"):
-            datasets.scan_cub200(birds)
-    file.unlink()
-    with pytest.raises(InputError, match=f"list .+{name} is missing"):
-        datasets.scan_cub200(birds)
-
-
-def test_cub200s_images_are_there(birds: Path) -> None:
-    lost = sorted(birds.glob("002*/*.jpg"))[2]
-    lost.unlink()
-    with pytest.raises(InputError, match=f"{lost.name} cannot be read"):
-        datasets.scan_cub200(birds)
-
-
-def test_contents_are_counted(birds: Path) -> None:
-    found = datasets.scan_cub200(birds)
-    datasets.check_contents(found, birds, classes=3, images=24, test_images=12)
-    datasets.check_contents(found, birds, classes=3, images=24)
-    message = "has 3 classes instead of 200, 24 images instead of 11,788, 12 test images instead"
+def test_a_class_that_is_not_in_every_split() -> None:
+    """The message has its name and numbers, and how many more there are."""
+    counts = r"\{'train': 2, 'valid': 1, 'test': 0\}"
+    message = f"class class1 has 3 images, split into {counts}, .+ .2 classes lack some.: add"
     with pytest.raises(InputError, match=message):
-        datasets.check_contents(found, birds, classes=200, images=11788, test_images=5794)
+        datasets.split(_images(20, 3, 20, 1), FRACTIONS, seed=0)
+    assert (_counts(datasets.split(_images(6, 7), FRACTIONS, seed=0)) >= 1).all(axis=None)
+
+
+def test_a_single_class() -> None:
+    with pytest.raises(InputError, match="the 20 images are of one class: add another"):
+        datasets.split(_images(20), FRACTIONS, seed=0)
+
+
+def test_copies_of_an_image_stay_together(caplog: pytest.LogCaptureFixture) -> None:
+    """In the split of the first; all other images are where they would be without copies."""
+    images = _images(30, 30)
+    rows = images.index[images["label"] == 0]
+    copied = images.copy()
+    copied.loc[rows[5:15], "sha256"] = images.loc[rows[4], "sha256"]
+    before = datasets.split(images, FRACTIONS, seed=1)["split"]
+    assert before[rows[4:15]].nunique() == 3  # or there would be nothing to see
+    assert not caplog.records
+    after = datasets.split(copied, FRACTIONS, seed=1)["split"]
+    assert (after[rows[4:15]] == before[rows[4]]).all()
+    others = images.index.difference(rows[5:15])
+    pd.testing.assert_series_equal(after[others], before[others])
+    (record,) = caplog.records
+    first = images.loc[rows[5], "path"]
+    assert record.getMessage().startswith("10 images have the content of another")
+    assert record.getMessage().endswith(f"the first is {first}")
+
+
+def test_one_content_of_two_classes(tmp_path: Path) -> None:
+    """Both files are named; copies within a class are no contradiction."""
+    _image(tmp_path / "cat/1.png", (3, 3))
+    _image(tmp_path / "cat/2.png")
+    _image(tmp_path / "dog/1.png", (5, 5))
+    (tmp_path / "cat/3.png").symlink_to(tmp_path / "cat/2.png")
+    datasets.check_labels(datasets.scan(tmp_path), tmp_path)
+    (tmp_path / "dog/again.png").hardlink_to(tmp_path / "cat/2.png")
+    names = f"{tmp_path / 'cat/2.png'} has the same content as {tmp_path / 'dog/again.png'}"
+    with pytest.raises(InputError, match=re.escape(names)):
+        datasets.check_labels(datasets.scan(tmp_path), tmp_path)
+
+
+# -------------------------------------------------------------------------------- contents
+
+
+def _manifest(sizes: dict[str, int], classes: int) -> pd.DataFrame:
+    splits = np.repeat([*sizes], [*sizes.values()])
+    return pd.DataFrame({"split": splits, "label": np.arange(len(splits)) % classes})
+
+
+def test_contents_are_counted() -> None:
+    """A split that is swapped has another number of test images."""
+    root = Path("birds/images")
+    found = _manifest({"train": 13, "test": 11}, 3)
+    datasets.check_contents(found, root, classes=3, images=24, test_images=11)
+    datasets.check_contents(found, root, classes=3, images=24)
+    message = "has 3 classes instead of 200, 24 images instead of 11,788, 11 test images instead"
+    with pytest.raises(InputError, match=message):
+        datasets.check_contents(found, root, classes=200, images=11788, test_images=5794)
     with pytest.raises(InputError, match="images has 24 images instead of 25: replace it"):
-        datasets.check_contents(found, birds, classes=3, images=25)
+        datasets.check_contents(found, root, classes=3, images=25)
+    with pytest.raises(InputError, match="images has 11 test images instead of 13: replace it"):
+        datasets.check_contents(found, root, classes=3, images=24, test_images=13)

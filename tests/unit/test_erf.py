@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from deadpixel import erf, images, maps, models, receptive_field, store
 from deadpixel.errors import InputError
 from deadpixel.preprocessing import EvaluationImages, evaluation_transform
+from packs import listed
 
 TARGETS = ["layer3", "layer4", "output"]
 
@@ -296,7 +297,7 @@ def evaluated(small, tmp_path):
     names = [f"{number}.png" for number in range(7)]
     for name in names:
         Image.fromarray(rng.integers(0, 255, (12, 11, 3), dtype=np.uint8)).save(folder / name)
-    images.pack(names, folder, tmp_path / "images.arrow", {})
+    images.pack(listed(names, folder), folder, tmp_path / "images.arrow", {})
     labels = [0, 1, 2, 0, 1, 2, 0]
     pack = images.Pack(tmp_path / "images.arrow")
     return EvaluationImages(pack, np.arange(7), labels, evaluation_transform(10, 9))

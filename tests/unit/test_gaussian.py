@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+import scipy.optimize
 
 from deadpixel import gaussian
 
+SHARP = (1, 22, 55, 153)
 NOISE = 0.05  # of the highest value
 
 
@@ -57,10 +59,74 @@ def test_r_squared_is_one_minus_the_ratio_of_variances():
 
 
 def test_x_is_the_column_and_y_the_row():
-    fit = gaussian.fit(
-        gaussian.evaluate((60, 90), 1, center_x=70, center_y=20, sigma_x=9, sigma_y=4)
+    """Of a map whose numbers are written pixel by pixel, with more noise along its rows."""
+    row, column = np.indices((60, 90))
+    field = np.exp(-((column - 70) ** 2) / (2 * 9.0**2) - (row - 20) ** 2 / (2 * 4.0**2))
+    field += 0.02 * np.random.default_rng(0).standard_normal(field.shape)
+    fit = gaussian.fit(field)
+    found = (fit.center_x, fit.center_y, fit.sigma_x, fit.sigma_y)
+    assert found == pytest.approx((70, 20, 9, 4), rel=0.01)
+    assert fit.center_x_se == pytest.approx(9 / 4 * fit.center_y_se, rel=0.05)
+    assert fit.sigma_x_se == pytest.approx(9 / 4 * fit.sigma_y_se, rel=0.05)
+
+
+def test_errors_are_those_of_least_squares() -> None:
+    """Of white noise, in closed form: Condon, PASP 109, 1997."""
+    height, noise, sx, sy = 1.0, 0.05, 9.0, 6.0
+    field = height * np.exp(
+        -((np.arange(100) - 50.0) ** 2) / (2 * sx**2)
+        - (np.arange(80)[:, None] - 40.0) ** 2 / (2 * sy**2)
     )
-    assert (fit.center_x, fit.center_y) == pytest.approx((70, 20))
+    field += noise * np.random.default_rng(0).standard_normal(field.shape)
+    fit = gaussian.fit(field)
+    relative = noise / height * np.sqrt(2 / (np.pi * sx * sy))
+    expected = [relative * length for length in (sx, sy, sx, sy)]
+    found = [fit.center_x_se, fit.center_y_se, fit.sigma_x_se, fit.sigma_y_se]
+    assert found == pytest.approx(expected, rel=0.05)
+    assert fit.amplitude_se == pytest.approx(relative * fit.amplitude, rel=0.05)
+
+
+def _peak_on_a_skirt(seed: int, side: int = 96) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    center = side * rng.uniform(0.35, 0.65, 2)
+    peak, skirt = side / 112 * np.array([rng.uniform(1.5, 12), rng.uniform(25, 90)])
+    share = 10 ** rng.uniform(-2.5, 0)
+    return share * gaussian.evaluate((side, side), 1, *center, peak, 0.8 * peak) + (
+        1 - share
+    ) * gaussian.evaluate((side, side), 1, *center, skirt, 1.1 * skirt)
+
+
+@pytest.mark.parametrize("spike", [(20, 25), (70, 64)], ids=["before", "behind"])
+def test_a_spike_beside_the_bell_is_not_taken_for_it(spike: tuple[int, int]) -> None:
+    """The narrowest start leads to the spike, which explains less."""
+    bell = gaussian.evaluate((96, 96), 1, 48, 44, 16, 14)
+    found = gaussian.fit(bell + gaussian.evaluate((96, 96), 0.01, *spike, 1, 1))
+    assert found.sigma_x == pytest.approx(16, rel=0.05)
+    assert found.center_y == pytest.approx(44, abs=1)
+
+
+def _densely_searched(field: np.ndarray) -> float:
+    """The highest R2 of least squares from starts of every size at the maximum."""
+    y, x = np.unravel_index(field.argmax(), field.shape)
+    top = field.max()
+
+    def residual(trial: np.ndarray) -> np.ndarray:
+        return (gaussian.evaluate(field.shape, *trial) - field).ravel() / top
+
+    found = []
+    for sigma in np.geomspace(0.7, 2 * len(field), 12):
+        one = gaussian.evaluate(field.shape, 1.0, x, y, sigma, sigma)
+        start = [(one * field).sum() / (one**2).sum(), x, y, sigma, sigma]
+        best = scipy.optimize.least_squares(residual, start, method="lm", max_nfev=300)
+        found.append(1 - residual(best.x).var() * top**2 / field.var())
+    return max(found)
+
+
+def test_a_sharp_peak_on_a_broad_skirt_is_found() -> None:
+    """Where one start ends in the skirt: the best of two optima is the dense search's."""
+    for seed in SHARP:
+        field = _peak_on_a_skirt(seed)
+        assert gaussian.fit(field).r_squared > _densely_searched(field) - 1e-3, seed
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Decoding to upright RGB, and packs: what goes in comes out, mapped rather than copied."""
 
+import collections
 import io
 import json
 import re
@@ -8,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,6 +17,7 @@ from PIL import Image
 
 from deadpixel import images
 from deadpixel.errors import InputError
+from packs import listed
 
 RNG = np.random.default_rng(0)
 UPRIGHT: dict[int, Callable[[np.ndarray], np.ndarray]] = {  # by EXIF orientation
@@ -164,8 +167,9 @@ def paths(folder: Path) -> list[str]:
 
 def test_pack_holds_the_decoded_images(tmp_path: Path, folder: Path, paths: list[str]) -> None:
     """In the given order and each of its own size, with what they are of."""
-    images.pack(iter(paths), folder, tmp_path / "new" / "a.arrow", {"folder": "caltech"})
-    pack = images.Pack(tmp_path / "new" / "a.arrow")
+    manifest = listed(paths, folder)
+    images.pack(manifest, folder, tmp_path / "new" / "a.arrow", {"folder": "caltech"})
+    pack = images.Pack(tmp_path / "new" / "a.arrow", manifest)
     assert len(pack) == len(paths)
     assert [pack.path(i) for i in range(len(pack))] == paths
     for path, pixels in zip(paths, pack, strict=True):
@@ -173,22 +177,22 @@ def test_pack_holds_the_decoded_images(tmp_path: Path, folder: Path, paths: list
         np.testing.assert_array_equal(pixels, images.decode(folder / path))
     assert {pixels.shape[:2] for pixels in pack} == {*SHAPES} - {(4, 30)} | {(30, 4)}
     with pa.ipc.open_file(pa.memory_map(str(tmp_path / "new" / "a.arrow"))) as reader:
-        assert json.loads(reader.schema.metadata[b"deadpixel"]) == {"folder": "caltech"}
+        assert json.loads(reader.schema.metadata[b"deadpixel"])["folder"] == "caltech"
 
 
 @pytest.mark.parametrize("index", [-1, len(SHAPES)])
 def test_pack_index_beyond_the_last(
     tmp_path: Path, folder: Path, paths: list[str], index: int
 ) -> None:
-    images.pack(paths, folder, tmp_path / "a.arrow", {})
+    images.pack(listed(paths, folder), folder, tmp_path / "a.arrow", {})
     with pytest.raises(IndexError):
         images.Pack(tmp_path / "a.arrow")[index]
 
 
-def _square(folder: Path, side: int, count: int) -> list[str]:
-    """Write one square image; its name as often as asked for."""
+def _square(folder: Path, side: int, count: int) -> pd.DataFrame:
+    """Write one square image and list it as often as asked for."""
     Image.fromarray(_noise(side, side, 3)).save(folder / "square.bmp")
-    return ["square.bmp"] * count
+    return listed(["square.bmp"] * count, folder)
 
 
 def test_pack_is_mapped_not_copied(tmp_path: Path, folder: Path) -> None:
@@ -237,7 +241,7 @@ def test_half_a_pack_is_none(
         output.write_bytes(old)
     (folder / paths[2]).write_bytes(b"damaged")
     with pytest.raises(InputError, match=re.escape(paths[2])):
-        images.pack(paths, folder, output, {})
+        images.pack(listed(paths, folder), folder, output, {})
     assert [file.read_bytes() for file in output.parent.iterdir()] == ([old] if old else [])
 
 
@@ -272,7 +276,7 @@ def _stream(file: Path) -> None:
 
 def _cut_off(file: Path) -> None:
     Image.fromarray(COLOUR).save(file.with_suffix(".png"))
-    images.pack([f"{file.stem}.png"] * 3, file.parent, file, {})
+    images.pack(listed([f"{file.stem}.png"] * 3, file.parent), file.parent, file, {})
     file.write_bytes(file.read_bytes()[:-100])
 
 
@@ -280,7 +284,107 @@ def _cut_off(file: Path) -> None:
     "write", [_text, _empty, _missing, _parquet, _other_columns, _stream, _cut_off]
 )
 def test_no_pack(tmp_path: Path, write: Callable[[Path], None]) -> None:
-    """The message names the file."""
+    """The message names the file and says what to do."""
     write(tmp_path / "a.arrow")
-    with pytest.raises(InputError, match=re.escape(str(tmp_path / "a.arrow"))):
+    where = re.escape(str(tmp_path / "a.arrow"))
+    with pytest.raises(InputError, match=f"^{where}: .*run again$"):
         images.Pack(tmp_path / "a.arrow")
+
+
+def test_a_pack_is_that_of_its_manifest(tmp_path: Path, folder: Path, paths: list[str]) -> None:
+    """Not of other images, of fewer, in another order, or of what the files were before."""
+    manifest = listed(paths, folder)
+    images.pack(manifest, folder, tmp_path / "a.arrow", {})
+    others = [
+        manifest[::-1],
+        manifest[:-1],
+        pd.concat([manifest, manifest[-1:]]),
+        manifest.replace({"path": {paths[1]: "other.png"}}),
+        manifest.assign(sha256=["0" * 64, *manifest["sha256"][1:]]),
+    ]
+    for other in others:
+        with pytest.raises(InputError, match=r"a\.arrow: its images are not .+ delete it"):
+            images.Pack(tmp_path / "a.arrow", other)
+
+
+def test_a_file_that_changed_after_it_was_listed(
+    tmp_path: Path, folder: Path, paths: list[str]
+) -> None:
+    """A sound image of the same size is no excuse."""
+    manifest = listed(paths, folder)
+    Image.fromarray(_noise(12, 12, 3)).save(folder / "12.gif")
+    with pytest.raises(InputError, match=r"12\.gif has changed since .+ run again"):
+        images.pack(manifest, folder, tmp_path / "a.arrow", {})
+
+
+def _outcome(file: Path, manifest: pd.DataFrame, expected: list[np.ndarray]) -> str:
+    try:
+        pack = images.Pack(file, manifest)
+        right = all(np.array_equal(pack[i], pixels) for i, pixels in enumerate(expected))
+    except InputError as error:
+        assert str(error).startswith(str(file))
+        assert "delete it and run again" in str(error)
+        return "refused"
+    return "right" if right else "wrong"
+
+
+def test_a_damaged_pack_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Any byte of it: read rightly all the same, or refused; never other pixels, nor a crash."""
+    for number, side in enumerate((2, 3)):
+        Image.fromarray(_noise(side, side + 1, 3)).save(tmp_path / f"{number}.png")
+    manifest = listed(["0.png", "1.png"], tmp_path)
+    images.pack(manifest, tmp_path, tmp_path / "a.arrow", {})
+    whole = (tmp_path / "a.arrow").read_bytes()
+    expected = [*images.Pack(tmp_path / "a.arrow")]
+    outcomes = collections.Counter()
+    for place in range(len(whole)):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file = tmp_path / f"{place % 64}.arrow"  # a file that is mapped must not change
+        file.unlink(missing_ok=True)
+        file.write_bytes(damaged)
+        outcomes[_outcome(file, manifest, expected)] += 1
+    assert outcomes["wrong"] == 0
+    assert outcomes["refused"] > 300
+    pixels = whole.index(expected[1].tobytes())
+    for place in (pixels, pixels + expected[1].size - 1):
+        file = tmp_path / f"pixel{place}.arrow"
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        assert _outcome(file, manifest, expected) == "refused"
+
+
+def test_what_a_pack_leaves_out_is_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Further frames, and transparency that there is; an opaque alpha channel is no loss."""
+    frames = [Image.fromarray(_noise(5, 5, 3)) for _ in range(3)]
+    frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
+    glass, opaque = np.dstack([_noise(5, 5, 3), np.full((5, 5), 9, np.uint8)]), _noise(5, 5, 4)
+    opaque[..., 3] = 255
+    Image.fromarray(glass).save(tmp_path / "glass.png")
+    Image.fromarray(opaque).save(tmp_path / "opaque.png")
+    names = ["glass.png", "moving.gif", "opaque.png"]
+    images.pack(listed(names, tmp_path), tmp_path, tmp_path / "a.arrow", {})
+    assert [record.getMessage() for record in caplog.records] == [
+        "1 images: transparency is dropped, the colours under it show; "
+        f"the first is {tmp_path / 'glass.png'}",
+        f"1 images: only the first frame is used; the first is {tmp_path / 'moving.gif'}",
+    ]
+
+
+def test_every_message_says_what_to_do(tmp_path: Path) -> None:
+    """And the reason without the path again, on one line."""
+    (tmp_path / "a.jpg").write_text("no image")
+    with pytest.raises(InputError) as error:
+        images.decode(tmp_path / "a.jpg")
+    reason = "it is no BMP, GIF, JPEG, PNG, TIFF, WEBP"
+    expected = f"image {tmp_path / 'a.jpg'} cannot be decoded ({reason}): replace or remove it"
+    assert str(error.value) == expected
+    for read in (images.upright_size, images.checksum):
+        with pytest.raises(InputError, match=r"none\.png cannot be read .+: replace or remove it"):
+            read(tmp_path / "none.png")
+
+
+def test_formats_that_run_programs_are_not_tried(tmp_path: Path) -> None:
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
+    with pytest.raises(InputError, match="it is no BMP"):
+        images.upright_size(tmp_path / "a.png")

@@ -5,7 +5,8 @@ import scipy.stats
 import torch
 from torchvision import transforms
 
-from deadpixel import microobject
+from deadpixel import augment, microobject, training
+from deadpixel.draws import Purpose
 from deadpixel.preprocessing import MEAN, STD
 
 SIDE, SIZE = 20, 5
@@ -18,15 +19,32 @@ def templates(n=6, side=SIDE):
 
 
 def denormalised(images):
-    """0 to 255, as pictures are stored."""
+    """0 to 255, as images are stored."""
     mean, std = torch.tensor(MEAN)[:, None, None], torch.tensor(STD)[:, None, None]
     return ((images * std + mean) * 255).round().to(torch.uint8)
 
 
-def test_colours_are_those_of_a_normalised_picture():
+def test_colours_are_those_of_a_normalised_image():
     for colour, rgb in zip(microobject.colours(), microobject.CLASSES.values(), strict=True):
-        picture = torch.tensor(rgb)[:, None, None].expand(3, 2, 2) / 255
-        assert torch.equal(transforms.functional.normalize(picture, MEAN, STD)[:, 0, 0], colour)
+        image = torch.tensor(rgb)[:, None, None].expand(3, 2, 2) / 255
+        assert torch.equal(transforms.functional.normalize(image, MEAN, STD)[:, 0, 0], colour)
+
+
+def test_classes_are_black_and_red_in_the_order_of_the_labels():
+    painted = denormalised(microobject.colours()[:, :, None, None])[:, :, 0, 0]
+    assert [*microobject.CLASSES] == ["black", "red"]
+    assert painted.tolist() == [[0, 0, 0], [255, 0, 0]]
+
+
+def test_a_corner_is_a_row_and_a_column():
+    """In images that are not square, of the first pixels of the square."""
+    corners = torch.tensor([[1, 6], [9, 0]])
+    images = templates(2)[..., :11]
+    found = microobject.paste_at(images, microobject.colours(), corners, 3)
+    changed = (found != images).any(1)
+    expected = torch.zeros(2, SIDE, 11, dtype=torch.bool)
+    expected[0, 1:4, 6:9] = expected[1, 9:12, 0:3] = True
+    assert torch.equal(changed, expected)
 
 
 def test_a_square_changes_its_pixels_and_no_other():
@@ -59,7 +77,7 @@ def test_places_of_a_generator_are_the_same_for_the_same_state():
 
 
 def drawn_corners(n=40_000, shape=(12, 9), size=4):
-    return microobject.places(0, 0, np.arange(n), shape, size, 1).numpy()
+    return microobject.places(0, Purpose.TEST_SQUARES, 0, np.arange(n), shape, size).numpy()
 
 
 def test_places_are_uniform_wherever_the_square_fits():
@@ -73,22 +91,22 @@ def test_places_are_uniform_wherever_the_square_fits():
     assert scipy.stats.chisquare(np.bincount(both, minlength=81)).pvalue > 1e-3
 
 
-def test_a_square_as_large_as_the_picture_fits_once():
+def test_a_square_as_large_as_the_image_fits_once():
     assert not drawn_corners(10, (4, 4), 4).any()
 
 
 def test_places_depend_on_seed_epoch_and_template_alone():
-    def at(seed, epoch, chosen, stream=1):
-        return microobject.places(seed, epoch, np.array(chosen), (60, 60), 8, stream)
+    def at(seed, epoch, chosen, purpose=Purpose.TRAINING_SQUARES):
+        return microobject.places(seed, purpose, epoch, np.array(chosen), (60, 60), 8)
 
     assert torch.equal(at(0, 3, [5, 2, 9])[1], at(0, 3, [2])[0])
-    for other in (at(1, 3, [2]), at(0, 4, [2]), at(0, 3, [3]), at(0, 3, [2], stream=2)):
+    for other in (at(1, 3, [2]), at(0, 4, [2]), at(0, 3, [3]), at(0, 3, [2], Purpose.TEST_SQUARES)):
         assert not torch.equal(other, at(0, 3, [2]))
 
 
 def test_training_batches_have_both_classes_of_every_template():
-    pictures = templates(7)
-    train = microobject.training_batches(lambda epoch, chosen: pictures[chosen], 7, 4, SIZE, seed=0)
+    several = templates(7)
+    train = microobject.training_batches(lambda epoch, chosen: several[chosen], 7, 4, SIZE, seed=0)
     first, again, later = (list(train(epoch)) for epoch in (0, 0, 1))
     assert [len(images) for images, _ in first] == [4, 4, 4]  # a template left over is passed over
     for (images, labels), (same, _) in zip(first, again, strict=True):
@@ -96,20 +114,78 @@ def test_training_batches_have_both_classes_of_every_template():
         assert torch.equal(images, same)
         for n in range(0, len(images), 2):
             outside = [
-                (pictures == image).all(1).float().mean((1, 2)) for image in images[n : n + 2]
+                (several == image).all(1).float().mean((1, 2)) for image in images[n : n + 2]
             ]
             assert outside[0].argmax() == outside[1].argmax()  # both of one template
             assert max(outside[0]) == 1 - SIZE**2 / SIDE**2
     assert not torch.equal(first[0][0], later[0][0])
 
 
+def corners_of(images, blank):
+    """Top and left of the square in each image, int64 (N, 2)."""
+    changed = (images != blank).any(1)
+    return torch.stack([changed.any(2).int().argmax(1), changed.any(1).int().argmax(1)], dim=1)
+
+
+def test_every_epoch_trains_with_its_own_order_augmentation_and_places():
+    """Each is the one that its own function gives, by template and not by position in the batch."""
+    n, batch, seed, side = 9, 6, 4, 30
+    asked = []
+
+    def augmented(epoch, chosen):
+        asked.append((epoch, tuple(chosen)))
+        return torch.full((len(chosen), 3, side, side), 9.0)
+
+    train = microobject.training_batches(augmented, n, batch, SIZE, seed)
+    for epoch in (0, 1, 5):
+        asked.clear()
+        found = [corners_of(images, 9.0) for images, _ in train(epoch)]
+        orders = training.shuffled(n, batch // 2, seed, epoch)
+        assert asked == [(epoch, tuple(chosen)) for chosen in orders]
+        for corners, chosen in zip(found, orders, strict=True):
+            places = microobject.places(
+                seed, Purpose.TRAINING_SQUARES, epoch, chosen, (side, side), SIZE
+            )
+            assert torch.equal(corners, places.flatten(0, 1))
+
+
+def test_places_have_nothing_to_do_with_the_augmentation_nor_with_those_of_the_tests():
+    n, size = 2000, (300, 300)
+    drawn = augment.draw(augment.Augmentation(), 0, 3, np.arange(n), np.tile(size, (n, 1)))
+    room = np.array(size) - drawn.box[:, 2:] + 1
+    of_crop = np.column_stack([drawn.box[:, :2] / room, drawn.angle, drawn.flip, drawn.box[:, 2:]])
+    of_tests, of_training = (
+        microobject.places(0, purpose, epoch, np.arange(n), (60, 60), 8).flatten(1).numpy()
+        for purpose, epoch in ((Purpose.TEST_SQUARES, 0), (Purpose.TRAINING_SQUARES, 3))
+    )
+    of_first_epoch = microobject.places(
+        0, Purpose.TRAINING_SQUARES, 0, np.arange(n), (60, 60), 8
+    ).flatten(1)
+    everything = np.column_stack([of_crop, of_tests, of_training, of_first_epoch.numpy()])
+    correlations = np.corrcoef(everything.T)
+    places = slice(of_crop.shape[1], None)
+    of_places = correlations[places] - np.eye(len(correlations))[places]
+    assert np.abs(of_places).max() < 4.5 / np.sqrt(n)
+
+
 def test_tests_have_the_same_places_every_time_and_others_for_another_seed():
-    pictures = templates(5)
-    batches = [(pictures[:3], torch.zeros(3)), (pictures[3:], torch.zeros(2))]
+    several = templates(5)
+    batches = [(several[:3], torch.zeros(3)), (several[3:], torch.zeros(2))]
     first, again, other = (microobject.test_batches(batches, SIZE, seed) for seed in (0, 0, 1))
     assert [len(images) for images, _ in first] == [6, 4]
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
     assert not torch.equal(first[0][0], other[0][0])
-    whole = microobject.test_batches([(pictures, torch.zeros(5))], SIZE, 0)
+    whole = microobject.test_batches([(several, torch.zeros(5))], SIZE, 0)
     assert torch.equal(torch.cat([images for images, _ in first]), whole[0][0])
     assert torch.cat([labels for _, labels in first]).tolist() == [0, 1] * 5
+
+
+def test_places_of_tests_are_by_number_and_unlike_those_of_training():
+    blank = torch.full((5, 3, 30, 30), 9.0)
+    ((images, _),) = microobject.test_batches([(blank, torch.zeros(5))], SIZE, 2)
+    corners = corners_of(images, 9.0)
+    numbers = np.arange(5)
+    expected = microobject.places(2, Purpose.TEST_SQUARES, 0, numbers, (30, 30), SIZE)
+    assert torch.equal(corners, expected.flatten(0, 1))
+    trained = microobject.places(2, Purpose.TRAINING_SQUARES, 0, numbers, (30, 30), SIZE)
+    assert not (expected == trained).all(2).any()

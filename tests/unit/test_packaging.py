@@ -90,6 +90,39 @@ def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
     assert found.stdout.strip() == "[]"
 
 
+# A finder that knows nothing of some packages, as on a machine without them.
+BLOCKING = """
+import importlib, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in sys.argv[1].split():
+            raise ModuleNotFoundError(name)
+sys.meta_path.insert(0, Blocker())
+for module in sys.argv[2:]:
+    importlib.import_module(f"deadpixel.{module}")
+"""
+
+
+def imported_without(packages: str, *modules: str) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-c", BLOCKING, packages, *modules]
+    folder = ROOT / "scripts"
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+
+def test_fields_need_torch_and_numpy_and_no_workflow():
+    """Nor Unix: Windows has no fcntl."""
+    others = "fcntl snakemake filelock requests pandas pyarrow PIL torchvision tqdm scipy lmfit"
+    ended = imported_without(others, "erf", "receptive_field", "kernels")
+    assert ended.returncode == 0, ended.stderr
+    assert imported_without("numpy", "erf").returncode != 0
+
+
+def test_what_snakemake_asks_needs_the_standard_library_only():
+    others = "torch numpy pandas pyarrow PIL torchvision tqdm scipy yaml"
+    ended = imported_without(others, "costs", "fingerprints")
+    assert ended.returncode == 0, ended.stderr
+
+
 def test_the_registry_has_the_weights_of_torchvisions_enum():
     """URLs, and the checksums that are part of them, of every classifier it lists."""
     published = yaml.safe_load((ROOT / "data/registry.yaml").read_text())["weights"]["files"]
@@ -103,8 +136,18 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 
 
 FLOORS = [
-    {"errors", "store", "orphans", "logs", "devices"},
-    {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
+    {"fingerprints", "errors", "store", "orphans", "logs", "devices"},
+    {
+        "effective",
+        "retrieval",
+        "archives",
+        "datasets",
+        "images",
+        "synthetic",
+        "preprocessing",
+        "models",
+        "maps",
+    },
     {"kernels", "flops"},
     {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
     {"augment", "training", "microobject"},

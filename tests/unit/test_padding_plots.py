@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from torch.nn import functional
@@ -59,23 +60,41 @@ def test_fig3_shows_each_kernel_on_one_scale() -> None:
 
 
 def _imbalance(*models: str, kernels: tuple[str, ...] = ("odd", "padded")) -> pd.DataFrame:
-    """Indices 1, 2, 3, ... by row."""
+    """Indices 1, 2, 3, ... by row; the companions are 10 more, the noise floors a tenth."""
     rows = pd.MultiIndex.from_product([models, kernels], names=["model", "kernels"])
     frame = rows.to_frame(index=False)
     values = np.arange(1.0, len(frame) + 1)
-    indices = dict.fromkeys(("l1", "l2", "l1_raw", "l2_raw"), values)
-    return frame.assign(**indices, l1_se=0.1, l2_se=NAN)
+    measured = {"l1_raw": 4 * values, "l2_raw": 4 * values}
+    for kind in ("l1", "l2", "contrast"):
+        measured |= {kind: values, f"{kind}_floor": values / 10, f"{kind}_unbiased": 10 + values}
+    return frame.assign(**measured, l1_unbiased_se=0.1, l2_unbiased_se=NAN, contrast_unbiased_se=1)
+
+
+def _heights(panel: Axes) -> list[tuple[str, list[float]]]:
+    bars = [c for c in panel.containers if isinstance(c, BarContainer)]
+    return [(c.get_label(), [bar.get_height() for bar in c]) for c in bars]
 
 
 @pytest.mark.parametrize("kernels", [("odd",), ("odd", "padded"), ("odd", "padded", "sliced")])
-def test_fig4_has_a_bar_for_each_network_and_kernel(tmp_path, kernels) -> None:
+def test_fig4_has_a_bar_for_each_network_and_kernel_and_its_noise(tmp_path, kernels) -> None:
     frame = _imbalance("resnet18", "resnet50", kernels=kernels)
     figure = padding_plots.imbalance_before_and_after(frame, "output")
-    for panel in figure.axes:
-        bars = [c for c in panel.containers if isinstance(c, BarContainer)]
-        heights = {c.get_label(): [bar.get_height() for bar in c] for c in bars}
-        for number, name in enumerate(kernels):
-            assert heights[name] == [1 + number, 1 + number + len(kernels)]
+    panels = np.array(figure.axes).reshape(3, 3)
+    rows = [np.array([1.0, 1 + len(kernels)]) + number for number in range(len(kernels))]
+    for panel in panels[0]:
+        assert _heights(panel) == [
+            (name, [*(10 + row)]) for name, row in zip(kernels, rows, strict=True)
+        ]
+    for scale, below in ((1, panels[1]), (4, panels[2, :2])):
+        for panel in below:
+            found = _heights(panel)
+            for number, name in enumerate(kernels):
+                whole, noise = found[2 * number : 2 * number + 2]
+                assert whole == (name, [*(scale * rows[number])])
+                assert noise == ("noise floor", pytest.approx(scale * rows[number] / 10))
+    bars = [c for c in panels[0, 0].containers if isinstance(c, BarContainer)]
+    segments = bars[0].errorbar.lines[2][0].get_segments()
+    assert segments[0][:, 1].tolist() == pytest.approx([10.9, 11.1])
     plots.save(figure, [tmp_path / "fig4.png"])
 
 

@@ -6,11 +6,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 from PIL import Image
+from torch import nn
 
-from deadpixel import plots, tables
+from deadpixel import erf, plots, published, receptive_field, tables
 
 INF, NAN = np.inf, np.nan
 
@@ -26,8 +29,8 @@ FITTED = {"sigma_x": 50.0, "sigma_y": 40.0, "center_x": 96.0, "center_y": 95.0, 
 FAILED = dict.fromkeys(FITTED, NAN)
 
 
-def _theory(size: float, stride: float = 32.0, offset: float = 0.0) -> dict[str, float]:
-    values = {"size": size, "stride": stride, "offset": offset}
+def _theory(size: float, center: float = 96.0) -> dict[str, float]:
+    values = {"size": size, "center": center}
     return {f"{name}_{axis}": value for name, value in values.items() for axis in "hw"}
 
 
@@ -63,38 +66,63 @@ def test_map_shows_theory_and_fit() -> None:
     assert figure.get_suptitle() == "resnet18, calibrated"
 
 
-def test_box_of_an_even_field() -> None:
-    """Of rows and columns of their own; padded kernels look half a pixel beside the pixels."""
-    theory = {**_theory(40, 16, 7.5), "size_w": 60.0}
+def test_box_of_a_field_with_sides_of_its_own() -> None:
+    theory = {"size_h": 40.0, "size_w": 60.0, "center_h": 39.5, "center_w": 55.5}
     figure = _erf_maps([_bell(64, 96)], [FITTED], [theory])
-    (((box,),)) = _patches(figure, Rectangle)
-    assert box.get_xy() == (7.5 + 3 * 16 - 30, 7.5 + 2 * 16 - 20)
+    ((box,),) = _patches(figure, Rectangle)
+    assert box.get_xy() == (55.5 - 30, 39.5 - 20)
     assert (box.get_width(), box.get_height()) == (60, 40)
+
+
+@pytest.mark.parametrize("size", [(64, 64), (65, 72), (80, 88), (95, 64)])
+def test_the_box_frames_what_the_map_depends_on(size: tuple[int, int]) -> None:
+    """Also where the image is no multiple of the stride, 16 px: the map has a feature more."""
+    layers = [nn.Conv2d(3, 1, 3, 2, 1), *(nn.Conv2d(1, 1, 3, 2, 1) for _ in range(3))]
+    network = nn.Sequential(*layers)
+    for parameter in network.parameters():
+        nn.init.ones_(parameter)
+    image = torch.ones(1, 3, *size)
+    field = erf.accumulate(network, image, ["3"])["3"].mean
+    theory = receptive_field.table(network, {"layer0": "3"}, size)[0]
+    figure = _erf_maps([field], [FITTED], [theory])
+    ((box,),) = _patches(figure, Rectangle)
+    rows, columns = (np.flatnonzero(field.any(axis)) for axis in (1, 0))
+    for seen, start, side, length in zip(
+        (rows, columns), box.get_xy()[::-1], (box.get_height(), box.get_width()), size, strict=True
+    ):  # pixel n is drawn from n - 0.5 to n + 0.5; beyond the image there is nothing to see
+        assert seen[0] == max(start + 0.5, 0)
+        assert seen[-1] == min(start + side - 0.5, length - 1)
 
 
 @pytest.mark.parametrize(
     ("fit", "theory", "title", "shapes"),
     [
         (FAILED, _theory(99), "TRF 99 px, no Gaussian fits", (0, 1)),
-        (FITTED, _theory(INF, NAN, NAN), "TRF ∞, σ 50.0", (1, 0)),
-        (FITTED, _theory(NAN, NAN, NAN), "TRF unknown, σ 50.0", (1, 0)),
-        (FITTED, _theory(1451), "TRF 1451 px, σ 50.0", (1, 0)),
-        (FAILED, _theory(INF, NAN, NAN), "TRF ∞, no Gaussian fits", (0, 0)),
+        (FITTED, _theory(INF, NAN), "TRF ∞, σ 50.0", (1, 0)),
+        (FITTED, _theory(NAN, NAN), "TRF unknown, σ 50.0", (1, 0)),
+        (FITTED, _theory(127), "TRF 127 px, σ 50.0", (1, 1)),
+        (FITTED, _theory(128), "TRF 128 px, σ 50.0", (1, 0)),
+        (FAILED, _theory(INF, NAN), "TRF ∞, no Gaussian fits", (0, 0)),
+        (FITTED | {"r_squared": 0.5}, _theory(9), "TRF 9 px, σ 50.0 x 40.0 px, R² 0.500", (1, 1)),
+        (FITTED | {"r_squared": 0.32}, _theory(9), "TRF 9 px, no Gaussian (R² 0.32)", (0, 1)),
     ],
 )
 def test_map_without_theory_or_fit(
     fit: dict, theory: dict, title: str, shapes: tuple[int, int]
 ) -> None:
-    """What is not known, and a box far outside of the map, is not drawn."""
+    """What is not known, a Gaussian that explains little, and a box far outside are not drawn."""
     figure = _erf_maps([_bell(64, 64)], [fit], [theory])
-    assert title in figure.axes[0].get_title()
+    assert figure.axes[0].get_title() in (
+        f"layer0\n{title}",
+        f"layer0\n{title} x 40.0 px, R² 0.945",
+    )
     assert tuple(len(_patches(figure, kind)[0]) for kind in (Ellipse, Rectangle)) == shapes
 
 
 @pytest.mark.parametrize("shape", [(224, 224), (64, 64), (100, 48), (20, 28)])
 def test_map_of_any_size(tmp_path: Path, shape: tuple[int, int]) -> None:
     """The whole map is seen, with ticks to its last pixel; the tile is no larger than the map."""
-    figure = _erf_maps([_bell(*shape)], [FITTED], [_theory(35, 4)])
+    figure = _erf_maps([_bell(*shape)], [FITTED], [_theory(35)])
     top, bottom = figure.axes[:2]
     height, width = shape
     assert (top.get_xlim(), top.get_ylim()) == ((-0.5, width - 0.5), (height - 0.5, -0.5))
@@ -148,38 +176,70 @@ def test_dead_map_spoils_no_other(tmp_path: Path, order: int) -> None:
 # --------------------------------------------------------------------------------- table 1
 
 
-def _sizes(rows: int) -> Figure:
-    """Table 1 of a network of the paper, one that sees everything, and one that is not known."""
-    models = ["resnet18", "global", "mine"][:rows]
-    fits = pd.DataFrame({"model": models, "kernels": "odd", "n_images": 8, "r_squared": 0.9})
-    fits = fits.assign(sigma_x=[76.0, 50.0, NAN][:rows], sigma_y=[75.0, 40.0, NAN][:rows])
-    trf = pd.DataFrame({"model": models, "kernels": "odd", "size_h": [435, INF, NAN][:rows]})
-    accuracies = {"resnet18": (69.758, 89.078), "global": (75.0, 92.0), "mine": None}
-    table = tables.table1(fits, trf, accuracies)
-    undefined = {"n": rows, "kendall": NAN, "kendall_p": NAN}
-    ours = [{"source": "ours", "size": size, **undefined} for size in plots._SIZES]
-    paper = {"source": "the paper, all nine", "size": "trf", "n": 9}
-    correlations = pd.DataFrame([*ours, {**paper, "kendall": 0.2434, "kendall_p": 0.46}])
-    return plots.size_against_accuracy(table, tables.paper_table(1), correlations)
+PAPER = {"resnet18": "resnet18"}
 
 
-@pytest.mark.parametrize("rows", [1, 3])
-def test_sizes_of_few_networks(tmp_path: Path, rows: int) -> None:
-    """All nine of the paper are seen beside ours, and how each size goes with accuracy."""
-    figure = _sizes(rows)
-    plots.save(figure, [tmp_path / "few.png"])
+def _sizes(rows: int, accuracies: dict | None = None) -> Figure:
+    """Table 1 of a network of the paper, one that sees everything, and one without a Gaussian."""
+    models = ["resnet18", "global", "poor", "mine"][:rows]
+    fits = pd.DataFrame({"model": models, "kernels": "odd", "n_images": 8})
+    fits = fits.assign(sigma_x=[76.0, 50.0, 7.0, NAN][:rows], sigma_y=[75.0, 40.0, 7.0, NAN][:rows])
+    fits = fits.assign(r_squared=[0.9, 0.9, 0.3, NAN][:rows])
+    trf = pd.DataFrame({"model": models, "kernels": "odd", "size_h": [435, INF, 9, NAN][:rows]})
+    known = {"resnet18": (69.758, 89.078), "global": (75.0, 92.0), "poor": (60.0, 80.0)}
+    paper = published.beside(1, PAPER, {})
+    table = tables.table1(fits, trf, known if accuracies is None else accuracies, paper)
+    correlations = tables.size_correlations(table)
+    return plots.size_against_accuracy(
+        table, published.table(1), correlations, "birds, own weights"
+    )
+
+
+def _drawn(panel: Axes) -> dict[str, list]:
+    return {dots.get_label(): dots.get_offsets().tolist() for dots in panel.collections}
+
+
+def test_sizes_of_the_papers_networks_and_ours() -> None:
+    """All nine of the paper beside ours, and how each size goes with accuracy."""
+    figure = _sizes(4)
     panels = [axes for axes in figure.axes if axes.collections]
     assert [panel.get_xlabel() for panel in panels] == [*plots._SIZES.values()]
     for panel, size in zip(panels, plots._SIZES, strict=True):
-        theirs, ours = panel.collections
-        expected = tables.paper_table(1)[[size, "acc1"]].to_numpy()
-        np.testing.assert_array_equal(theirs.get_offsets(), expected)
-        assert len(ours.get_offsets()) == rows
+        expected = published.table(1)[[size, "acc1"]].to_numpy().tolist()
+        assert _drawn(panel)["the paper (CUB-200-2011)"] == expected
         assert np.isfinite([*panel.get_xlim(), *panel.get_ylim()]).all()
-        assert f"ours (n = {rows}): τ-b undefined" in panel.get_title(loc="left")
-    assert "all nine (n = 9): τ-b +0.24, p = 0.46" in panels[0].get_title(loc="left")
-    first = panels[1].collections[1].get_offsets()[0]
-    assert first.tolist() == [76.0, 69.758]
+    trf, sigma_x, sigma_y = (_drawn(panel)["ours (birds, own weights)"] for panel in panels)
+    assert trf[:2] == [[9, 60], [435, 69.758]]  # the infinite one has no place
+    assert sigma_x[:2] == [[76, 69.758], [50, 75]]  # the poor fit's 7 px are not drawn
+    assert sigma_y[:2] == [[75, 69.758], [40, 75]]
+    assert "ours (n = 3): τ-b +1.00, p = 0.33" in panels[0].get_title(loc="left")
+    assert "ours (n = 2): τ-b -1.00, p = 1.00" in panels[1].get_title(loc="left")
+    for panel in panels:
+        assert "same networks" not in panel.get_title(loc="left")
+        assert "the paper, all nine (n = 9)" in panel.get_title(loc="left")
+    (legend,) = figure.legends
+    texts = [text.get_text() for text in legend.get_texts()]
+    assert texts[:4] == [
+        *("the paper (CUB-200-2011)", "ours (birds, own weights)", "1 resnet18", "2 resnet34")
+    ]
+    numbers = {text.get_text(): text.xy for text in panels[0].texts}
+    assert numbers["3"] == (427, 76.13) and len(numbers) == 9
+    assert figure.get_suptitle() == ""
+    assert panels[0].get_ylabel() == "ImageNet acc@1 (%), published"
+
+
+def test_one_network_has_no_correlation() -> None:
+    assert "ours (n = 1): τ-b undefined" in _sizes(1).axes[0].get_title(loc="left")
+
+
+def test_networks_without_a_published_accuracy_are_not_drawn_and_that_is_said() -> None:
+    figure = _sizes(4, accuracies={})
+    for panel in figure.axes:
+        assert [*_drawn(panel)] == ["the paper (CUB-200-2011)"]
+        assert "ours" not in panel.get_title(loc="left")
+    assert figure.get_suptitle() == (
+        "Ours (birds, own weights) are not drawn: no accuracy is published of such weights"
+    )
 
 
 # ------------------------------------------------------------------------------------ files

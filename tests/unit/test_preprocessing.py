@@ -11,6 +11,7 @@ from torchvision.transforms import functional
 
 from deadpixel import images
 from deadpixel.preprocessing import evaluation_images, evaluation_transform
+from packs import listed
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 COUNT = 23
@@ -42,17 +43,18 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"{number}.png" for number in range(COUNT)]
     for number, name in enumerate(names):
         Image.new("RGB", (10 + number, 40 - number), (10 * number,) * 3).save(root / name)
-    images.pack(names, root, root / "images.arrow", {})
+    images.pack(listed(names, root), root, root / "images.arrow", {})
     return root / "images.arrow"
 
 
 @pytest.fixture(scope="module")
-def manifest() -> pd.DataFrame:
+def manifest(pack: Path) -> pd.DataFrame:
     """Labels of their own, and the splits in no order."""
     rng = np.random.default_rng(0)
     splits = rng.permutation(["train"] * 10 + ["valid"] * 6 + ["test"] * 7)
     frame = pd.DataFrame({"split": splits, "label": rng.permutation(COUNT)})
     frame["label"] = frame["label"].astype("int16")
+    frame = frame.join(listed([f"{number}.png" for number in range(COUNT)], pack.parent))
     return frame.set_index(pd.RangeIndex(100, 100 + COUNT))  # rows count, not their names
 
 

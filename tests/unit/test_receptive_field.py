@@ -7,6 +7,7 @@ a surrogate of the network whose weights are all positive, so that nothing cance
 import copy
 import math
 import random
+import re
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple
@@ -190,7 +191,8 @@ def test_sizes_of_the_papers_table(name: str) -> None:
 def test_wider_networks_see_as_far_as_their_models(name: str, size: int) -> None:
     """Groups and widths change no field."""
     field = receptive_field.theoretical(_network(name), "layer4", (96, 128))
-    assert field == receptive_field.ReceptiveField((size, size), (32.0, 32.0), (0.0, 0.0))
+    stride, offset, center = (32.0, 32.0), (0.0, 0.0), (32.0, 64.0)  # of feature (1, 2) in 3 x 4
+    assert field == receptive_field.ReceptiveField((size, size), stride, offset, center)
 
 
 class Case(NamedTuple):
@@ -535,8 +537,12 @@ def test_small_images_suffice_unless_a_map_has_one_pixel() -> None:
     """Fields larger than the image are exact; those that cannot be are refused."""
     model = _network("resnet18")
     large = receptive_field.fields(model, ["layer3", "layer4"])
-    assert receptive_field.fields(model, ["layer3", "layer4"], (64, 48)) == large
-    assert receptive_field.theoretical(model, "layer3", (32, 32)) == large["layer3"]
+    small = receptive_field.fields(model, ["layer3", "layer4"], (64, 48))
+    small["tiny"] = receptive_field.theoretical(model, "layer3", (32, 32))
+    for name, field in small.items():  # only the central feature is another
+        same = large["layer3" if name == "tiny" else name]
+        assert (field.size, field.stride, field.offset) == (same.size, same.stride, same.offset)
+    assert [field.center for field in small.values()] == [(32, 16), (32, 32), (16, 16)]
     for target in ("layer4", "output"):
         with pytest.raises(InputError, match=f"'{target}'.*larger input size"):
             receptive_field.theoretical(model, target, (32, 32))
@@ -622,7 +628,8 @@ GATES: dict[str, Net] = {
 def test_gates_are_the_identity_on_request(name: str) -> None:
     size = (24, 24)
     ungated = receptive_field.theoretical(GATES[name], "output", size, squeeze_excitation=False)
-    assert ungated == receptive_field.ReceptiveField((7.0, 7.0), (1.0, 1.0), (0.0, 0.0))
+    local = (7.0, 7.0), (1.0, 1.0), (0.0, 0.0), (12.0, 12.0)
+    assert ungated == receptive_field.ReceptiveField(*local)
     gated = receptive_field.theoretical(GATES[name], "output", size)
     assert gated.size == INFINITE
     assert all(map(math.isnan, [*gated.stride, *gated.offset]))
@@ -714,7 +721,8 @@ def test_whole_columns_of_some_width(name: str) -> None:
 def test_statistics_over_channels_stay_local() -> None:
     """Softmax is constant where all channels are alike, so it has no surrogate."""
     field = receptive_field.theoretical(_local(lambda _net, x: x.softmax(1)), "output", (24, 24))
-    assert field == receptive_field.ReceptiveField((7.0, 7.0), (1.0, 1.0), (0.0, 0.0))
+    local = (7.0, 7.0), (1.0, 1.0), (0.0, 0.0), (12.0, 12.0)
+    assert field == receptive_field.ReceptiveField(*local)
 
 
 def test_running_statistics_stay_local() -> None:
@@ -914,7 +922,7 @@ def test_bad_targets() -> None:
         fixed=Net(lambda _net, _x: torch.ones(1, 3, 24, 24)),
     )
     assert "unknown target 'layer5'" in _refused(model, "layer5")
-    assert "first, fixed, many, never, output" in _refused(model, "layer5")
+    assert "output, first, never, many, fixed, and the modules" in _refused(model, "layer5")
     assert _refused(model, "never") == "target 'never' is never called in a forward pass"
     assert "target 'many' does not yield one tensor" in _refused(model, "many")
     assert "target 'fixed' does not yield one tensor that the image reaches" in _refused(
@@ -925,6 +933,73 @@ def test_bad_targets() -> None:
     assert set(receptive_field.fields(model, input_size=(24, 24))) == {"first", "output"}
 
 
+NEAR = {
+    "layer4.2.cnov3": "did you mean layer4.2.conv3 or",
+    "Layer4": "did you mean layer4?",
+    "stage4.conv3": "did you mean layer1.0.conv3",
+    "stage3": r"unknown target 'stage3': The network has output, conv1, .*models\.NAME\.targets",
+}
+
+
+@pytest.mark.parametrize("target", NEAR)
+def test_near_matches_of_nested_targets(target: str) -> None:
+    """By the whole name, or else by its last part."""
+    with torch.device("meta"):
+        names = ["output", *(n for n, _ in torchvision.models.resnet50().named_modules() if n)]
+    with pytest.raises(InputError, match=NEAR[target]) as error:
+        receptive_field.check_targets(["layer1", target], names)
+    assert len(str(error.value)) < 300
+    many = [f"block{i}" for i in range(40)]
+    with pytest.raises(InputError, match=r"block11 and 28 more, and the modules"):
+        receptive_field.check_targets(["xyz"], many)
+
+
+def test_a_size_that_the_network_cannot_take() -> None:
+    """The network's own error, with the shape of the image and the line where it arose."""
+
+    def picky(_net: Net, x: Tensor) -> Tensor:
+        assert x.shape[2] == 32, "32 px only"
+        return x
+
+    assert re.fullmatch(
+        r"the network fails on images of shape \(1, 3, 24, 20\) \(AssertionError: 32 px only, "
+        r"in .*test_receptive_field.py, line \d+\): choose a size that it takes, or fix its code",
+        _refused(Net(picky), size=(24, 20)),
+    )
+
+
+def test_a_network_that_catches_all_errors_ends_at_its_last_target() -> None:
+    def caught(net: Net, x: Tensor) -> Tensor:
+        try:
+            x = net.conv(x)
+        except Exception:
+            x = net.conv(x)
+        return torch.fft.fft2(x).real
+
+    field = receptive_field.theoretical(Net(caught, conv=_same(3)), "conv", (24, 24))
+    assert field.size == (3.0, 3.0)
+
+
+def test_rows_of_the_table(caplog: pytest.LogCaptureFixture) -> None:
+    """Height and width apart; without gates a gated map keeps its own field; what is unknown."""
+
+    def gated(net: Net, x: Tensor) -> Tensor:
+        x = net.conv(x)
+        return torch.fft.fft2(net.tail(x * x.mean((2, 3), True))).real
+
+    model = Net(gated, conv=_conv((3, 7), stride=(2, 3), padding=(0, 2)), tail=_conv((3, 1)))
+    targets = {"first": "conv", "gated": "tail", "all": "output"}
+    first, with_gates, unknown = receptive_field.table(model, targets, (60, 64))
+    assert first == {
+        **{"target": "first", "size_h": 3.0, "size_w": 7.0, "stride_h": 2.0, "stride_w": 3.0},
+        **{"offset_h": 1.0, "offset_w": 1.0, "gateless_size_h": 3.0, "gateless_size_w": 7.0},
+    }
+    assert (with_gates["size_h"], with_gates["size_w"]) == INFINITE
+    assert (with_gates["gateless_size_h"], with_gates["gateless_size_w"]) == (7.0, 7.0)
+    assert unknown == {"target": "all"}
+    assert "target all: the receptive field of operation aten._fft" in caplog.text
+
+
 def test_feature_that_depends_on_nothing() -> None:
     """The central feature may lie in a gap of a transposed convolution."""
     model = nn.Sequential(nn.ConvTranspose2d(3, 3, 1, 3))
@@ -933,9 +1008,12 @@ def test_feature_that_depends_on_nothing() -> None:
 
 
 def test_first_call_counts() -> None:
+    """Whether or not the pass ends with it."""
     model = Net(_two_calls, conv=_same(3))
     assert receptive_field.theoretical(model, "conv", (24, 24)).size == (3.0, 3.0)
     assert receptive_field.theoretical(model, "output", (24, 24)).size == (5.0, 5.0)
+    found = receptive_field.fields(model, ["conv", "output"], (24, 24))
+    assert [field.size for field in found.values()] == [(3.0, 3.0), (5.0, 5.0)]
 
 
 def test_model_is_left_as_it_was() -> None:

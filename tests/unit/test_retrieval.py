@@ -1,6 +1,9 @@
 """Retrieval of one file: checksums, what is kept of them, resuming, and messages."""
 
+import errno
 import hashlib
+import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -134,4 +137,52 @@ def test_no_room(retrieve):
 def test_a_folder_that_cannot_be_written(tmp_path, retrieve):
     (tmp_path / "downloads").write_text("a file where the folder should be")
     with pytest.raises(InputError, match=r"downloads/file cannot be written .+ data\.root"):
+        retrieve()
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"no checksum\n", b"\xff\xfe", b"0" * 63])
+def test_a_kept_checksum_that_is_none(tmp_path, retrieve, content):
+    """Said, rather than taken for whatever comes: it is what later files are held to."""
+    retrieve(md5=MD5)
+    (tmp_path / "downloads/file.sha256").write_bytes(content)
+    with pytest.raises(InputError, match=r"file\.sha256 .+: delete it and run again"):
+        retrieve(md5=MD5)
+    (tmp_path / "downloads/file.sha256").unlink()
+    assert retrieve(md5=MD5).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "root/file",
+        "downloads/file",
+        "downloads/.file.partial",
+        "downloads/file.sha256",
+        "retrieved/file",
+    ],
+)
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_something_else_in_the_way(tmp_path, retrieve, place, make):
+    """Named, neither opened nor removed: a pipe would wait for ever."""
+    (tmp_path / place).parent.mkdir()
+    make(tmp_path / place)
+    with pytest.raises(InputError, match=f"{place} is no plain file: remove it and run again"):
+        retrieve()
+
+
+def test_a_file_that_cannot_be_read(tmp_path, retrieve, monkeypatch):
+    copy = tmp_path / "root/file"
+    copy.parent.mkdir()
+    copy.write_bytes(CONTENT)
+    whole = Path.open
+
+    def denied(file, *arguments, **options):
+        if file == copy:
+            raise PermissionError(errno.EACCES, "Permission denied", str(file))
+        return whole(file, *arguments, **options)
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(
+        InputError, match=r"root/file cannot be read \(Permission denied\): make it"
+    ):
         retrieve()

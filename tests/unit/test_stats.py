@@ -84,21 +84,110 @@ def test_mcnemar_counts_who_changes() -> None:
     assert stats.mcnemar(before, before) == stats.McNemar(0, 0, 1.0)
 
 
-def test_logrank_is_the_textbooks() -> None:
-    """Observed and expected events written out; two of the first sample never have one."""
-    before, after = [3.0, 5.0, np.inf, np.inf, 8.0], [1.0, 2.0, 3.0, 4.0, 6.0]
-    observed = expected = variance = 0.0
-    for time in sorted({t for t in before + after if np.isfinite(t)}):
-        first, both = sum(t >= time for t in before), sum(t >= time for t in before + after)
-        events = (before + after).count(time)
-        observed += before.count(time)
-        expected += events * first / both
-        if both > 1:
-            share = first / both
-            variance += events * share * (1 - share) * (both - events) / (both - 1)
-    z = (observed - expected) / np.sqrt(variance)
-    assert stats.logrank(before, after, 10) == pytest.approx(2 * scipy.stats.norm.sf(abs(z)))
+def _observed_minus_expected(before: list[float], after: list[float], last: float) -> float:
+    """Of the log-rank test, as textbooks write it: one risk set after the other."""
+    both = before + after
+    found = 0.0
+    for time in {t for t in both if t <= last}:
+        at_risk = sum(t >= time for t in both)
+        found += before.count(time) - both.count(time) * sum(t >= time for t in before) / at_risk
+    return found
+
+
+def _share_as_extreme(values: list[float], observed: float) -> float:
+    return float(np.mean([abs(value) >= abs(observed) - 1e-9 for value in values]))
+
+
+WAITS = [
+    ([6, 5, 4], [3, 2, 3], 8),
+    ([np.inf, 5, 4], [4, 2, 4], 7),
+    ([5, 5, 5], [4, 3, 3], 6),
+    ([np.inf, 7, np.inf, 6, 7], [7, 7, 3, 2, np.inf], 7),  # events in the last epoch
+    ([9, 2, 8, 3, 1], [1, 9, 4, 12, 2], 8),  # two events come after the last epoch looked at
+]
+
+
+@pytest.mark.parametrize(("before", "after", "last"), WAITS)
+def test_logrank_against_every_swap_written_out(before, after, last) -> None:
+    values = [
+        _observed_minus_expected(
+            [(b, a)[swap] for b, a, swap in zip(before, after, swaps, strict=True)],
+            [(a, b)[swap] for b, a, swap in zip(before, after, swaps, strict=True)],
+            last,
+        )
+        for swaps in itertools.product((False, True), repeat=len(before))
+    ]
+    found = stats.logrank_exact(before, after, last)
+    observed = _observed_minus_expected(before, after, last)
+    assert found.p_value == pytest.approx(_share_as_extreme(values, observed))
+    assert found.smallest == 2 / 2 ** len(before) and found.exact
+
+
+@pytest.mark.parametrize(("before", "after", "last"), WAITS)
+def test_unpaired_logrank_against_every_labelling_written_out(before, after, last) -> None:
+    runs = before + after
+    values = [
+        _observed_minus_expected(
+            [runs[i] for i in chosen], [w for i, w in enumerate(runs) if i not in chosen], last
+        )
+        for chosen in itertools.combinations(range(len(runs)), len(before))
+    ]
+    found = stats.logrank_exact(before, after, last, paired=False)
+    observed = _observed_minus_expected(before, after, last)
+    assert found.p_value == pytest.approx(_share_as_extreme(values, observed))
+    assert found.smallest == pytest.approx(2 / len(values)) and found.exact
+
+
+def test_three_runs_of_each_cannot_show_more_than_chance_allows() -> None:
+    """The demo's waiting times, for which the asymptotic test printed 0.03, 0.10 and 0.02."""
+    unpaired = [stats.logrank_exact(*waits, paired=False).p_value for waits in WAITS[:3]]
+    assert unpaired == pytest.approx([0.1, 0.3, 0.1])
+    assert [stats.logrank_exact(*waits).p_value for waits in WAITS[:3]] == [0.25, 0.5, 0.25]
+
+
+def test_a_run_that_gets_there_in_the_last_epoch_did_get_there() -> None:
+    got_there = stats.logrank_exact([7] * 5, [np.inf] * 5, 7)
+    assert got_there == stats.PermutationTest(2 / 2**5, 2 / 2**5, True)
+    assert np.isnan(stats.logrank_exact([8] * 5, [np.inf] * 5, 7).p_value)
+
+
+def test_unpaired_groups_of_unequal_size() -> None:
+    found = stats.logrank_exact([5, np.inf], [1, 2, 3, 4], 6, paired=False)
+    assert found == stats.PermutationTest(1 / 15, 1 / 15, True)
 
 
 def test_logrank_without_any_event() -> None:
-    assert np.isnan(stats.logrank([np.inf] * 3, [np.inf] * 3, 10))
+    found = stats.logrank_exact([np.inf] * 3, [np.inf] * 3, 10)
+    assert np.isnan([found.p_value, found.smallest]).all()
+
+
+def test_many_runs_are_drawn_and_said_to_be() -> None:
+    """The normal limit of the sum is the reference; the same call gives the same number."""
+    rng = np.random.default_rng(0)
+    before = rng.integers(1, 30, 40)
+    after = before - rng.integers(-5, 7, 40)
+    for paired in (True, False):
+        found = stats.logrank_exact(before, after, 40, paired=paired)
+        assert not found.exact and found.smallest == 1 / 10_000
+        assert found == stats.logrank_exact(before, after, 40, paired=paired)
+    difference = rng.normal(0.3, 1, 50)
+    z = difference.sum() / np.sqrt((difference**2).sum())
+    found = stats.sign_flip(difference)
+    assert found.p_value == pytest.approx(2 * scipy.stats.norm.sf(abs(z)), abs=0.01)
+    assert stats.sign_flip([1.0] * 30) == stats.PermutationTest(1e-4, 1e-4, False)
+    clear = stats.logrank_exact([*range(1, 31)], [*range(31, 61)], 60, paired=False)
+    assert clear == stats.PermutationTest(1e-4, 1e-4, False)
+
+
+def test_sign_flip_is_scipys_permutation_of_pairs() -> None:
+    for n in (2, 3, 6):
+        values = np.random.default_rng(n).normal(0.5, 1, n)
+        reference = scipy.stats.permutation_test(
+            (values, np.zeros(n)), lambda x, y: (x - y).sum(), permutation_type="samples"
+        )
+        found = stats.sign_flip(values)
+        assert found.p_value == pytest.approx(reference.pvalue)
+        assert found.smallest == 2 / 2**n and found.exact
+    assert stats.sign_flip([2.0]) == stats.PermutationTest(1.0, 1.0, True)
+    assert stats.sign_flip([0.1, 0.2, -0.3]).p_value == 1  # 0.1 + 0.2 is not quite 0.3
+    assert stats.sign_flip([0.3, -0.2, -0.1, 0.5]).p_value == 10 / 16

@@ -115,6 +115,52 @@ def test_not_parquet(tmp_path: Path, content: bytes | str | None) -> None:
         store.read(file, store.ERF)
 
 
+def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    """Any byte of it: read rightly all the same, or refused; never other numbers."""
+    frame = pd.DataFrame({"row": 0, "col": range(200), "mean": np.arange(200.0), "se": 0.1})
+    whole = _written(tmp_path / "whole.parquet", frame, seed=1).read_bytes()
+    expected = store.read(tmp_path / "whole.parquet", store.ERF)
+    file = tmp_path / "x.parquet"
+    outcomes = {"right": 0, "refused": 0}
+    for place in range(0, len(whole), 3):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << place % 8
+        file.write_bytes(damaged)
+        try:
+            found = store.read(file, store.ERF)
+            assert isinstance(store.read_provenance(file), dict)
+        except InputError as error:
+            assert str(error).startswith(str(file))
+            assert str(error).endswith("delete it and run again") or "delete the file" in str(error)
+            outcomes["refused"] += 1
+        else:
+            pd.testing.assert_frame_equal(found, expected)
+            outcomes["right"] += 1
+    assert outcomes["refused"] > 200
+
+
+@pytest.mark.parametrize("facts", [b"", b"{", b"[1]", b"null", b"1", b"\xff\xff"])
+def test_provenance_that_is_none(tmp_path: Path, facts: bytes) -> None:
+    file = tmp_path / "x.parquet"
+    pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({b"deadpixel": facts}), file)
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .+; delete it and run again$"):
+        store.read_provenance(file)
+
+
+@pytest.mark.parametrize("content", [b"", b"PAR1", None, "folder", "pipe"])
+def test_provenance_of_no_parquet(tmp_path: Path, content: bytes | str | None) -> None:
+    file = tmp_path / "x.parquet"
+    if content == "folder":
+        file.mkdir()
+    elif content == "pipe":
+        os.mkfifo(file)
+    elif content is not None:
+        file.write_bytes(content)
+    for read in (store.read_provenance, lambda path: store.read(path, store.ERF)):
+        with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .+; delete it and run ag"):
+            read(file)
+
+
 def test_a_tree_reads_as_one_table(tmp_path: Path) -> None:
     """pandas gives the folders' names as columns, and passes over what a killed job left."""
     for model in ("resnet18", "resnet50"):
@@ -287,37 +333,96 @@ def test_scratch_keeps_and_forgets(tmp_path: Path, pack: Path) -> None:
     again.clear()
     again.clear()
     assert first.load("block0") is None
-    assert other.load("block0") == {}
+    assert other.load("block0") is None, "nobody takes up what other settings have left"
+    assert not (tmp_path / "scratch").exists()
 
 
-@pytest.mark.parametrize("change", ["setting", "nested", "content", "time", "file", "more"])
+@pytest.mark.parametrize(
+    "save", ["truncated", "emptied", "flipped", "other arrays", "a folder", "longer"]
+)
+def test_damaged_scratch_is_computed_again(
+    tmp_path: Path, pack: Path, save: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One line says so, wherever the damage is."""
+    scratch = store.Scratch(tmp_path / "scratch", [pack])
+    scratch.save("block0", {"a": np.ones(20), "rows": np.array("[1]")})
+    (file,) = tmp_path.glob("scratch/*/block0.npz")
+    whole = file.read_bytes()
+    places = range(0, len(whole), 7) if save in ("truncated", "flipped") else [0]
+    for place in places:
+        if save == "truncated":
+            file.write_bytes(whole[:place])
+        elif save == "flipped":
+            file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        elif save == "other arrays":
+            np.savez(file, b=np.zeros(3))
+        elif save == "a folder":
+            file.unlink()
+            file.mkdir()
+        else:
+            file.write_bytes({"emptied": b"", "longer": whole + b"0"}[save])
+        caplog.clear()
+        assert scratch.load("block0") is None
+        (line,) = caplog.messages
+        assert f"{file} is computed again: " in line
+    scratch.save("block0", {"a": np.ones(20)})
+    assert scratch.load("block0")["a"].sum() == 20
+
+
+def test_of_large_inputs_both_ends_count(
+    tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There a pack keeps its checksum; no job reads gigabytes to find its scratch."""
+    monkeypatch.setattr(store, "_WHOLE", 8)
+    monkeypatch.setattr(store, "_END", 4)
+
+    def known(contents: str) -> bool:
+        pack.write_text(contents)
+        scratch = store.Scratch(tmp_path / "scratch", [pack])
+        found = scratch.load("block0") is not None
+        scratch.save("block0", {})
+        return found
+
+    assert not known("head middle tail")
+    assert known("head MIDDLE tail")
+    assert not known("HEAD middle tail")
+    assert not known("head middle TAIL")
+    assert not known("head midddle tail")
+
+
+@pytest.mark.parametrize("change", ["setting", "nested", "content", "order", "more"])
 def test_scratch_of_another_job(tmp_path: Path, pack: Path, change: str) -> None:
-    """Another setting, or an input that changed, and the work starts anew."""
+    """Another setting, or an input that holds something else, and the work starts from nothing."""
 
     def scratch() -> store.Scratch:
         return store.Scratch(tmp_path / "scratch", inputs, **settings)
 
-    inputs, settings = [pack], {"seed": 1, "erf": {"images": 8}}
+    other = tmp_path / "manifest"
+    other.write_text("paths")
+    inputs, settings = [pack, other], {"seed": 1, "erf": {"images": 8}}
     scratch().save("block0", {"a": np.ones(1)})
     assert scratch().load("block0") is not None
-    before = pack.stat().st_mtime_ns
-    copy = tmp_path / "copy.arrow"
-    copy.write_text("pixels")
-    os.utime(copy, ns=(before, before))
     if change == "setting":
         settings["seed"] = 2
     elif change == "nested":
         settings["erf"] = {"images": 9}
     elif change == "content":
-        pack.write_text("other pixels")
-        os.utime(pack, ns=(before, before))
-    elif change == "time":
-        os.utime(pack, ns=(before + 1, before + 1))
-    elif change == "file":
-        inputs = [copy]
+        before = pack.stat()
+        pack.write_text("PIXELS")
+        os.utime(pack, ns=(before.st_atime_ns, before.st_mtime_ns))
+    elif change == "order":
+        inputs = [other, pack]
     else:
-        inputs = [pack, copy]
+        inputs = [pack, other, pack]
     assert scratch().load("block0") is None
+
+
+def test_scratch_of_inputs_made_again(tmp_path: Path, pack: Path) -> None:
+    """The same contents at another time in another place: finished work is taken up."""
+    store.Scratch(tmp_path / "scratch", [pack]).save("block0", {"a": np.ones(1)})
+    moved = pack.rename(tmp_path / "moved.arrow")
+    os.utime(moved, (1, 1))
+    assert store.Scratch(tmp_path / "scratch", [moved]).load("block0") is not None
 
 
 def test_interrupted_save_leaves_nothing(

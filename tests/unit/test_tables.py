@@ -167,7 +167,7 @@ def test_receptive_fields_have_a_row_of_every_map() -> None:
     nan = np.nan
     assert found["trf_h"].tolist() == pytest.approx([10, 11, nan, nan, np.inf, np.inf], nan_ok=True)
     assert found.loc[0, ["trf_w", "offset_y", "offset_x"]].tolist() == [7, 1.5, 2.5]
-    for name in ("l1", "l1_se", "l2", "l2_se"):
+    for name in ("l1", "l1_floor", "l2_unbiased", "contrast_unbiased_se"):
         assert found[name].tolist() == [1, 2, 3, 4, 5, 6]
     assert found["sigma_x"].tolist() == fits["sigma_x"].tolist()
     assert found["n_images"].tolist() == [8] * 6
@@ -393,7 +393,7 @@ def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
     assert (ours["low"], ours["high"]) == pytest.approx((-5 / 3 - reach, -5 / 3 + reach), rel=1e-5)
     assert (ours["paper_epochs_before"], ours["paper_epochs_after"]) == (28.2, 10.2)
     assert ours["paper_epochs_difference"] == pytest.approx(-18)
-    assert 0 < ours["logrank_p"] < 0.1
+    assert ours["logrank_p"] == 0.25  # the least that three pairs can give
     mine = rows.loc["mine"]
     assert (mine["runs_before"], mine["runs_after"], mine["epochs_difference"]) == (">4", ">4", 0)
     assert np.isnan(mine["logrank_p"]) and np.isnan(mine["low"])

@@ -73,6 +73,9 @@ def test_provenance_of_a_map(results):
     assert facts["device"] == "cpu" and facts["dtype"] == "float32"
     assert facts["logit"] == "predicted" and facts["input_size"] == 224 and facts["seed"] == 0
     assert {"batch_size", "seconds", "git_commit", "versions"} <= set(facts)
+    path = "dataset=synthetic/model=resnet18/weights=finetuned/kernels=odd/target=output"
+    facts = store.read_provenance(results / "erf" / path / "erf.parquet")
+    assert facts["logit"] == "true", "the head was made for these images"
 
 
 def test_the_numbers_are_those_of_the_networks(results):

@@ -66,6 +66,10 @@ CROSS_FIELD_MISTAKES = {
     ),
     "shares": ({"split": {"train": 0.8}}, "split: the shares add up to 1.1, not 1"),
     "output in Table 1": ({"size_test": {"target": "output"}}, "size_test.target: 'output'"),
+    "the true class of another head": (
+        {"size_test": {"logit": True}},
+        "size_test.logit: true, but the head of weights imagenet was not made for cub200",
+    ),
     "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
     "a split that CUB-200-2011 has not": ({"erf": {"split": "valid"}}, "erf.split: valid, but"),
     "own network with published weights": (
@@ -140,15 +144,15 @@ MANIFEST = "results/data/dataset=mine/manifest.parquet"
 TRF = "results/trf.parquet"
 
 
-def test_missing_image_folder(checkout):
-    status, output = checkout.snakemake(MANIFEST, "--cores", "1", overlay=own_data())
-    assert_one_message(status, output, "image folder my_images is missing")
+def test_missing_image_folder_stops_before_any_job(checkout):
+    status, output = checkout.snakemake("-n", overlay=own_data())
+    assert_one_message(status, output, "datasets.mine.path: there is no folder my_images")
 
 
-def test_fewer_than_two_images_in_a_split(checkout):
+def test_a_class_that_is_too_small(checkout):
     write_images(checkout.folder / "my_images", classes=2, each=2)
     status, output = checkout.snakemake(MANIFEST, "--cores", "1", overlay=own_data())
-    assert_one_message(status, output, "every split needs at least two")
+    assert_one_message(status, output, "class class0 has 2 images, split into", "add images")
 
 
 def test_truncated_jpeg_is_named_and_mending_it_is_enough(checkout):
@@ -158,7 +162,7 @@ def test_truncated_jpeg_is_named_and_mending_it_is_enough(checkout):
     whole = broken.read_bytes()
     broken.write_bytes(whole[: len(whole) // 2])
     status, output = checkout.snakemake(PACK, "--cores", "1", overlay=own_data())
-    assert_one_message(status, output, "class1/3.jpg cannot be decoded")
+    assert_one_message(status, output, "class1/3.jpg cannot be decoded", "replace or remove it")
     assert not (checkout.folder / PACK).exists()
     broken.write_bytes(whole)
     status, output = checkout.snakemake(PACK, "--cores", "1", overlay=own_data())
@@ -167,18 +171,21 @@ def test_truncated_jpeg_is_named_and_mending_it_is_enough(checkout):
 
 
 def test_unknown_model(checkout):
+    (checkout.folder / "my_images").mkdir()
     overlay = own_data(model="resnet19")
     status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
     assert_one_message(status, output, "unknown model 'resnet19'", "resnet18")
 
 
 def test_unknown_target(checkout):
+    (checkout.folder / "my_images").mkdir()
     overlay = own_data(targets={"layer3": "stage3"})
     status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
     assert_one_message(status, output, "unknown target 'stage3'", "layer1")
 
 
 def test_checkpoint_of_another_architecture(checkout):
+    (checkout.folder / "my_images").mkdir()
     other = torchvision.models.resnet34(weights=None).state_dict()
     torch.save(other, checkout.folder / "other.pt")
     overlay = own_data("file", checkpoint="other.pt")
@@ -188,6 +195,7 @@ def test_checkpoint_of_another_architecture(checkout):
 
 
 def test_missing_checkpoint_stops_before_any_job(checkout):
+    (checkout.folder / "my_images").mkdir()
     status, output = checkout.snakemake("-n", overlay=own_data("file", checkpoint="lost.pt"))
     assert_one_message(status, output, "lost.pt")
 
@@ -243,7 +251,7 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
         checkpoint="net.pt",
         targets={"layer3": "stem", "layer4": "deep"},
     )
-    overlay["erf"]["logit"] = True
+    overlay["size_test"]["logit"] = True
     overlay["device"] = "auto"
     names = ("table1", "table3", "table4", "receptive_fields")
     wanted = [f"results/tables/{name}.parquet" for name in names]
@@ -267,4 +275,6 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     path = "results/erf/dataset=mine/model=mine/weights=file/kernels=odd/target=output/erf.parquet"
     facts = store.read_provenance(checkout.folder / path)
     assert facts["logit"] == "true" and facts["n_images"] == 8
+    finetuned = path.replace("weights=file", "weights=finetuned")
+    assert store.read_provenance(checkout.folder / finetuned)["logit"] == "true"
     assert "–" in (checkout.folder / "results/tables/receptive_fields.md").read_text()

@@ -1,0 +1,28 @@
+# The library beside these rules, for what is asked while the workflow is read; whatever else is installed stays as it
+# is. Its modules that are used here need the standard library only: with conda, Snakemake has an environment of its own.
+import importlib.util
+import sys
+from pathlib import Path
+
+ROOT = Path(str(workflow.current_basedir)).parent
+
+
+def load_library(name="deadpixel_beside_snakefile"):
+    folder = ROOT / "scripts/deadpixel"
+    spec = importlib.util.spec_from_file_location(
+        name, folder / "__init__.py", submodule_search_locations=[str(folder)]
+    )
+    sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules[name])
+    return lambda module: importlib.import_module(f"{name}.{module}")
+
+
+library = load_library()
+FINGERPRINTS = library("fingerprints").Fingerprints(
+    ROOT / "scripts", Path(".snakemake/fingerprints.json")
+)
+
+
+def fingerprint(script):
+    """What a script and all that it imports do: an edit of it, but not of prose, runs the rule again."""
+    return FINGERPRINTS.of(script)

@@ -1,0 +1,48 @@
+"""One forward pass of anybody's network: what fails in it is the user's to fix, in one line."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from .errors import InputError, in_one_line
+
+
+def forward(model: nn.Module, images: Tensor) -> Any:
+    """`model(images)`; raises `InputError` with the shape of the images if that fails."""
+    try:
+        return model(images)
+    except InputError:
+        raise
+    except Exception as error:  # the user's own code
+        raise InputError(
+            f"the network fails on images of shape {tuple(images.shape)} ({in_one_line(error)}): "
+            "choose a size that it takes, or fix its code"
+        ) from error
+
+
+def logits(output: Any) -> Tensor:
+    """The logits (N, classes) in what a network put out, in training or in evaluation.
+
+    Of a tuple with names (torchvision's GoogLeNet and Inception while they are trained) it is what
+    the network itself calls ``logits``. Raises `InputError` for all else: nothing says which part
+    of it the logits are.
+    """
+    found = getattr(output, "logits", None) if isinstance(output, tuple) else output
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"the network puts out {_described(output)}, no tensor of logits: let its forward() "
+            "return them alone"
+        )
+    if found.ndim != 2:
+        raise InputError(
+            f"the network puts out a tensor of shape {tuple(found.shape)}, no logits (images, "
+            "classes): let its forward() return these"
+        )
+    return found
+
+
+def _described(output: Any) -> str:
+    kind = type(output).__name__
+    if isinstance(output, dict):
+        return f"a {kind} of {', '.join(map(str, output))}"
+    return f"a {kind} of {len(output)}" if isinstance(output, (tuple, list)) else f"a {kind}"
