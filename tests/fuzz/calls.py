@@ -42,6 +42,7 @@ def split_folder(root: Path, exclude: list[str]) -> pd.DataFrame:
     """As scripts/split_dataset.py does."""
     manifest = datasets.split(datasets.scan(root, exclude=exclude), SHARES, seed=0)
     datasets.check_labels(manifest, root)
+    images.pack(manifest, root, root.parent / "images.arrow", {})
     return manifest
 
 

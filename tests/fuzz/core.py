@@ -79,10 +79,10 @@ class Outcome:
 
 
 class _Lines(logging.Handler):
-    """Warnings of the log."""
+    """Lines of the log."""
 
     def __init__(self) -> None:
-        super().__init__(logging.WARNING)
+        super().__init__(logging.INFO)
         self.lines: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -92,7 +92,7 @@ class _Lines(logging.Handler):
 def _judged(case: Case, folder: Path) -> tuple[str, str]:
     """In the child: run the case, and class what happens."""
     log = _Lines()
-    logging.getLogger().addHandler(log)
+    logging.basicConfig(level=logging.INFO, handlers=[log], force=True)
     logging.captureWarnings(False)
     try:
         case.run(folder)

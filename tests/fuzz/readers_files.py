@@ -293,15 +293,18 @@ def packs(rng: random.Random, place: Path) -> Iterator[Case]:
     for what, change in changes.items():
         spoils[what] = _repacked(change)
     spoils["all rows in one batch"] = _repacked(lambda v: None, rows=20)
-    spoils["compressed"] = _repacked(lambda v: None, compression="zstd")
     spoils["a Feather file"] = lambda f: pyarrow.feather.write_feather(_map_frame(), str(f))
     spoils["a Parquet file"] = lambda f: _map_frame().to_parquet(f)
     spoils["a manifest"] = lambda f: shutil.copy(f.with_name("manifest.parquet"), f)
 
+    fine = {"compressed": _repacked(lambda v: None, compression="zstd")}
+
     def read(folder: Path) -> list[np.ndarray]:
         return calls.read_pack(folder / "images.arrow", folder / "manifest.parquet")
 
-    yield from file_cases(place / "valid", "images.arrow", read, rng, each=16, others=spoils)
+    yield from file_cases(
+        place / "valid", "images.arrow", read, rng, each=16, others=spoils, fine=fine
+    )
     yield from file_cases(
         place / "valid", "manifest.parquet", read, rng, each=4, prefix="manifest: "
     )
@@ -466,7 +469,7 @@ def checkpoints(rng: random.Random, place: Path) -> Iterator[Case]:
             """Only torch's zip has a checksum; elsewhere what the file holds is what it says."""
             if agree(found, expected):
                 return True
-            finite = all(np.isfinite(v).all() and (np.abs(v) < 1e6).all() for v in found.values())
+            finite = all(np.isfinite(v).all() for v in found.values())
             changed = re.match(r"bit|\d+ (zeros|bytes of noise) from|sections", what)
             return f != "pth" and changed and finite and (found["stem.1.running_var"] > 0).all()
 
