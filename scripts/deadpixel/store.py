@@ -23,6 +23,7 @@ from .errors import InputError
 from .logs import log
 
 METADATA_KEY = b"deadpixel"
+_ROWS_KEY = b"deadpixel rows"  # pages have checksums, but a Parquet file's number of rows has none
 _PACKAGES = ("deadpixel", "torch", "torchvision", "numpy", "pandas", "pyarrow", "lmfit", "scipy")
 
 
@@ -160,7 +161,9 @@ def write(
     """
     _check_names(list(frame.columns), schema, path)
     table = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(facts).encode()})
+    table = table.replace_schema_metadata(
+        {METADATA_KEY: json.dumps(facts).encode(), _ROWS_KEY: b"%d" % len(table)}
+    )
     with atomic(path) as partial:
         pq.write_table(table, partial, compression="zstd", write_page_checksum=True)
 
@@ -178,6 +181,9 @@ def read(path: Path | str, schema: pa.Schema) -> pd.DataFrame:
                 )
         table = file.read()
         table.validate(full=True)
+        rows = (file.schema_arrow.metadata or {}).get(_ROWS_KEY, b"%d" % len(table))
+        if rows != b"%d" % len(table):
+            raise InputError(f"{path}: damaged, it has lost rows; delete it and run again")
         return table.to_pandas(ignore_metadata=True)
 
 

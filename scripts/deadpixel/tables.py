@@ -208,8 +208,8 @@ def finetune_runs(epochs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFra
     runs = best.merge(tested.reset_index(), on=key)
     for run in runs[runs["n_classes"] < 2].itertuples():
         raise InputError(
-            f"{run.model}, kernels {run.kernels}, seed {run.seed}: all test images are of one class, "
-            "so that accuracy says nothing; give the data set images of two classes in each split"
+            f"{run.model}, kernels {run.kernels}, seed {run.seed}: all test images are of one "
+            "class, so accuracy says nothing; give the data set images of two classes in each split"
         )
     percent = {name: 100 * runs[name] for name in ("valid_acc", "test_acc", "commonest_acc")}
     return runs.assign(**percent)[RUNS.names].reset_index(drop=True)
@@ -384,7 +384,7 @@ def receptive_fields(
 
 
 def few_pairs(smallest: pd.Series) -> list[str]:
-    """A sentence for readers where a column of smallest possible p-values is above 0.05 somewhere."""
+    """A sentence for readers where a smallest possible p-value is above 0.05 somewhere."""
     if not (smallest > 0.05).any():
         return []
     return [
@@ -398,8 +398,8 @@ def poor_fits(r_squared: pd.Series) -> list[str]:
     if not (r_squared < LEAST_R_SQUARED).any():
         return []
     return [
-        f"No Gaussian: below R² = {LEAST_R_SQUARED} its widths describe nothing, and are not printed; "
-        "the Parquet file has them."
+        f"No Gaussian: below R² = {LEAST_R_SQUARED} its widths describe nothing, and are not "
+        "printed; the Parquet file has them."
     ]
 
 

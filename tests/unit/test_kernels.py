@@ -8,6 +8,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -80,6 +81,20 @@ def largest_difference(found: Tensor, truth: Tensor) -> float:
     return float((found - truth).detach().abs().max())
 
 
+def rounding(module: nn.Module, image: Tensor) -> float:
+    """Bound of the difference of two ways to sum the same products, in any order.
+
+    Either is off by at most (terms + 1) eps / 2 times the sum of the products' magnitudes (Higham,
+    Accuracy and Stability of Numerical Algorithms, Eq. 3.5).
+    """
+    weight, window = getattr(module, "weight", None), np.prod(module.kernel_size)
+    terms = window if weight is None else weight[0].numel()
+    most = 1.0 if weight is None else float(weight.detach().abs().flatten(1).sum(1).max())
+    if weight is not None and module.bias is not None:
+        most += float(module.bias.detach().abs().max())
+    return (terms + 2) * torch.finfo(image.dtype).eps * most * max(1.0, float(image.abs().max()))
+
+
 def dropped(kernel: int, stride: int, padding: int) -> int | None:
     """Which row or column of a kernel slicing drops."""
     if stride != 2 or kernel in (1, 4):
@@ -98,9 +113,9 @@ def test_padded_convolution_computes_the_same_at_every_size(name):
     odd64, padded64 = copy.deepcopy(odd).double(), copy.deepcopy(padded).double()
     for size in sizes(odd):
         image = maps(*size)
-        assert largest_difference(padded(image), odd(image)) < 1e-6
+        assert largest_difference(padded(image), odd(image)) < rounding(padded, image)
         image = image.double()
-        assert largest_difference(padded64(image), odd64(image)) < 1e-12
+        assert largest_difference(padded64(image), odd64(image)) < rounding(padded64, image)
 
 
 @pytest.mark.parametrize("name", CONVOLUTIONS)
@@ -140,7 +155,7 @@ def test_sliced_convolution_is_the_odd_one_without_a_row_and_a_column(name):
             truth.weight[..., columns] = 0
     for size in sizes(odd):
         image = maps(*size, dtype=torch.float64)
-        assert largest_difference(sliced(image), truth(image)) < 1e-12
+        assert largest_difference(sliced(image), truth(image)) < rounding(truth, image)
 
 
 @pytest.mark.parametrize(
@@ -196,7 +211,7 @@ def test_padded_pool_is_the_pool_over_the_larger_window(odd):
     for size in sizes(odd):
         image = maps(*size)
         truth = plain_pool(image, odd, odd(image).shape[2:], area, first=0, last=1)
-        assert largest_difference(padded(image), truth) < 1e-6
+        assert largest_difference(padded(image), truth) < rounding(padded, image)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +230,7 @@ def test_sliced_pool_is_the_pool_over_the_smaller_window(odd):
     for size in sizes(odd):
         image = maps(*size)
         truth = plain_pool(image, odd, odd(image).shape[2:], kernel**2, **edges)
-        assert largest_difference(sliced(image), truth) < 1e-6
+        assert largest_difference(sliced(image), truth) < rounding(sliced, image)
 
 
 # ----------------------------------------------------------------------- what is left as it was
@@ -349,7 +364,7 @@ def test_families_keep_their_shapes_and_every_convolution_its_results(name, size
     def compare(module, _arguments, output):
         own = next(name for name, other in padded.named_modules() if other is module)
         truth = model.get_submodule(own)(captured[module])
-        assert largest_difference(output, truth) <= 1e-5 * float(truth.abs().max())
+        assert largest_difference(output, truth) <= rounding(module, captured[module])
         compared.append(own)
 
     for changed in names:
@@ -431,7 +446,8 @@ def test_hooks_of_a_module_are_kept():
 def test_one_map_without_a_batch():
     odd = convolution(**CONVOLUTIONS["3x3"])
     image = maps(9, 9)[0]
-    assert largest_difference(changed_one(kernels.pad, odd)(image), odd(image)) < 1e-6
+    padded = changed_one(kernels.pad, odd)
+    assert largest_difference(padded(image), odd(image)) < rounding(padded, image)
 
 
 # ------------------------------------------------------------------------------------- weights
@@ -449,6 +465,39 @@ def test_random_kernels_depend_on_the_seed_alone():
     assert torch.equal(first.layer1[0].conv1.weight, model.layer1[0].conv1.weight)
     bound = (3 * 8 * 8) ** -0.5  # of nn.Conv2d: uniform in +-1/sqrt(fan-in)
     assert 0.99 * bound < float(first.conv1.weight.detach().abs().max()) <= bound
+
+
+def test_random_kernels_are_those_of_nn_conv2d_of_their_size():
+    """Uniform in +-1/sqrt(fan-in), bias included; in every kernel its own numbers."""
+    odd = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, 2, groups=4))
+    for change, side in ((kernels.pad, 4), (kernels.slice, 2)):
+        changed, _ = change(odd, "random", seed=1)
+        for module, fan_in in zip(changed, (8 * side**2, 4 * side**2), strict=True):
+            weight = module.weight.detach().flatten().double().numpy()
+            bound = fan_in**-0.5
+            assert stats.kstest(weight, "uniform", (-bound, 2 * bound)).pvalue > 1e-3
+            assert 0.5 * bound < float(module.bias.detach().abs().max()) <= bound
+        for module, before in zip(changed, odd, strict=True):
+            assert not torch.isin(module.bias, before.bias).any()
+
+
+def test_each_module_has_numbers_of_its_own():
+    """By its name, as it is in the network, whatever else is changed and in whatever order."""
+    odd = nn.ModuleDict({name: nn.Conv2d(8, 8, 3, 2) for name in "abc"})
+    changed, _ = kernels.pad(odd, "random", seed=2)
+    alone, _ = kernels.pad(nn.ModuleDict({"b": nn.Conv2d(8, 8, 3, 2)}), "random", seed=2)
+    assert torch.equal(alone["b"].weight, changed["b"].weight)
+    first, second, third = (changed[name].weight.detach().flatten() for name in "abc")
+    found = np.corrcoef(torch.stack([first, second, third]).numpy()) - np.eye(3)
+    assert np.abs(found).max() < 4.5 / np.sqrt(len(first))
+    assert torch.isin(first, torch.cat([second, third])).sum() < 5  # of 24 bits: 0.1 expected
+
+
+def test_what_is_not_drawn_keeps_its_bias():
+    odd = convolution(**CONVOLUTIONS["3x3"])
+    for change in (kernels.pad, kernels.slice):
+        assert torch.equal(changed_one(change, odd).bias, odd.bias)
+        assert not torch.equal(changed_one(change, odd, init="random").bias, odd.bias)
 
 
 def test_added_weights_are_those_right_and_at_the_bottom():
@@ -519,4 +568,5 @@ def test_padding_evens_out_the_pixel_grid_once_the_new_weights_are_used(receptiv
         init: contrast_of_the_pixel_grid(fields["output"].mean)
         for init, fields in receptive_fields.items()
     }
-    assert contrast[None] > 0.1 and contrast["random"] < contrast[None] / 5
+    # 0.17 and, of so few images, noise of 0.04
+    assert contrast[None] > 0.1 and contrast["random"] < contrast[None] / 3

@@ -115,3 +115,33 @@ def test_a_map_of_an_unknown_number_of_images(tmp_path: Path, facts: dict) -> No
     store.write(maps.to_frame(_erf(_stack(3, 3, 5))), tmp_path / "erf.parquet", store.ERF, facts)
     with pytest.raises(InputError, match=r"erf.parquet: says of no number of images: delete"):
         maps.read(tmp_path / "erf.parquet")
+
+
+def test_blocks_of_all_shards_make_one_field(tmp_path: Path) -> None:
+    """Uneven, wider than high, and of blocks of several sizes: every number is where it belongs."""
+    blocks = [_erf(part) for part in np.split(_stack(9, 3, 5), [4, 6])]
+    shards = [tmp_path / "shard=0.parquet", tmp_path / "shard=1.parquet"]
+    for path, numbers in zip(shards, ([0, 2], [1]), strict=True):
+        chosen = {number: blocks[number] for number in numbers}
+        store.write(maps.sums_to_frame(chosen), path, store.ERF_SUMS, {})
+    read = maps.read_sums(shards)
+    for found, block in zip(read, blocks, strict=True):
+        assert found.count == block.count
+        np.testing.assert_array_equal(found.total, block.total)
+        np.testing.assert_array_equal(found.total_squares, block.total_squares)
+
+    erf, parts = tmp_path / "dataset=cub/erf.parquet", tmp_path / "dataset=cub/blocks.parquet"
+    maps.write(read, erf, parts, {"seed": 7})
+    assert store.read_provenance(erf) == {"seed": 7, "n_images": 9}
+    np.testing.assert_allclose(maps.read(erf).mean, _stack(9, 3, 5).mean(0), rtol=1e-12)
+    assert store.read(parts, store.ERF_BLOCKS)["block"].unique().tolist() == [0, 1, 2]
+    means, counts = maps.read_blocks(parts)
+    assert counts == [4, 2, 3]
+    for mean, block in zip(means, blocks, strict=True):
+        np.testing.assert_array_equal(mean, block.mean)
+    pixels = store.read(erf, store.ERF).set_index(["row", "col"])["mean"]
+    assert pixels.loc[(2, 4)] == pytest.approx(_stack(9, 3, 5)[:, 2, 4].mean(), rel=1e-12)
+
+
+def test_a_shard_without_blocks_has_no_rows() -> None:
+    assert maps.sums_to_frame({}).empty

@@ -136,20 +136,19 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 
 
 FLOORS = [
-    {"fingerprints", "errors", "store", "orphans", "logs", "devices"},
-    {
-        "effective",
-        "retrieval",
-        "archives",
-        "datasets",
-        "images",
-        "synthetic",
-        "preprocessing",
-        "models",
-        "maps",
-    },
+    {"fingerprints", "errors", "effective", "forward", "store", "orphans", "logs", "devices"},
+    {"retrieval", "archives", "datasets", "images", "synthetic", "preprocessing", "models", "maps"},
     {"kernels", "flops"},
-    {"field_algebra", "field_rules", "receptive_field", "erf", "gaussian", "imbalance"},
+    {
+        "field_algebra",
+        "field_rules",
+        "receptive_field",
+        "folding",
+        "features",
+        "erf",
+        "gaussian",
+        "imbalance",
+    },
     {"augment", "training", "microobject"},
     {"stats", "plots", "padding_plots", "tables"},
     {"costs", "schedule"},

@@ -111,3 +111,14 @@ def test_batches_are_in_order(pack: Path, manifest: pd.DataFrame) -> None:
         found = list(batches)
         assert [tuple(batch.shape) for batch in found] == [(n, 3, 8, 8) for n in (4, 4, 2)]
         assert torch.equal(torch.cat(found), torch.stack([chosen[i] for i in range(10)]))
+
+
+def test_images_on_a_device_keep_their_labels(pack: Path, manifest: pd.DataFrame) -> None:
+    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8)
+    expected = np.flatnonzero(manifest["split"] == "train")
+    batches = chosen.on(torch.device("cpu"), 4)
+    assert [len(labels) for _, labels in batches] == [4, 4, 2]
+    numbers = [number for images, _ in batches for number in _numbers(images)]
+    labels = [label for _, of_batch in batches for label in of_batch.tolist()]
+    assert numbers == expected.tolist()
+    assert labels == manifest["label"].iloc[expected].tolist()

@@ -1,0 +1,268 @@
+"""Networks that are measured whatever they look like, and those that are refused in one line."""
+
+import copy
+import logging
+import re
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deadpixel import erf
+from deadpixel.errors import InputError
+
+
+class Net(nn.Module):
+    """A convolution, a norm, a head, and what is done to the image and to the logits."""
+
+    def __init__(self, before=lambda image: image, after=lambda logits: logits) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        self.head = nn.Linear(4, 3)
+        self.before, self.after = before, after
+
+    def forward(self, image: Tensor):
+        return self.after(self.head(self.first(self.before(image)).square().mean((2, 3))))
+
+
+class Counting:
+    """Another result in each call."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, image: Tensor) -> Tensor:
+        self.calls += 1
+        return image * self.calls
+
+
+class FirstBatch:
+    """Scales by what the first batch was like."""
+
+    def __init__(self) -> None:
+        self.scale = None
+
+    def __call__(self, image: Tensor) -> Tensor:
+        if self.scale is None:
+            self.scale = image.detach().std()
+        return image / self.scale
+
+
+class Windows(Net):
+    """Maps of parts of each image."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(torch.cat([image, image])).unflatten(0, (2, -1)).mean(0)
+
+
+class Lazy(Net):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.LazyLinear(3)
+
+
+class Lossy(Net):
+    """What it keeps of a forward pass cannot be copied."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.kept = super().forward(image)
+        return self.kept
+
+
+def used() -> Net:
+    model = Lossy()
+    model(torch.zeros(1, 3, 8, 6))
+    return model
+
+
+def boom(image: Tensor) -> Tensor:
+    raise KeyError("boom")
+
+
+def fixed_size(image: Tensor) -> Tensor:
+    return image.view(-1, 3, 32, 32)
+
+
+class Cut(torch.autograd.Function):
+    @staticmethod
+    def forward(_context, image):
+        return image.clone()
+
+    @staticmethod
+    def backward(_context, _gradient):
+        raise RuntimeError("no way back")
+
+
+REFUSED = {
+    "a dict": (Net(after=lambda y: {"out": y, "aux": y}), "dict of out, aux"),
+    "nothing": (Net(after=lambda y: None), "NoneType"),
+    "the auxiliary output first": (Net(after=lambda y: (y / 2, y)), "tuple of 2"),
+    "maps": (Net(after=lambda y: y[..., None, None]), r"\(2, 3, 1, 1\)"),
+    "classes": (Net(after=lambda y: y.argmax(1, keepdim=True)), "torch.int64, no real numbers"),
+    "complex": (Net(after=lambda y: torch.complex(y, y)), "complex.*, no real numbers"),
+    "one for all images": (Net(after=lambda y: y.mean(0, keepdim=True)), "1 maps of 2 images"),
+    "detached": (Net(after=lambda y: y.detach()), "no gradient leads from target 'output'"),
+    "detached image": (Net(before=lambda x: x.detach()), "no gradient leads"),
+    "no_grad": (Net(after=torch.no_grad()(lambda y: y * 2)), "no gradient leads"),
+    "no way back": (Net(before=Cut.apply), "cannot be differentiated .RuntimeError: no way back"),
+    "dropout": (Net(before=lambda x: functional.dropout(x, 0.1)), "between two passes"),
+    "counting": (Net(before=Counting()), "between two passes"),
+    "set by the first batch": (Net(before=FirstBatch()), "with the images beside it"),
+    "the batch's mean": (Net(before=lambda x: x - x.mean(0)), "with the images beside it"),
+    "earlier images": (Net(before=lambda x: x.cumsum(0)), "with the images beside it"),
+    "later images": (Net(before=lambda x: x.flip(0).cumsum(0).flip(0)), "the images beside it"),
+    "the batch's statistics": (
+        Net(before=lambda x: functional.batch_norm(x, None, None, training=True)),
+        "with the images beside it",
+    ),
+    "lazy": (Lazy(), "lazy modules"),
+    "no copy": (used(), "cannot be copied"),
+    "an error": (Net(before=boom), "KeyError: 'boom'"),
+    "another size": (Net(before=fixed_size), "choose a size that it takes"),
+}
+
+
+def images() -> Tensor:
+    return torch.randn(4, 3, 8, 6, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+@pytest.mark.parametrize(("model", "message"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_what_has_no_field_is_refused(model, message, dtype):
+    with pytest.raises(InputError, match=message) as caught:
+        erf.accumulate(model, images(), ["output"], dtype=dtype)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (Windows(), "yields 4 maps of 2 images"),
+        (Net(before=lambda x: x - x.mean(0)), "target 'first.0' .*with the images beside it"),
+        (Net(before=lambda x: x.detach()), "no gradient leads from target 'first.0'"),
+    ],
+    ids=["windows", "mixing", "detached"],
+)
+def test_modules_that_have_no_field_are_refused(model, message):
+    with pytest.raises(InputError, match=message):
+        erf.accumulate(model, images(), ["first.0"])
+
+
+def test_what_is_put_out_does_not_matter_to_modules():
+    model = Net()
+    truth = erf.accumulate(model, images(), ["first"])["first"].total
+    model.after = lambda logits: {"out": logits}
+    assert np.array_equal(erf.accumulate(model, images(), ["first"])["first"].total, truth)
+
+
+def loop(model: nn.Module) -> np.ndarray:
+    """Eqs. 1 to 3 for the predicted logit."""
+    total = 0.0
+    model = copy.deepcopy(model).eval()
+    for image in images().to(model.head.weight.dtype).split(1):
+        leaf = image.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(model(leaf.clone()).amax(), leaf)
+        total = total + gradient[0].mean(0).relu().double().numpy()
+    return total / 4
+
+
+class Viewing(Net):
+    """Takes for granted that maps are contiguous."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(4 * 8 * 6, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.head(self.first(image).view(len(image), -1))
+
+
+class Strided(Net):
+    """Reads its maps in the order in which they lie."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = self.first(image)
+        lying = found.as_strided(found.shape, (192, 48, 6, 1))
+        return self.head((lying * torch.linspace(0, 1, 48).view(8, 6)).sum((2, 3)))
+
+
+class Spectral(Net):
+    """Complex weights, and a parameter of five dimensions."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gains = nn.Parameter(torch.randn(3, 8, 4, dtype=torch.complex64))
+        self.offset = nn.Parameter(torch.randn(1, 1, 3, 8, 6))
+
+    def forward(self, image: Tensor) -> Tensor:
+        filtered = torch.fft.irfft2(torch.fft.rfft2(image) * self.gains, s=(8, 6))
+        return super().forward(filtered + self.offset[0])
+
+
+MEASURED = {
+    "changes the image": lambda: Net(before=lambda x: x.mul_(2)),
+    "views": Viewing,
+    "strides": Strided,
+    "complex weights": Spectral,
+    "half-precision weights": lambda: Net().half(),
+}
+
+
+@pytest.mark.parametrize("make", MEASURED.values(), ids=MEASURED)
+def test_what_is_unusual_is_measured(make):
+    torch.manual_seed(0)
+    model = make()
+    found = erf.accumulate(model, images(), ["output"], dtype=torch.float64)["output"].mean
+    truth = loop(model.double())
+    assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
+
+
+class Casting(Net):
+    """Cannot compute in float64."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        return super().forward(image.float())
+
+
+def test_what_casts_to_float32_is_measured_in_it(caplog):
+    caplog.set_level(logging.INFO, "deadpixel")
+    torch.manual_seed(0)
+    model = Casting()
+    found = erf.accumulate(model, images(), ["output"])["output"].mean
+    truth = loop(model)
+    assert np.linalg.norm(found - truth) < 1e-5 * np.linalg.norm(truth)
+    assert re.search("not folded, which is slower: in float64 the network fails", caplog.text)
+    model.before = lambda image: image - image.mean(0)
+    with pytest.raises(InputError, match="with the images beside it"):
+        erf.accumulate(model, images(), ["output"])
+    with pytest.raises(InputError, match="the network fails"):
+        erf.accumulate(model, images(), ["output"], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
+def test_half_precision_inside_is_named(half, caplog):
+    """In float64 it does not show."""
+    model = Net()
+    erf.accumulate(model, images(), ["output"])
+    assert not caplog.text
+    model.after = lambda y: y.to(half).float() if y.dtype == torch.float32 else y
+    erf.accumulate(model, images(), ["output"])
+    assert "the network computes in half precision" in caplog.text
+
+
+def test_a_field_that_is_zero_is_named(caplog):
+    model = Net(after=lambda logits: -logits.square().round())
+    found = erf.accumulate(model, images(), ["output"])["output"]
+    assert not found.total.any()
+    assert "no pixel of any image raises target 'output'" in caplog.text
+
+
+def test_one_image_at_a_time_may_be_measured_whatever_is_beside_it():
+    """In batches of one nothing can mix."""
+    model = Net(before=lambda x: x - x.mean((0, 2, 3), keepdim=True))
+    found = erf.accumulate(model, images(), ["output"], batch_size=1, dtype=torch.float64)
+    truth = loop(model.double())
+    assert np.linalg.norm(found["output"].mean - truth) < 1e-12 * np.linalg.norm(truth)
