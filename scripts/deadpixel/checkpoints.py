@@ -148,6 +148,7 @@ def check_names(path: Path | str, state: Mapping[str, Tensor], own: Mapping[str,
         raise InputError(
             f"checkpoint {path} belongs to another architecture: {'; '.join(problems[:3])}"
             + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+            + ": name the checkpoint of this network, or the network that it is of"
         )
     for name, others in twins.items():
         for other in others:

@@ -52,6 +52,8 @@ def scan(root: Path) -> pd.DataFrame:
 
 def _read(file: Path) -> dict[int, str]:
     """The values of a list by their numbers, in its order."""
+    if file.exists() and not file.is_file():  # a pipe would be waited for
+        raise InputError(f"list {file} is no plain file: {_RESTORE}")
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError as error:
@@ -63,7 +65,9 @@ def _read(file: Path) -> dict[int, str]:
     values: dict[int, str] = {}
     for at, line in enumerate(lines, start=1):
         number, _, value = line.rstrip().partition(" ")
-        if not (number.isascii() and number.isdecimal() and value) or int(number) in values:
+        if not (number.isascii() and number.isdecimal() and value.isprintable() and value) or (
+            int(number) in values
+        ):
             raise InputError(
                 f"{file}, line {at}: {line[:80]!r} is no number of its own, a space and a value; "
                 f"{_RESTORE}"

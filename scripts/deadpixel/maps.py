@@ -73,14 +73,17 @@ def to_field(frame: pd.DataFrame, origin: Path | str = "a map", values: str = "m
 
     Raises `InputError` naming `origin` if pixels are missing or double.
     """
-    if frame.empty:
-        raise InputError(f"{origin}: an effective receptive field without rows")
-    shape = int(frame["row"].max()) + 1, int(frame["col"].max()) + 1
-    field = np.full(shape, np.nan)
-    field[frame["row"], frame["col"]] = frame[values]
-    if len(frame) != field.size or np.isnan(field).any():
-        raise InputError(f"{origin}: a receptive field of {shape} pixels has {len(frame)} rows")
-    return field
+    height, width = (1 + max(frame[axis], default=-1) for axis in ("row", "col"))
+    ordered = frame.sort_values(["row", "col"])
+    if len(frame) == height * width > 0:
+        row, col = np.indices((int(height), int(width))).reshape(2, -1)
+        each_once = np.array_equal(ordered["row"], row) and np.array_equal(ordered["col"], col)
+        if each_once and np.isfinite(ordered[values]).all():
+            return ordered[values].to_numpy().reshape(int(height), int(width))
+    raise InputError(
+        f"{origin}: its {len(frame)} rows are not one finite number for each pixel of a map: "
+        "delete the file and run again"
+    )
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,10 @@ class StoredField:
 def read(path: Path | str) -> StoredField:
     """One ``erf.parquet``; its folders say what it is of."""
     mean = to_field(store.read(path, store.ERF), path)
-    return StoredField(store.partitions(path), store.read_provenance(path)["n_images"], mean)
+    n_images = store.read_provenance(path).get("n_images")
+    if not isinstance(n_images, int):
+        raise InputError(f"{path}: says of no number of images: delete the file and run again")
+    return StoredField(store.partitions(path), n_images, mean)
 
 
 def read_blocks(path: Path | str) -> tuple[list[np.ndarray], list[int]]:

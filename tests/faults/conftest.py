@@ -8,7 +8,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from small import NETWORK, small_checkout
+from faults.networks import CHOSEN
+from small import small_checkout
 from workflow.conftest import Checkout
 
 # Two jobs at once, each with a device that it leases.
@@ -26,7 +27,7 @@ logs._SECONDS_BETWEEN_LINES = 0
 
 
 def slow_checkout(folder: Path) -> Checkout:
-    checkout = small_checkout(folder, NETWORK + SAVES)
+    checkout = small_checkout(folder, CHOSEN + SAVES)
     (folder / "slow").write_text("0.03")
     return checkout
 

@@ -1,6 +1,10 @@
 """Whatever is killed, wherever: the same command again finishes the work with the same numbers.
 
 DEADPIXEL_FAULT_SEED=N draws the kinds and moments of an earlier run again; each run prints its N.
+DEADPIXEL_FAULT_NETWORK=inverted or grouped kills the work of another network of `faults.networks`,
+DEADPIXEL_FAULT_KILLS=N kills N times and no more:
+
+    DEADPIXEL_FAULT_NETWORK=inverted DEADPIXEL_FAULT_KILLS=5 pytest tests/faults/test_kills.py
 """
 
 import collections
@@ -19,8 +23,10 @@ import pytest
 
 from faults.conftest import COMMAND, kill_all, running_in, slow_checkout, start
 from small import assert_same, results
+from waiting import ended
 
-KILLS = 20
+MOST = int(os.environ.get("DEADPIXEL_FAULT_KILLS", "0"))  # 0: as many as one checkout takes
+KILLS = MOST or 20
 # How often something is killed because a job of this rule runs, before such jobs are let finish:
 # once where there is no number.
 TURNS = {
@@ -172,9 +178,9 @@ def test_whatever_is_killed_the_same_command_finishes(reference, checkouts, tmp_
             log = tmp_path / f"{number}.log"
             kind = next(kinds)
             snakemake = start(checkout, log)
-            enough = number > 0 and kills >= KILLS
+            enough = kills >= KILLS and (MOST or number > 0)
             at = None if enough else kill(snakemake, kind, rng, hits)
-            status = snakemake.wait(timeout=300)
+            status = ended(snakemake, checkout.folder, log)
             failed = log.read_text().count("Error in rule")
             what = f"{KINDS[kind]}: {at}" if at else "undisturbed"
             tell(f"{time.monotonic() - began:6.1f} s, exit {status:2}: {what}")

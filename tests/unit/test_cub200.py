@@ -1,5 +1,6 @@
 """CUB-200-2011 by its lists: what they say is taken, and what they contradict is refused."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -79,6 +80,14 @@ def _fill(name: str, content: bytes) -> Callable[[Path], None]:
     return lambda lists: (lists / name).write_bytes(content)
 
 
+def _pipe(name: str) -> Callable[[Path], None]:
+    def replace(lists: Path) -> None:
+        (lists / name).unlink()
+        os.mkfifo(lists / name)
+
+    return replace
+
+
 IMAGES, LABELS, SPLIT = "images.txt", "image_class_labels.txt", "train_test_split.txt"
 DAMAGE = {
     "label of another folder": (_edit(LABELS, "\n9 2\n", "\n9 1\n"), "image 9 is of class '001"),
@@ -122,6 +131,8 @@ DAMAGE = {
         _edit(IMAGES, "Laysan_Albatross_0002_796202", "Laysan_Albatross_0001_796201"),
         r"images.txt: '002.Laysan_Albatross/Laysan_Albatross_0001_796201.jpg' occurs twice",
     ),
+    "null byte": (_edit(IMAGES, ".jpg\n", "\0.jpg\n"), "line 1: .+ is no number of its own"),
+    "pipe": (_pipe(IMAGES), "list .+images.txt is no plain file"),
     "class numbers": (
         _edit("classes.txt", "3 003", "4 003"),
         "classes.txt: its numbers are not 1 and",

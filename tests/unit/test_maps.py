@@ -89,17 +89,31 @@ def test_rows_in_any_order() -> None:
         lambda frame: pd.concat([frame, frame.iloc[[7]]]),
         lambda frame: pd.concat([frame.drop(7), frame.iloc[[8]]]),
         lambda frame: frame.assign(mean=np.nan),
+        lambda frame: frame.assign(mean=frame["mean"].where(frame.index != 4, np.inf)),
+        lambda frame: frame.assign(row=frame["row"] - 1),
+        lambda frame: frame.assign(row=frame["row"].where(frame.index != 14, 30_000)),
         lambda frame: frame.iloc[:0],
     ],
-    ids=["missing", "row missing", "double", "one for another", "no numbers", "empty"],
+    ids=[
+        *("missing", "row missing", "double", "one for another", "no numbers", "infinite"),
+        *("negative place", "place beyond", "empty"),
+    ],
 )
 def test_missing_and_double_pixels(tmp_path: Path, spoil) -> None:
     """No hole is filled with zeros."""
     frame = spoil(maps.to_frame(_erf(_stack(3, 3, 5))))
-    with pytest.raises(InputError, match=r"(receptive field of|without rows)"):
+    with pytest.raises(InputError, match="not one finite number for each pixel of a map: delete"):
         maps.to_field(frame)
     store.write(frame, tmp_path / "erf.parquet", store.ERF, {"n_images": 3})
     with pytest.raises(InputError):
+        maps.read(tmp_path / "erf.parquet")
+
+
+@pytest.mark.parametrize("facts", [{}, {"n_images": "many"}])
+def test_a_map_of_an_unknown_number_of_images(tmp_path: Path, facts: dict) -> None:
+    """No traceback: the file may be of another program."""
+    store.write(maps.to_frame(_erf(_stack(3, 3, 5))), tmp_path / "erf.parquet", store.ERF, facts)
+    with pytest.raises(InputError, match=r"erf.parquet: says of no number of images: delete"):
         maps.read(tmp_path / "erf.parquet")
 
 

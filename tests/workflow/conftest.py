@@ -4,11 +4,14 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import IO
 
 import pytest
 import yaml
+
+from waiting import ended
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["Makefile", "Snakefile", "config.yaml", "config.demo.yaml", "requirements.lock"]
@@ -45,9 +48,10 @@ class Checkout:
 
     def run(self, *command: str) -> tuple[int, str]:
         """Exit status and everything that was printed."""
-        process = self.start(*command)
-        output, _ = process.communicate(timeout=1800)
-        return process.returncode, output
+        with tempfile.TemporaryFile("w+") as output:
+            status = ended(self.start(*command, stdout=output), self.folder)
+            output.seek(0)
+            return status, output.read()
 
     def snakemake(self, *arguments: str, overlay: dict | None = None) -> tuple[int, str]:
         """Run Snakemake, with `overlay` as a user's own config file over config.yaml."""
