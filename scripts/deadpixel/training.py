@@ -23,6 +23,8 @@ from torch.nn import functional
 from . import kernels, models
 from .draws import Purpose, generator, torch_seed
 from .errors import InputError
+from .forward import forward
+from .forward import logits as logits_of
 from .logs import log, progress
 from .store import Scratch
 
@@ -169,7 +171,9 @@ def _train_epoch(
     for images, labels in batches:
         with _multiplying_in(recipe.precision, device):
             with _autocast(recipe.precision, device):
-                logits = _logits(model(images.contiguous(memory_format=torch.channels_last)))
+                logits = logits_of(
+                    forward(model, images.contiguous(memory_format=torch.channels_last))
+                )
                 loss = functional.cross_entropy(logits, labels)
             optimizer.zero_grad()
             loss.backward()
@@ -195,7 +199,7 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     found = []
     for images, labels in batches:
         with _multiplying_in("float32", images.device), _autocast("float32", images.device):
-            found.append((_logits(model(images)).argmax(1), labels))
+            found.append((logits_of(forward(model, images)).argmax(1), labels))
     predicted, true = zip(*found, strict=True)
     return torch.cat(predicted).cpu(), torch.cat(true).cpu()
 
@@ -204,11 +208,6 @@ def accuracy(model: nn.Module, batches: Batches) -> float:
     """Share of images whose class is predicted."""
     predicted, true = predict(model, batches)
     return float((predicted == true).double().mean())
-
-
-def _logits(output: Any) -> Tensor:
-    """Of networks with auxiliary heads (Inception, GoogLeNet) the main one."""
-    return output if isinstance(output, Tensor) else output[0]
 
 
 @contextlib.contextmanager
