@@ -20,7 +20,7 @@ _SUFFIXES = {
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
 }
 _OTHER_FORMATS = {".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".svg"}
-_NO_CLASSES = {"__MACOSX"}  # what macOS puts into archives beside the folders
+_NO_CLASSES = {"__MACOSX", "@eaDir"}  # what macOS and Synology put beside the folders
 
 
 def scan(root: Path, *, exclude: Iterable[str] = ()) -> pd.DataFrame:

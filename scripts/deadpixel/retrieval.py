@@ -1,6 +1,7 @@
 """Published files: downloaded whole or on from where they were cut, and verified by checksum."""
 
 import contextlib
+import errno
 import hashlib
 import os
 import re
@@ -61,7 +62,10 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
             raise InputError(f"{path} is no plain file: remove it and run again")
     if file.exists():
         log.info("%s is there", file)
-        verify(file, _digest(file, "sha256"), published, first_seen)
+        try:
+            verify(file, _digest(file, "sha256"), published, first_seen)
+        except ChecksumError as error:
+            raise ChecksumError(f"{error}; replace it, or remove it to download it") from error
     else:
         file = downloads / link.name
         with _alone(file):
@@ -159,7 +163,8 @@ def _alone(file: Path) -> Iterator[None]:
 
 
 def _make_room(published: Published, file: Path, partial: Path) -> None:
-    partial.touch()
+    with _nothing_in_the_way():
+        partial.touch()
     missing = published.bytes - partial.stat().st_size
     free = shutil.disk_usage(file.parent).free
     if missing > free:
@@ -256,8 +261,22 @@ def _reason(error: BaseException) -> str:
 
 
 def _link(file: Path, link: Path) -> None:
-    link.parent.mkdir(parents=True, exist_ok=True)
     partial = link.with_name(f".{link.name}.partial")
-    partial.unlink(missing_ok=True)
-    partial.symlink_to(file.resolve())
-    partial.replace(link)
+    with _nothing_in_the_way():
+        link.parent.mkdir(parents=True, exist_ok=True)
+        partial.unlink(missing_ok=True)
+        partial.symlink_to(file.resolve())
+        partial.replace(link)
+
+
+@contextlib.contextmanager
+def _nothing_in_the_way() -> Iterator[None]:
+    """Name what lies where something is to be written; a full disk stays what it is."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
+        raise InputError(
+            f"{error.filename} is in the way ({error.strerror}): remove it and run again"
+        ) from error

@@ -186,3 +186,18 @@ def test_a_file_that_cannot_be_read(tmp_path, retrieve, monkeypatch):
         InputError, match=r"root/file cannot be read \(Permission denied\): make it"
     ):
         retrieve()
+
+
+@pytest.mark.parametrize(
+    ("place", "make"),
+    [
+        ("downloads/.file.partial", lambda path: path.symlink_to(path)),
+        ("retrieved/.file.partial", Path.mkdir),
+        ("retrieved", lambda path: path.write_text("a file")),
+    ],
+)
+def test_what_lies_where_it_is_to_be_written_is_named(tmp_path, retrieve, place, make):
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    make(tmp_path / place)
+    with pytest.raises(InputError, match=f"{place} is in the way .+: remove it and run again"):
+        retrieve()
