@@ -1,5 +1,6 @@
 """What the workflow writes and reads again: results, packs, checkpoints, scratch, records."""
 
+import hashlib
 import json
 import math
 import pickle
@@ -639,6 +640,7 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
                 found = dict(loaded)
             changed = change(found)
             np.savez(file, **(found if changed is None else changed))
+            file.write_bytes(file.read_bytes() + hashlib.sha256(file.read_bytes()).digest())
 
         return spoil
 
@@ -647,8 +649,8 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
 
     def rows_of(change: Callable[[list], Any]) -> Callable[[Path], None]:
         def edit(found: dict) -> dict:
-            rows = json.loads(str(found["rows"]))
-            return {**found, "rows": np.array(json.dumps(change(rows)))}
+            run = json.loads(str(found["run"]))
+            return {**found, "run": np.array(json.dumps({**run, "rows": change(run["rows"])}))}
 
         return arrays(edit)
 
@@ -666,7 +668,7 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
         "without the best": without("best/"),
         "without the model": without("model/"),
         "without one weight": without("model/deep.weight"),
-        "without rows": without("rows"),
+        "without rows": without("run"),
         "an array more": arrays(lambda a: a | {"x": np.ones(3)}),
         "a momentum more": arrays(lambda a: a | {"momentum/99": np.ones(3)}),
         "a weight of another shape": arrays(
@@ -680,8 +682,8 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
         "weights of strings": every("model/", lambda v: np.array(["x"])),
         "NaN in the weights": every("model/", lambda v: v * np.nan),
         "NaN in the momentum": every("momentum/", lambda v: v * np.nan),
-        "rows that are no JSON": arrays(lambda a: a | {"rows": np.array("[{")}),
-        "rows that are numbers": arrays(lambda a: a | {"rows": np.ones(3)}),
+        "rows that are no JSON": arrays(lambda a: a | {"run": np.array("[{")}),
+        "rows that are numbers": arrays(lambda a: a | {"run": np.ones(3)}),
         "rows of nothing": rows_of(lambda rows: []),
         "rows: null": rows_of(lambda rows: None),
         "a row less": rows_of(lambda rows: rows[:-1]),
