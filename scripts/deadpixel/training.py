@@ -213,8 +213,8 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
             logits = logits_of(forward(model, images))
         if len(logits) != len(images):
             raise InputError(
-                f"the network puts out logits of {len(logits)} images, and was given {len(images)}: "
-                "let its forward() return those of each"
+                f"the network puts out logits of {len(logits)} images and was given "
+                f"{len(images)}: let its forward() return those of each"
             )
         found.append((logits.argmax(1), labels, logits.isfinite().all()))
     predicted, true, finite = zip(*found, strict=True)
