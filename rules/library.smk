@@ -39,7 +39,8 @@ strict_yaml, costs = library("strict_yaml"), library("costs")
 def stop_at(problems):
     if problems:
         raise WorkflowError(
-            "Fix the configuration and run again:\n  " + "\n  ".join(problems)
+            "Fix the configuration and run again:\n  "
+            + "\n  ".join(dict.fromkeys(problems))
         )
 
 
