@@ -21,7 +21,7 @@ from small import NETWORK, OVERLAY
 from workflow.conftest import FOLDERS, PARTS, ROOT
 
 SECONDS = 60
-# Of files behind --configfile, which Snakemake parses before it reads any Snakefile. README.md lists
+# Of files behind --configfile, which Snakemake parses before any Snakefile. README.md lists
 # them, since most name no file.
 FOREIGN = re.compile(
     r"Config file must be given as JSON or YAML|Config file is not valid JSON or YAML|"
