@@ -61,8 +61,8 @@ def model_source(model):
 
 def model_files(model):
     """The user's own file, if the network comes from one."""
-    source = model_source(model)
-    return [source.rpartition(":")[0]] if ":" in source else []
+    file = own_file(config["models"][model])
+    return [file] if file else []
 
 
 def file_name(published):

@@ -2,6 +2,7 @@
 import difflib
 import itertools
 import math
+import re
 from pathlib import Path
 
 import jsonschema
@@ -28,6 +29,7 @@ def is_number(_, value):
 
 
 def schema_problems(document, schema):
+    stop_at(yaml_problems(beside(schema)))
     draft = jsonschema.Draft202012Validator
     types = draft.TYPE_CHECKER.redefine("integer", is_integer).redefine(
         "number", is_number
@@ -48,6 +50,8 @@ def path_problems():
         key = f"pathvars.{name}: {path!r}"
         if not path.strip() or path != Path(path).as_posix() or path == ".":
             yield f"{key}: name a folder, such as {name}, without a slash behind it"
+        elif path.startswith("~"):
+            yield f"{key}: is not taken for the home folder here; write that folder out"
         elif set(path) & set("{}<>*?\n"):
             yield f"{key}: braces, wildcards and line breaks mean something else to Snakemake; choose another name"
         elif any(part.is_file() for part in [Path(path), *Path(path).parents]):
@@ -116,6 +120,11 @@ def cross_field_problems():
             yield f"models.{name}.targets: {target!r} is not among targets"
 
 
+def own_file(model):
+    """The user's file of file.py:factory; empty for a torchvision name."""
+    return model.get("source", "").rpartition(":")[0]
+
+
 def lacks_validation(dataset):
     return config["datasets"].get(dataset, {}).get("source") == "cub200"
 
@@ -130,8 +139,17 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
         model = config["models"].get(name)
         if model is None:
             yield f"{experiment}.models: {name!r} is not among models"
-        elif weights == "file" and "checkpoint" not in model:
+            continue
+        source = model.get("source", "")
+        if ":" in source and not re.fullmatch(r".+\.py:[^\W\d]\w*", source):
+            yield f"models.{name}.source: {source!r} is no file.py:factory; write it like that"
+        elif (file := own_file(model)) and not Path(file).is_file():
+            yield f"models.{name}.source: there is no file {file}; put the network's code there"
+        trained = model.get("checkpoint")
+        if weights == "file" and not trained:
             yield f"models.{name}.checkpoint: missing, {experiment}.weights is file"
+        elif weights == "file" and not Path(trained).is_file():
+            yield f"models.{name}.checkpoint: there is no file {trained}; put the weights there"
         elif (
             weights == "imagenet"
             and model.get("source", name) not in REGISTRY["weights"]["files"]

@@ -9,12 +9,11 @@ import socket
 import sys
 from pathlib import Path
 
+if Path(".snakemake").exists() and not Path(".snakemake").is_dir():
+    raise WorkflowError("Fix this and run again: .snakemake is a file; move it away")
+
 
 def own_this_folder():
-    if Path(".snakemake").exists() and not Path(".snakemake").is_dir():
-        raise WorkflowError(
-            "Fix this and run again: .snakemake is a file; move it away"
-        )
     Path(".snakemake").mkdir(exist_ok=True)
     alive = Path(".snakemake/alive").open("a+")
     try:

@@ -22,9 +22,9 @@ def unpack(archive: Path, folder: Path, *, inner: str | None = None) -> None:
     """Unpack a tar, of any compression, or a zip into `folder`.
 
     `inner` is an archive among the members that is unpacked there too, and removed. Raises
-    `InputError` naming the member if it would land outside `folder`, links outside, is no plain
-    file or folder, is encrypted or occurs twice, or if the whole is larger than any archive of
-    images; and if it is damaged, cut off or without files.
+    `InputError` naming the member if it would land outside `folder`, links outside or to nothing,
+    is no plain file or folder, is encrypted or occurs twice, or if the whole is larger than any
+    archive of images; and if it is damaged, cut off or without files.
     """
     if not archive.is_file():
         raise InputError(f"archive {archive} is no plain file: replace it and run again")
@@ -136,5 +136,8 @@ def _unpack_tar(archive: Path, folder: Path, members: _Members) -> None:
 
     with tarfile.open(archive, tarinfo=_WholeTar) as content:
         content.extractall(folder, filter=check)
+        for member in content:
+            if member.issym() and not (folder / member.name).exists():
+                members.refuse(member.name, "is a link to nothing")
         while content.fileobj.read(1 << 20):  # tarfile stops at damage; the checksum is at the end
             pass

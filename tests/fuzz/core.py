@@ -28,13 +28,14 @@ KINDS = {
     "right": "accepted, and what was read is right",
     "named": "accepted, and a line of the log names what is odd",
     "refused": "refused: the message names the file or key, and says what to do",
+    "foreign": "refused by Snakemake before it reads this workflow, in words of its own",
     "unhelpful": "refused, but the message names nothing or does not say what to do",
     "silent": "accepted though wrong, without a word",
     "traceback": "another exception than the one that means: the user can fix this",
     "hang": "no end in time",
     "crash": "the process died",
 }
-GOOD = ("right", "named", "refused")
+GOOD = ("right", "named", "refused", "foreign")
 # What a message that helps tells to do.
 REMEDY = re.compile(
     r"(?:^|[:;,.(]\s*|\b(?:or|and|to|then|please|known)\s+)(replace|remove|delete|run|use|name|give|"
@@ -48,6 +49,10 @@ REMEDY = re.compile(
 
 class Silent(Exception):  # noqa: N818
     """Accepted though wrong."""
+
+
+class Foreign(Exception):  # noqa: N818
+    """Refused by what runs before this workflow, and cannot be told to say it otherwise."""
 
 
 @dataclass(frozen=True)
@@ -99,6 +104,8 @@ def _judged(case: Case, folder: Path) -> tuple[str, str]:
     except Silent as silent:
         named = [line for line in log.lines if _names(line, case)]
         return ("named", named[0]) if named else ("silent", " ".join(str(silent).split())[:200])
+    except Foreign as error:
+        return "foreign", str(error)
     except InputError as error:
         message = str(error)
         faults = [

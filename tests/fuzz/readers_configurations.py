@@ -15,12 +15,19 @@ from typing import Any
 import yaml
 
 from deadpixel.errors import InputError
-from fuzz.core import Case, Silent, in_child
+from fuzz.core import Case, Foreign, Silent, in_child
 from fuzz.damage import NO_FILES
 from small import NETWORK, OVERLAY
 from workflow.conftest import FOLDERS, PARTS, ROOT
 
 SECONDS = 60
+# Of files behind --configfile, which Snakemake parses before any Snakefile. README.md lists
+# them, since most name no file.
+FOREIGN = re.compile(
+    r"Config file must be given as JSON or YAML|Config file is not valid JSON or YAML|"
+    r"Config file \S+ not found|UnicodeDecodeError: 'utf-8' codec|"
+    r"\w+Error: \[Errno \d+\] [\w ]+: '\S+/mine.yaml'"
+)
 ERROR = re.compile(r"^(\w*(?:Error|Exception))\b.*(?: in |:)", re.MULTILINE)
 
 COUNTS = {
@@ -132,6 +139,8 @@ def configurations(rng: random.Random, place: Path) -> Iterator[Case]:
         sys.stdout.flush()
         sys.stderr.flush()
         output = (place / "case.log").read_text(errors="replace")
+        if status and (foreign := FOREIGN.search(output)) and "Snakefile" not in output:
+            raise Foreign(foreign[0])
         if "Traceback" in output:
             raise RuntimeError(output.strip().splitlines()[-1])
         if status:
@@ -325,6 +334,8 @@ def configurations(rng: random.Random, place: Path) -> Iterator[Case]:
     )
     yield overlaid("a file: binary", rng.randbytes(500), ("mine.yaml",))
     for what, spoil in NO_FILES.items():
+        if what == "a pipe":
+            continue  # of which Snakemake reads until its end, as of <(command)
         yield overlaid(f"a file: {what}", spoil, ("mine.yaml",), fine=what == "a link to /dev/null")
 
     own = {"models": {"mine": {"source": "net.py:build"}}}

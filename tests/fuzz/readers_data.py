@@ -244,8 +244,11 @@ def read_archives(rng: random.Random, _: Path) -> Iterator[Case]:
             prepare = lambda f, s=spoil: s(f / "birds.archive")  # noqa: E731
             yield case(f"{form} is {what}", data, wanted=None, prepare=prepare)
     tar = forms["tar"]
+    last = -(-len(tar.rstrip(b"\0")) // 512) * 512  # after it there are only blocks of zeros
     for place in range(512, len(tar) - 1024, max(512, (len(tar) // 18) // 512 * 512)):
-        yield case(f"tar: cut at a block, {place}", tar[:place], wanted=None)
+        # one such block says that nothing is lost
+        wanted = MEMBERS if place > last else None
+        yield case(f"tar: cut at a block, {place}", tar[:place], wanted=wanted)
 
     zipped_data = forms["zip"]
     yield case("zip: encrypted", _patched_zip(zipped_data, 6, 8, 1), wanted=None)

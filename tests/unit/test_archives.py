@@ -181,6 +181,8 @@ def two_of(kind: bytes, target: str) -> bytes:
         (zip_of("x" * 300), r"cannot be unpacked \(.+name too long.+: replace it"),
         (zip_of("a", "a/b"), r"cannot be unpacked \(.+: replace it and run again"),
         (tar_of("x" * 300), r"cannot be unpacked \(.+name too long.+: replace it"),
+        (two_of(tarfile.SYMTYPE, "lost"), "'link' is a link to nothing; do not use it"),
+        (two_of(tarfile.SYMTYPE, "link"), "'link' is a link to nothing; do not use it"),
         (two_of(tarfile.LNKTYPE, "lost"), r"cannot be unpacked \(.+: replace it"),
         (zip_of(), "has no files: replace it"),
         (tar_of(), "has no files: replace it"),

@@ -72,6 +72,18 @@ CROSS_FIELD_MISTAKES = {
     ),
     "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
     "a split that CUB-200-2011 has not": ({"erf": {"split": "valid"}}, "erf.split: valid, but"),
+    "a model file that is missing": (
+        {"models": {"mine": {"source": "nets/lost.py:build"}}, "size_test": {"models": ["mine"]}},
+        "models.mine.source: there is no file nets/lost.py; put",
+    ),
+    "a model file without a function": (
+        {"models": {"mine": {"source": "net.py:"}}, "size_test": {"models": ["mine"]}},
+        "models.mine.source: 'net.py:' is no file.py:factory; write it like that",
+    ),
+    "a batch that no memory holds": (
+        {"erf": {"batch_size": 10**12}},
+        "erf.batch_size: 1000000000000 is greater than the maximum of 65536",
+    ),
     "own network with published weights": (
         {"models": {"mine": {"source": "net.py:build"}}, "size_test": {"models": ["mine"]}},
         "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
@@ -116,6 +128,10 @@ TEXTS = {
     "octal": ("seed: 010\n", ["mine.yaml, line 1: 010 is 8 to YAML"]),
     "no results": ("pathvars: {results: ''}\n", ["pathvars.results: '': name a folder"]),
     "here": ("pathvars: {results: .}\n", ["pathvars.results: '.': name a folder"]),
+    "home": (
+        "pathvars: {results: '~/r'}\n",
+        ["pathvars.results: '~/r': is not taken for the home"],
+    ),
     "a slash": ("pathvars: {results: r/}\n", ["pathvars.results: 'r/': name a folder"]),
     "braces": ("pathvars: {results: 'r{'}\n", ["pathvars.results: 'r{': braces"]),
     "one folder": ("pathvars: {results: logs}\n", ["pathvars.logs and pathvars.results are"]),
@@ -128,6 +144,12 @@ def test_what_would_be_taken_for_something_else(checkout, text, messages):
     (checkout.folder / "mine.yaml").write_text(text)
     status, output = checkout.snakemake("-n", "--configfile", "mine.yaml")
     assert_one_message(status, output, "Fix the configuration and run again", *messages)
+
+
+def test_a_file_in_the_place_of_snakemakes_folder(checkout):
+    (checkout.folder / ".snakemake").write_text("x")
+    status, output = checkout.snakemake("-n")
+    assert_one_message(status, output, ".snakemake is a file; move it away")
 
 
 def test_from_another_folder(checkout, tmp_path):
@@ -254,7 +276,7 @@ def test_checkpoint_of_another_architecture(checkout):
 def test_missing_checkpoint_stops_before_any_job(checkout):
     (checkout.folder / "my_images").mkdir()
     status, output = checkout.snakemake("-n", overlay=own_data("file", checkpoint="lost.pt"))
-    assert_one_message(status, output, "lost.pt")
+    assert_one_message(status, output, "models.resnet18.checkpoint: there is no file lost.pt; put")
 
 
 def test_a_gpu_that_is_not_there(checkout):
