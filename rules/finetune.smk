@@ -1,4 +1,4 @@
-# Fine-tuning with odd and with even kernels, everything else alike.
+# Fine-tuning with odd and with even kernels, everything else the same.
 
 
 rule finetune_model:

@@ -1,11 +1,12 @@
 """Archives from the network, unpacked without trust."""
 
 import errno
+import os
 import tarfile
 import zipfile
 from pathlib import Path, PurePosixPath
 
-from .errors import InputError
+from .errors import InputError, naming
 
 _MOST_EXPANSION = 20  # photographs hardly shrink; a bomb grows a thousandfold
 _SPARE = 100 << 20  # bytes, for small archives of text
@@ -23,13 +24,18 @@ def unpack(archive: Path, folder: Path, *, inner: str | None = None) -> None:
     `inner` is an archive among the members that is unpacked there too, and removed. Raises
     `InputError` naming the member if it would land outside `folder`, links outside, is no plain
     file or folder, is encrypted or occurs twice, or if the whole is larger than any archive of
-    images; and if it is damaged or cut off.
+    images; and if it is damaged, cut off or without files.
     """
     if not archive.is_file():
         raise InputError(f"archive {archive} is no plain file: replace it and run again")
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InputError(
+            f"archive {archive} is to be unpacked into {folder}, which is no folder: remove that "
+            "and run again"
+        )
     folder.mkdir(parents=True, exist_ok=True)
+    members = _Members(archive)
     try:
-        members = _Members(archive)
         if zipfile.is_zipfile(archive):
             _unpack_zip(archive, folder, members)
         else:
@@ -43,6 +49,7 @@ def unpack(archive: Path, folder: Path, *, inner: str | None = None) -> None:
         raise InputError(
             f"archive {archive} cannot be unpacked ({reason}): replace it and run again"
         ) from error
+    members.check_any()
     if inner:
         within = folder / inner
         if not within.is_file():
@@ -50,7 +57,8 @@ def unpack(archive: Path, folder: Path, *, inner: str | None = None) -> None:
                 f"archive {archive} has no {inner}, it is laid out in another way: replace it "
                 "and run again"
             )
-        unpack(within, folder)
+        with naming(f"archive {archive}"):
+            unpack(within, folder)
         within.unlink()
 
 
@@ -76,6 +84,10 @@ class _Members:
             self.refuse(name, "occurs twice, or differs from another in case only")
         if not is_folder:
             self._files.add(path)
+
+    def check_any(self) -> None:
+        if not self._files:
+            raise InputError(f"archive {self._archive} has no files: replace it and run again")
 
     def refuse(self, name: str, reason: str) -> None:
         raise InputError(f"archive {self._archive}: {name!r} {reason}; do not use it")

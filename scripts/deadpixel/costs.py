@@ -97,6 +97,8 @@ def read_records(folder: Path | str) -> list[Record]:
     found, damaged = [], []
     for file in sorted(Path(folder).rglob("*.jsonl")):
         try:
+            if not file.is_file():  # nor is it opened: a pipe would wait for its other end
+                raise ValueError(file)
             row = json.loads(file.read_text().splitlines()[-1])
             if "rule_name" in row.keys():  # noqa: SIM118 - a list has none
                 found.append(_record(str(file), row))

@@ -30,7 +30,7 @@ def scan(root: Path, *, exclude: Iterable[str] = ()) -> pd.DataFrame:
     are passed over; others that are no images by their suffix are too, and named in the log. Paths
     are relative; width and height are in pixels of the upright image. Raises `InputError` if the
     folder, its classes or a class's images are missing, two classes have one name but for its
-    spelling, images lie deeper, or one cannot be read.
+    spelling, a class is no folder, images lie deeper, or one cannot be read.
     """
     folders = _class_folders(root, set(exclude))
     passed_over: list[Path] = []
@@ -76,6 +76,13 @@ def _class_folders(root: Path, exclude: set[str]) -> list[Path]:
         raise InputError(f"image folder {root} is missing: put the data set there, or fix its path")
     visible = _visible(root)
     folders = [entry for entry in visible if entry.is_dir()]
+    for entry in visible:
+        if not entry.is_dir() and not entry.is_file():
+            link = f", a link to {entry.readlink()}" if entry.is_symlink() else ""
+            raise InputError(
+                f"image folder {root}: {entry.name} is neither a folder nor a plain file{link}: "
+                "restore or remove it"
+            )
     names = {folder.name for folder in folders}
     for name in sorted(exclude - names):
         near = difflib.get_close_matches(name, names, 3) or sorted(names)[:3]

@@ -12,6 +12,7 @@ import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -273,24 +274,48 @@ def accumulate_blocks(
     blocks: dict[str, dict[int, Erf]] = {target: {} for target in targets}
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
-        saved = scratch.load(f"block-{number}")
-        if saved is None:
+        block = images.every(n_blocks, start=number)
+        found = _saved(scratch, number, targets, block)
+        if found is None:
             measurement.prepare(next(iter(images.batches(2))))  # the same in every shard
-            block = images.every(n_blocks, start=number)
             labels = block.labels if logit == "true" else None
             try:
                 found = measurement.over(_batches(block.batches(batch_size), labels, batch_size))
             except NonFiniteGradientError as error:
                 raise InputError(f"{block.path(error.index)}: {error}") from error
-            saved = {
+            parts = {
                 f"{target}/{part}": value
                 for target, field in found.items()
                 for part, value in dataclasses.asdict(field).items()
             }
-            scratch.save(f"block-{number}", saved)
+            scratch.save(f"block-{number}", parts)
         for target in targets:
-            total, squares, count = (
-                saved[f"{target}/{field.name}"] for field in dataclasses.fields(Erf)
-            )
-            blocks[target][number] = Erf(total, squares, int(count))
+            blocks[target][number] = found[target]
     return blocks
+
+
+def _saved(
+    scratch: "Scratch", number: int, targets: Sequence[str], block: "EvaluationImages"
+) -> dict[str, Erf] | None:
+    """Fields of a finished block; None if there are none, or, which is logged, no such ones."""
+    arrays = scratch.load(f"block-{number}")
+    if arrays is None:
+        return None
+    names = [field.name for field in dataclasses.fields(Erf)]
+    wanted = [f"{target}/{name}" for target in targets for name in names]
+    lacking = [name for name in wanted if name not in arrays]
+    problem = f"{lacking[0]} is missing" if lacking else ""
+    found = {}
+    for target in targets if not lacking else []:
+        total, squares, count = (arrays[f"{target}/{name}"] for name in names)
+        sums = all(
+            sum_.dtype == np.float64 and sum_.shape == block[0].shape[1:] and (sum_ >= 0).all()
+            for sum_ in (total, squares)
+        )
+        if not sums or not np.array_equal(count, len(block)):
+            problem = f"the sums or the count of target {target!r} are none of its images"
+        else:
+            found[target] = Erf(total, squares, int(count))
+    if problem:
+        log.warning("block-%d is computed again: %s", number, problem)
+    return None if problem else found

@@ -41,9 +41,14 @@ def features(model: nn.Module, images: Tensor, places: Places) -> dict[str, Tens
         found["output"] = logits(output)
     for target in places:
         if target not in found:
-            raise InputError(f"target {target!r} is never called in a forward pass")
+            raise InputError(
+                f"target {target!r} is never called in a forward pass: choose another one"
+            )
         if not found[target].is_floating_point():
-            raise InputError(f"target {target!r} yields {found[target].dtype}, no real numbers")
+            raise InputError(
+                f"target {target!r} yields {found[target].dtype}, no real numbers: "
+                "choose another module"
+            )
         if len(found[target]) != len(images):
             raise InputError(
                 f"target {target!r} yields {len(found[target])} maps of {len(images)} images: "
@@ -63,13 +68,17 @@ def _read(
     """Forward hook; copies the place at once, before an operation in place changes the map."""
     if not isinstance(feature_map, Tensor) or feature_map.ndim != 4:
         shape = tuple(feature_map.shape) if isinstance(feature_map, Tensor) else type(feature_map)
-        raise InputError(f"target {target!r} yields {shape}, no map (N, C, h, w)")
+        raise InputError(
+            f"target {target!r} yields {shape}, no map (N, C, h, w): choose another module"
+        )
     if target in found:
         raise InputError(f"target {target!r} is called more than once: choose another module")
     height, width = feature_map.shape[2:]
     i, j = place or (height // 2, width // 2)
     if not (0 <= i < height and 0 <= j < width):
-        raise InputError(f"position {(i, j)} is outside target {target!r} of {height} x {width}")
+        raise InputError(
+            f"position {(i, j)} is outside target {target!r} of {height} x {width}: choose another"
+        )
     found[target] = feature_map[:, :, i, j].clone()
 
 
@@ -122,6 +131,16 @@ def prepared(
     return _cast(exact, dtype)
 
 
+def check_independent(model: nn.Module, images: Tensor) -> None:
+    """Raise `InputError` if an image's logits depend on anything but that image, as it stands.
+
+    images: (N, 3, H, W), a few; `model`, in evaluation mode, is called on them, so that what it
+    keeps between calls shows.
+    """
+    places = {"output": None}
+    _check_steady(model, model, images, places, features(model, images, places))
+
+
 def _copy(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     try:
         copied = copy.deepcopy(model).to(device).eval().requires_grad_(False)
@@ -150,7 +169,7 @@ def _check_steady(
     for target in _differing(again, first):
         raise InputError(
             f"the features of target {target!r} differ by {_distance(again, first, target):.2g} "
-            "between two passes of the same images: the network must neither draw numbers nor keep "
+            "between two passes of the same images: let the network neither draw numbers nor keep "
             "anything between calls in evaluation mode"
         )
     one_by_one = [features(fresh, image, places) for image in images.split(1)]
@@ -158,7 +177,7 @@ def _check_steady(
     for target in _differing(alone, first):
         raise InputError(
             f"the features of target {target!r} of an image differ by "
-            f"{_distance(alone, first, target):.2g} with the images beside it: the network must "
+            f"{_distance(alone, first, target):.2g} with the images beside it: let the network "
             "not mix the images of a batch in evaluation mode"
         )
 

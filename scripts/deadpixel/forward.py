@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from .errors import InputError, in_one_line
@@ -37,6 +38,11 @@ def logits(output: Any) -> Tensor:
         raise InputError(
             f"the network puts out a tensor of shape {tuple(found.shape)}, no logits (images, "
             "classes): let its forward() return these"
+        )
+    if not found.is_floating_point() or found.layout != torch.strided or not found.shape[1]:
+        raise InputError(
+            f"the network puts out {found.layout} logits {tuple(found.shape)} of {found.dtype}: "
+            "let its forward() return dense floating-point numbers, one for each class"
         )
     return found
 

@@ -229,18 +229,22 @@ class Scratch:
     def load(self, name: str) -> dict[str, np.ndarray] | None:
         """Arrays saved under `name`; None if there are none, or, which is logged, damaged ones."""
         file = self._folder / f"{name}.npz"
+        if not os.path.lexists(file):
+            return None
+        problem = "it is damaged"
         try:
-            if _is_whole(file):
+            if not file.is_file():  # nor is it opened: a pipe would wait for its other end
+                problem = "it is no plain file"
+            elif _is_whole(file):
                 with np.load(file, allow_pickle=False) as arrays:
                     return dict(arrays)
-            problem = "it is damaged"
-        except FileNotFoundError:
-            return None
         except OSError as error:
             problem = str(error)
         log.warning("%s is computed again: %s", file, problem)
-        if file.is_dir():
+        if file.is_dir() and not file.is_symlink():
             shutil.rmtree(file)
+        else:
+            file.unlink(missing_ok=True)
         return None
 
     def save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:

@@ -20,9 +20,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import kernels, models
+from . import features, kernels, models
 from .draws import Purpose, generator, torch_seed
-from .errors import InputError
+from .errors import InputError, in_one_line
 from .forward import forward
 from .forward import logits as logits_of
 from .logs import log, progress
@@ -194,13 +194,34 @@ def _train_epoch(
 
 @torch.no_grad()
 def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
-    """Predicted and true class of every image, (N,) each, in evaluation mode and in float32."""
-    model.eval()
+    """Predicted and true class of every image, (N,) each, in evaluation mode and in float32.
+
+    Raises `InputError` if the network does not put out finite logits of every image, or if, as far
+    as the first two tell, an image's depend on anything but that image.
+    """
+    try:
+        model.eval()
+    except Exception as error:  # the user's own code
+        raise InputError(
+            f"the network cannot be set to evaluation ({in_one_line(error)}): fix its eval()"
+        ) from error
     found = []
     for images, labels in batches:
         with _multiplying_in("float32", images.device), _autocast("float32", images.device):
-            found.append((logits_of(forward(model, images)).argmax(1), labels))
-    predicted, true = zip(*found, strict=True)
+            if not found:
+                features.check_independent(model, images[:2])
+            logits = logits_of(forward(model, images))
+        if len(logits) != len(images):
+            raise InputError(
+                f"the network puts out logits of {len(logits)} images and was given "
+                f"{len(images)}: let its forward() return those of each"
+            )
+        found.append((logits.argmax(1), labels, logits.isfinite().all()))
+    predicted, true, finite = zip(*found, strict=True)
+    if not torch.stack(finite).all():
+        raise InputError(
+            "the network puts out logits that are not finite: check its weights and its code"
+        )
     return torch.cat(predicted).cpu(), torch.cat(true).cpu()
 
 

@@ -153,7 +153,7 @@ def zip_of(*names: str, flag: int = 0, method: int = 0) -> bytes:
             with warnings.catch_warnings(action="ignore"):  # a name may be there twice
                 archive.writestr(name, b"1")
     content = bytearray(file.getvalue())
-    for signature, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+    for signature, at in names and ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
         place = content.index(signature) + at
         content[place] |= flag
         content[place + 2] |= method
@@ -182,6 +182,9 @@ def two_of(kind: bytes, target: str) -> bytes:
         (zip_of("a", "a/b"), r"cannot be unpacked \(.+: replace it and run again"),
         (tar_of("x" * 300), r"cannot be unpacked \(.+name too long.+: replace it"),
         (two_of(tarfile.LNKTYPE, "lost"), r"cannot be unpacked \(.+: replace it"),
+        (zip_of(), "has no files: replace it"),
+        (tar_of(), "has no files: replace it"),
+        (bytes(10_240), "has no files: replace it"),
         (b"", r"cannot be unpacked \(.+: replace it"),
     ],
 )
@@ -189,6 +192,23 @@ def test_members_that_cannot_be_had(tmp_path, content, message):
     (tmp_path / "bad").write_bytes(content)
     with pytest.raises(InputError, match=f"archive {tmp_path / 'bad'}:? ?{message}"):
         archives.unpack(tmp_path / "bad", tmp_path / "out")
+
+
+@pytest.mark.parametrize("kind", ["file", "dangling link"])
+def test_a_destination_that_is_no_folder(tmp_path, kind):
+    (tmp_path / "good").write_bytes(tar_of("a"))
+    if kind == "file":
+        (tmp_path / "out").write_text("mine")
+    else:
+        (tmp_path / "out").symlink_to("none/none")
+    with pytest.raises(InputError, match=r"good is to be .+/out, which is no folder: remove that"):
+        archives.unpack(tmp_path / "good", tmp_path / "out")
+
+
+def test_damage_to_an_archive_within_names_the_one_that_was_retrieved(tmp_path):
+    (tmp_path / "outer").write_bytes(tar({"within.tgz": tar({"a": b"a"}, "w:gz")[:-20]}, "w:"))
+    with pytest.raises(InputError, match=r"outer: archive .+within\.tgz cannot be unpacked"):
+        archives.unpack(tmp_path / "outer", tmp_path / "out", inner="within.tgz")
 
 
 def test_a_pipe_is_no_archive(tmp_path):

@@ -1,6 +1,7 @@
 """Costs of jobs: work from the configuration, speed from records of other jobs."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -159,10 +160,12 @@ def test_a_damaged_record_is_passed_over_and_named(tmp_path, caplog, contents):
     (tmp_path / "a.jsonl").write_text(json.dumps(WHOLE) + "\n")
     (tmp_path / "folder.jsonl").mkdir()
     (tmp_path / "dangling.jsonl").symlink_to("nowhere")
+    (tmp_path / "device.jsonl").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe.jsonl")
     expected = record("accumulate_erf", 12.5, 7.0, str(tmp_path / "a.jsonl"), 900.5)
     assert costs.read_records(tmp_path) == [expected]
     (line,) = caplog.messages
-    assert "passed over 3 damaged records, delete them" in line and str(file) in line
+    assert "passed over 5 damaged records, delete them" in line and str(file) in line
 
 
 def test_every_rule_with_a_rate_has_work():

@@ -150,6 +150,14 @@ ODD_FILES = {
         r"wren/link\.jpg is missing \(.+ link to lost\): restore",
     ),
     "a loop of links": (_link_to("link.jpg"), r"wren/link\.jpg is missing .+ restore or remove"),
+    "a class that is a pipe": (
+        lambda root: os.mkfifo(root / "finch"),
+        r"finch is neither a folder nor a plain file: restore",
+    ),
+    "a class that is a dangling link": (
+        lambda root: (root / "finch").symlink_to("lost"),
+        r"finch is neither a folder nor a plain file, a link to lost: restore",
+    ),
     "images deeper": (
         lambda root: _image(root / "wren/more/of/a.jpg"),
         r"wren/more/of/a\.jpg lies deeper than its class's folder: move it",

@@ -373,6 +373,40 @@ def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, 
     assert np.array_equal(again["output"][2].total, blocks["output"][2].total)
 
 
+def without(part):
+    return lambda arrays: {name: a for name, a in arrays.items() if part not in name}
+
+
+def changed(part, change):
+    return lambda arrays: {n: change(a) if part in n else a for n, a in arrays.items()}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        without("total"),
+        without("count"),
+        lambda arrays: {n.replace("second", "first"): a for n, a in arrays.items()},
+        changed("total", lambda sums: sums[:3]),
+        changed("total", lambda sums: sums * np.nan),
+        changed("total", lambda sums: sums.astype(np.float32)),
+        changed("count", lambda count: -count),
+        changed("count", lambda count: count + 1),
+    ],
+    ids=["no sums", "no count", "target", "shape", "NaN", "float32", "negative", "count"],
+)
+def test_a_saved_block_that_is_none_is_computed_again(small, evaluated, tmp_path, change, caplog):
+    scratch = store.Scratch(tmp_path / "scratch", [])
+    blocks = in_blocks(small, evaluated, scratch)
+    scratch.save("block-1", change(scratch.load("block-1")))
+    again = in_blocks(small, evaluated, scratch)
+    (line,) = [line for line in caplog.messages if "again" in line]
+    assert line.startswith("block-1 is computed again: ")
+    for target, fields in blocks.items():
+        assert np.array_equal(again[target][1].total, fields[1].total)
+        assert again[target][1].count == fields[1].count
+
+
 @pytest.mark.parametrize("logit", ["mean", "predicted"])
 def test_blocks_are_of_the_logit_asked_for(small, evaluated, tmp_path, logit):
     """`predicted` is no default that another could fall back to."""

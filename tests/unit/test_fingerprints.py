@@ -73,7 +73,7 @@ def test_imports_inside_functions_and_of_the_package_count(tmp_path):
 
 def test_prose_changes_nothing(scripts):
     assert not changed(scripts, "erf", '"""Effective receptive fields:', '"""Fields, effective:')
-    assert not changed(scripts, "erf", "import collections\n", "# a comment\nimport collections\n")
+    assert not changed(scripts, "erf", "import itertools\n", "# a comment\nimport itertools\n")
 
 
 def test_a_number_changes_those_that_import_it(scripts):

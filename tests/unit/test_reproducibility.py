@@ -29,7 +29,9 @@ def drawn_everywhere() -> dict[str, str]:
     """Digests of every draw of a run of seed 3 in its epoch 2."""
     sizes = 200 + np.stack([IMAGES % 97, IMAGES % 89], axis=1)
     drawn = augment.draw(augment.Augmentation(), 3, 2, IMAGES, sizes)
-    labels = pd.DataFrame({"label": IMAGES % 7})
+    labels = pd.DataFrame(
+        {"label": IMAGES % 7, "class_name": IMAGES % 7, "path": IMAGES, "sha256": IMAGES}
+    )
     split = datasets.split(labels, {"train": 0.7, "valid": 0.15, "test": 0.15}, seed=3)["split"]
     return {
         "split": digest(split.map({"train": 0, "valid": 1, "test": 2}).to_numpy(np.int64)),

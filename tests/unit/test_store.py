@@ -338,7 +338,11 @@ def test_scratch_keeps_and_forgets(tmp_path: Path, pack: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "save", ["truncated", "emptied", "flipped", "other arrays", "a folder", "longer"]
+    "save",
+    [
+        *("truncated", "emptied", "flipped", "other arrays", "longer"),
+        *("a folder", "a pipe", "a device", "a link to nothing", "a link to itself"),
+    ],
 )
 def test_damaged_scratch_is_computed_again(
     tmp_path: Path, pack: Path, save: str, caplog: pytest.LogCaptureFixture
@@ -359,6 +363,13 @@ def test_damaged_scratch_is_computed_again(
         elif save == "a folder":
             file.unlink()
             file.mkdir()
+        elif save == "a pipe":
+            file.unlink()
+            os.mkfifo(file)
+        elif save == "a device" or "a link" in save:
+            to = {"a device": "/dev/zero", "a link to nothing": "none", "a link to itself": file}
+            file.unlink()
+            file.symlink_to(to[save])
         else:
             file.write_bytes({"emptied": b"", "longer": whole + b"0"}[save])
         caplog.clear()

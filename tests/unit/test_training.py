@@ -1,5 +1,6 @@
 """The training loop: schedule, draws, rows, best weights, and runs that are interrupted."""
 
+import collections
 import copy
 import itertools
 import json
@@ -309,16 +310,27 @@ def test_a_loss_that_is_not_finite_stops_the_run(scratch):
         next(run)
 
 
-def test_networks_with_an_auxiliary_head(scratch):
-    class WithAuxiliary(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.net = network()
+class WithAuxiliary(nn.Module):
+    """torchvision's GoogLeNet and Inception put out a tuple with names while they are trained."""
 
-        def forward(self, image):
-            return (self.net(image), None) if self.training else self.net(image)
+    def __init__(self, output):
+        super().__init__()
+        self.net, self.output = network(), output
 
-    assert len(list(fit(WithAuxiliary(), scratch))) == 5
+    def forward(self, image):
+        return self.output(self.net(image), None) if self.training else self.net(image)
+
+
+def test_networks_with_an_auxiliary_head(tmp_path):
+    outputs = collections.namedtuple("Outputs", ["logits", "aux_logits"])
+    alone, both = network(), WithAuxiliary(outputs)
+    expected = [*fit(alone, Scratch(tmp_path / "alone", []))]
+    assert without_time(fit(both, Scratch(tmp_path / "both", []))) == without_time(expected)
+
+
+def test_a_tuple_without_names_does_not_say_which_the_logits_are(scratch):
+    with pytest.raises(InputError, match="a tuple of 2, no tensor of logits"):
+        next(fit(WithAuxiliary(lambda *outputs: outputs), scratch))
 
 
 def two_sided(model, images):
@@ -343,6 +355,36 @@ def test_predictions_are_those_of_evaluation():
     share = int((expected == labels).sum()) / 60
     assert 0 < share < 1
     assert training.accuracy(model.train(), parts) == pytest.approx(share, rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda y: "cat", "puts out a str"),
+        (lambda y: (), "puts out a tuple of 0"),
+        (lambda y: y.detach().numpy(), "puts out a ndarray"),
+        (lambda y: y.sum(1), "no logits"),
+        (lambda y: y.to_sparse(), "dense floating-point"),
+        (lambda y: (y * 100).long(), "dense floating-point"),
+        (lambda y: torch.complex(y, y), "dense floating-point"),
+        (lambda y: y[:, :0], "one for each class"),
+        (lambda y: y / 0, "not finite"),
+        (lambda y: torch.cat([y, y]), "maps of 2 images"),
+        (lambda y: y - y.mean(0), "not mix the images"),
+        (lambda y: y + torch.randn_like(y), "between two passes"),
+    ],
+)
+def test_predictions_of_what_are_no_logits_are_refused(change, message):
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = network()
+
+        def forward(self, image):
+            return change(self.net(image))
+
+    with pytest.raises(InputError, match=message):
+        training.predict(Odd(), [data(6)])
 
 
 # ---------------------------------------------------------------------------------- precision
