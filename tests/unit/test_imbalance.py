@@ -177,6 +177,16 @@ def test_errors_are_the_spread_over_repeated_experiments(sizes: list[int]) -> No
             assert np.mean([run[f"{name}_se"] for run in runs]) == pytest.approx(spread, rel=0.15)
 
 
+def test_the_error_of_pairs_alone_is_that_of_their_sum() -> None:
+    """A sum of n (n - 1) / 2 independent numbers, each of which counts twice."""
+    number, rng = 300, np.random.default_rng(0)
+    found = []
+    for _ in range(10):
+        upper = np.triu(rng.standard_normal((number, number)), 1)
+        found.append(imbalance._pair_error(upper + upper.T))
+    assert np.mean(found) == pytest.approx(np.sqrt(2 * number * (number - 1)), rel=0.08)
+
+
 @pytest.mark.parametrize("kind", ["l1", "l2"])
 def test_the_floor_is_the_index_of_half_the_difference_of_two_halves(kind: str) -> None:
     blocks = np.array(_blocks(1 + 0.3 * CHECKERBOARD, [5] * 4, seed=0))
