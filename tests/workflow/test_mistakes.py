@@ -339,7 +339,8 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     assert status == 0, output
     logged = [f.read_text() for f in checkout.folder.glob("logs/train_microobject/*.log")]
     assert [("leased a;" in log) + ("leased b;" in log) for log in logged] == [1] * 4
-    trf = store.read(checkout.folder / TRF, store.TRF).set_index(["kernels", "target"])["size_h"]
+    trf = store.read(checkout.folder / "results/trf.parquet", store.TRF)
+    trf = trf.set_index(["kernels", "target"])["size_h"]
     assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
     assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
     assert trf.loc[[("odd", "output"), ("padded", "output")]].isna().all()
