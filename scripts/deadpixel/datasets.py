@@ -251,7 +251,8 @@ def check_classes(manifest: pd.DataFrame, splits: Iterable[str]) -> None:
     counts = pd.crosstab(manifest["label"], manifest["split"]).reindex(columns=[*splits])
     counts = counts.fillna(0).astype(int)
     if len(counts) < 2:
-        raise InputError(f"the {len(manifest)} images are of one class: add another class")
+        name = manifest["class_name"].iloc[0]
+        raise InputError(f"the {len(manifest)} images are of one class, {name}: add another class")
     lacking = counts[(counts == 0).any(axis=1)]
     if len(lacking):
         label, found = next(lacking.iterrows())

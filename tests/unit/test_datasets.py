@@ -305,7 +305,7 @@ def test_a_class_that_is_not_in_every_split() -> None:
 
 
 def test_a_single_class() -> None:
-    with pytest.raises(InputError, match="the 20 images are of one class: add another"):
+    with pytest.raises(InputError, match="the 20 images are of one class, class0: add another"):
         datasets.split(_images(20), FRACTIONS, seed=0)
 
 
