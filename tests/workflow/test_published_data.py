@@ -282,8 +282,9 @@ def test_offline_copies_are_used_and_checked(checkout, publisher, overlay, unpac
 
     if unpacked:
         shutil.rmtree(checkout.folder / "results")
-        lists = root / "CUB_200_2011/images.txt"
-        lists.write_text("".join(lists.read_text().splitlines(keepends=True)[:-1]))
+        for name in ("images", "image_class_labels", "train_test_split"):
+            lines = (root / f"CUB_200_2011/{name}.txt").read_text().splitlines(keepends=True)
+            (root / f"CUB_200_2011/{name}.txt").write_text("".join(lines[:-1]))
         message = "offline/CUB_200_2011/images has 23 images instead of 24, 11 test images"
     else:
         shutil.rmtree(checkout.folder / "resources")
