@@ -121,7 +121,7 @@ def local(finished, tmp_path_factory):
 
     @functools.cache
     def wait() -> Path:
-        output, _ = process.communicate(timeout=600)
+        output, _ = process.communicate(timeout=1800)
         assert process.returncode == 0, output
         return checkout.folder
 
@@ -156,7 +156,7 @@ def train_again(slurm, checkout, *options, seconds, interrupt=lambda: None):
     (checkout.folder / RUN_LOG).unlink()
     slow = checkout.folder / "slow"
     slow.write_text(str(seconds))
-    before, deadline = len(slurm.tasks()), time.monotonic() + 150
+    before, deadline = len(slurm.tasks()), time.monotonic() + 3000
     process = checkout.start(*ON_SLURM, *options, "--", RUN)
     try:
         interrupt()
@@ -164,7 +164,7 @@ def train_again(slurm, checkout, *options, seconds, interrupt=lambda: None):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.1)
         slow.unlink()  # that the second try is a short one
-        output, _ = process.communicate(timeout=120)
+        output, _ = process.communicate(timeout=900)
     finally:
         stop(process)
     assert process.returncode == 0, output

@@ -56,7 +56,8 @@ def initial_weights() -> dict[str, torch.Tensor]:
 
 
 def normal_and_uniform() -> nn.Module:
-    network = nn.Sequential(nn.Conv2d(3, 32, 7), nn.Linear(32, 10))
+    pooled = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    network = nn.Sequential(nn.Conv2d(3, 32, 7), pooled, nn.Linear(32, 10))
     nn.init.kaiming_normal_(network[0].weight)
     return network
 
