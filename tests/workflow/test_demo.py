@@ -48,7 +48,9 @@ def test_every_file_keeps_its_contract(results):
     }
     for name, schema in contracts.items():
         assert pq.read_schema(results / name).remove_metadata() == schema, name
-        assert store.read_provenance(results / name)["versions"]["torch"], name
+        facts = store.read_provenance(results / name)
+        # that of a manifest says nothing else, so that equal images give an equal file
+        assert facts.get("versions", {}).get("torch") or facts.keys() == {"fractions", "seed"}, name
     figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies"]
     figures += [
         "training_curves",
