@@ -37,6 +37,10 @@ ON_SLURM = (
 )
 # Calibration, maps of three networks in two shards, two runs of fine-tuning and of the other task.
 GPU_JOBS = 11
+GPU_RULES = (
+    *("calibrate_weights", "finetune_model", "train_microobject"),
+    *("accumulate_erf", "accumulate_erf_2"),
+)
 
 
 class Task(NamedTuple):
@@ -114,10 +118,13 @@ def finished(slurm, tmp_path_factory):
 def local(finished, tmp_path_factory):
     """Waits for the results of the same configuration without a cluster, and gives their folder.
 
-    They are made while a test waits for a time limit.
+    They are made while a test waits for a time limit, with as many threads as jobs have on the
+    cluster, on which the last bits of sums over a batch depend.
     """
     checkout = small_checkout(tmp_path_factory.mktemp("local") / "checkout")
-    process = checkout.start("snakemake", "--cores=2", "--configfile=mine.yaml", "--", *TABLES)
+    threads = [f"{rule}=2" for rule in GPU_RULES]
+    command = ("snakemake", "--cores=2", "--configfile=mine.yaml", "--set-threads", *threads)
+    process = checkout.start(*command, "--", *TABLES)
 
     @functools.cache
     def wait() -> Path:
@@ -171,7 +178,7 @@ def train_again(slurm, checkout, *options, seconds, interrupt=lambda: None):
     assert "stopped by SIGTERM; run again to go on" in output
     again = re.search(r"going on after epoch (\d+)", (checkout.folder / RUN_LOG).read_text())
     assert 1 <= int(again[1]) < OVERLAY["microobject"]["epochs"]
-    assert len(slurm.tasks()) == before + 2
+    assert len(slurm.tasks()) >= before + 2  # a busy machine may need a third try
 
 
 def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
