@@ -35,7 +35,7 @@ class Publisher(ThreadingHTTPServer):
         self.faulty = True  # set to False, everything is served whole
         self.requests: Counter[str] = Counter()  # by path
         self.sent: Counter[str] = Counter()  # bytes by name
-        threading.Thread(target=self.serve_forever, daemon=True).start()
+        threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
     def url(self, name: str, fault: str = "whole") -> str:
         return f"http://127.0.0.1:{self.server_port}/{fault}/{name}"

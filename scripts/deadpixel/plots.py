@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Ellipse, Rectangle
 
 from . import store
-from .imbalance import mean_tile
+from .imbalance import PERIOD, mean_tile
 from .tables import LEAST_R_SQUARED
 
 STYLE = {
@@ -23,7 +23,6 @@ STYLE = {
     "svg.hashsalt": "deadpixel",  # the same figure is the same file
 }
 _MAP = "magma"
-_TILE = 32  # px, the product of a ResNet's strides
 _BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
 _SIZES = {
     "trf": "theoretical size (px)",
@@ -54,7 +53,7 @@ def erf_maps(
         figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
         axes = figure.subplots(2 * len(maps), columns, squeeze=False)
         every = {(k, t): field for k, fields in maps.items() for t, field in fields.items()}
-        period = min(_TILE, *(length for field in every.values() for length in field.shape))
+        period = min(PERIOD, *(length for field in every.values() for length in field.shape))
         tiles = {place: mean_tile(field, period) for place, field in every.items()}
         reach = max(np.abs(np.nan_to_num(tile - 1)).max() for tile in tiles.values())
         for row, (kernels, fields) in enumerate(maps.items()):

@@ -52,10 +52,10 @@ def _permuted(
     if min(len(set(x)), len(set(y))) < 2:  # without any order there is no correlation
         return RankCorrelation(math.nan, math.nan, True, len(x))
     own = features(x)
+    length = np.sqrt((own**2).sum() * (features(y) ** 2).sum())  # that of every order of y
 
     def cosine(orders: np.ndarray, axis: int = -1) -> np.ndarray:
-        other = features(np.moveaxis(orders, axis, -1))
-        return (own * other).sum(-1) / np.sqrt((own**2).sum() * (other**2).sum(-1))
+        return features(np.moveaxis(orders, axis, -1)) @ own / length
 
     exact = math.factorial(len(x)) <= _MOST_ORDERS
     result = stats.permutation_test(

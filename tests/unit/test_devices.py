@@ -16,6 +16,7 @@ import torch
 
 from deadpixel import devices
 from deadpixel.errors import InputError
+from waiting import ended
 
 
 @pytest.fixture
@@ -144,12 +145,15 @@ def hold(tmp_path: Path) -> Iterator[Callable[[float], subprocess.Popen]]:
         process.wait()
 
 
-def test_five_jobs_on_two_devices(hold: Callable[[float], subprocess.Popen]) -> None:
+def test_five_jobs_on_two_devices(
+    hold: Callable[[float], subprocess.Popen], tmp_path: Path
+) -> None:
     """Never two on one, and none idle while a job waits."""
     jobs = [hold(2.0) for _ in range(5)]
     runs = []
     for job in jobs:
-        index, asked, start, end = map(float, job.communicate(timeout=600)[0].split())
+        assert ended(job, tmp_path) == 0
+        index, asked, start, end = map(float, job.stdout.read().split())
         runs.append((index, start, end, asked))
     for device in (0, 1):
         spans = sorted((start, end) for index, start, end, _ in runs if index == device)
