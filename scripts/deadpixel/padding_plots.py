@@ -62,6 +62,7 @@ def padded_kernel(kernels: Mapping[str, np.ndarray], old: tuple[int, int], name:
             frame = {"fill": False, "linestyle": "--", "color": "#1f2430"}
             panel.add_patch(Rectangle((-0.5, -0.5), old[1], old[0], **frame))
             panel.set(xticks=[], yticks=[], title=f"{title}, {height} x {width}")
+            panel.spines[:].set_visible(False)
             panel.set(xlim=(-0.6, max(width, old[1]) - 0.4), ylim=(max(height, old[0]) - 0.4, -0.6))
         figure.colorbar(image, ax=axes, label="weight", shrink=0.7)
         figure.suptitle(name)
@@ -131,8 +132,8 @@ def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
             wide = runs[runs["model"] == model].pivot_table(
                 index="seed", columns="kernels", values="test_acc"
             )[arms]
-            for seed, row in wide.iterrows():
-                panel.plot(arms, row, "o-", color="#7a7f8c", markersize=4, label=f"seed {seed}")
+            for _, row in wide.iterrows():
+                panel.plot(arms, row, "o-", color="#7a7f8c", markersize=4, label="one seed")
             panel.plot(arms, wide.mean(), "_", color="#c0392b", markersize=22, label="mean")
             if model in printed.index and "padded" in arms:
                 theirs = printed.loc[model, ["before", "after"]]

@@ -113,14 +113,13 @@ def test_accuracies_join_the_pairs_and_show_the_papers() -> None:
     paper = published.beside(3, {"resnet101": "resnet101"}, {})
     figure = padding_plots.accuracies(runs, paper)
     first, second = figure.axes
-    lines = {line.get_label(): [*line.get_ydata()] for line in first.lines}
-    assert lines == {
-        "always the commonest class": [20, 20],
-        "seed 0": [95, 94],
-        "seed 1": [97, 93],
-        "mean": [96, 93.5],
-        "the paper": [95.28, 94.07],
-    }
+    assert [(line.get_label(), *line.get_ydata()) for line in first.lines] == [
+        ("always the commonest class", 20, 20),
+        ("one seed", 95, 94),
+        ("one seed", 97, 93),
+        ("mean", 96, 93.5),
+        ("the paper", 95.28, 94.07),
+    ]
     assert "the paper" not in [line.get_label() for line in second.lines]
     assert [axes.get_title() for axes in figure.axes] == ["resnet101", "mine"]
     assert [*second.lines[-1].get_ydata()] == [50, 60]  # the mean of one run

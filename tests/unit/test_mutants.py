@@ -1,0 +1,20 @@
+"""The lists of mutants, which `tests/mutants/run.py` takes by hand, are of the code as it is."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LISTS = sorted((ROOT / "tests/mutants").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("file", LISTS, ids=lambda file: file.stem)
+def test_every_mutant_changes_one_place(file):
+    source = (ROOT / f"scripts/deadpixel/{file.stem}.py").read_text()
+    listing = yaml.safe_load(file.read_text())
+    for old, new in listing["mutants"]:
+        assert source.count(old) == 1, old
+        assert new != old
+    for test in listing.get("tests", [f"test_{file.stem}.py"]):
+        assert (ROOT / "tests/unit" / test).exists()
