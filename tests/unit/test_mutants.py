@@ -17,4 +17,5 @@ def test_every_mutant_changes_one_place(file):
         assert source.count(old) == 1, old
         assert new != old
     for test in listing.get("tests", [f"test_{file.stem}.py"]):
-        assert (ROOT / "tests/unit" / test).exists()
+        name, _, function = test.partition("::")
+        assert f"def {function}" in (ROOT / "tests/unit" / name).read_text()
