@@ -13,8 +13,6 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-
 SHAPES = [(200, 300, 3), (300, 200, 3), (240, 320, 3), (375, 500, 3)]
 
 

@@ -3,13 +3,16 @@ already lies on the device (the ceiling)."""
 
 import argparse
 import itertools
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from deadpixel import augment, kernels, microobject, models, training
 from deadpixel.store import Scratch
 
@@ -27,7 +30,7 @@ def images_per_second(
     model: nn.Module, train: Callable, device: torch.device, images: int
 ) -> float:
     """Of the second epoch; the first one warms up and compiles."""
-    recipe = training.Recipe(epochs=2, learning_rate=1e-3, momentum=0.9, weight_decay=5e-4, seed=0)
+    recipe = training.Recipe(2, 1e-3, momentum=0.9, weight_decay=5e-4, seed=0, precision="tf32")
     with tempfile.TemporaryDirectory() as folder:
         *_, last = training.fit(model, train, {}, recipe, Scratch(folder, []), device=device)
     return images / last["seconds"]

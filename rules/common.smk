@@ -1,13 +1,13 @@
-# Where things are. No rules, no imports of the library.
+# What the configuration means: devices, paths, the files of each experiment. No rules.
 from urllib.parse import urlsplit
 
-# On the CPU two jobs of one thread do more than one of two, and none of them waits for a GPU.
-# Which executor there will be Snakemake knows only later, too.
+# Snakemake itself decides on its executor only later.
 DEVICE = costs.assumed_device(
     config["device"],
-    on_cluster=workflow.remote_exec or any("slurm" in a for a in sys.argv),
+    on_cluster=workflow.remote_exec or costs.runs_elsewhere(sys.argv[1:]),
 )
 GPU = int(DEVICE == "cuda")
+# On the CPU two jobs of one thread do more than one of two, and none of them waits for a GPU.
 THREADS = 2 if GPU else 1
 SIZE_TEST, FINETUNE = config["size_test"], config["finetune"]
 MICROOBJECT = config["microobject"]

@@ -87,6 +87,8 @@ def cross_field_problems():
     size_test, finetune = config["size_test"], config["finetune"]
     if size_test["target"] not in config["targets"] or size_test["target"] == "output":
         yield f"size_test.target: {size_test['target']!r} is no module among targets"
+    if "output" not in config["targets"]:
+        yield "targets: lacks output, whose imbalance Fig. 4 shows"
     if not math.isclose(sum(config["split"].values()), 1, abs_tol=1e-9):
         yield f"split: the shares add up to {sum(config['split'].values()):g}, not 1"
     if str(size_test["logit"]).lower() == "true" and size_test["weights"] != "file":

@@ -15,9 +15,8 @@ rule compute_trf:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("compute_trf"),
-        models=lambda w: {w.model: model_source(w.model)},
-        kernels=lambda w: {w.model: [w.kernels]},
-        targets=lambda w: {w.model: model_targets(w.model)},
+        model=lambda w: model_source(w.model),
+        targets=lambda w: model_targets(w.model),
         crop=config["preprocess"]["crop"],
     script:
         "../scripts/compute_trf.py"
@@ -47,9 +46,9 @@ for shard in range(SHARDS):
                 )
             ),
         log:
-            f"<logs>/{shard_rule(shard)}/{{dataset}}_{{model}}_{{weights}}_{{kernels}}.log",
+            f"<logs>/{shard_rule(shard)}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.log",
         benchmark:
-            f"<benchmarks>/{shard_rule(shard)}/{{dataset}}_{{model}}_{{weights}}_{{kernels}}.jsonl"
+            f"<benchmarks>/{shard_rule(shard)}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.jsonl"
         priority: PRIORITY["accumulate_erf"]
         conda:
             "../envs/deadpixel.yaml"
@@ -81,13 +80,12 @@ rule merge_erf:
         erf=expand(ERF, target=config["targets"], allow_missing=True),
         blocks=expand(BLOCKS, target=config["targets"], allow_missing=True),
     log:
-        "<logs>/merge_erf/{dataset}_{model}_{weights}_{kernels}.log",
+        "<logs>/merge_erf/{dataset}+{model}_{weights}_{kernels}.log",
     benchmark:
-        "<benchmarks>/merge_erf/{dataset}_{model}_{weights}_{kernels}.jsonl"
+        "<benchmarks>/merge_erf/{dataset}+{model}_{weights}_{kernels}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("merge_erf"),
-        targets=config["targets"],
     script:
         "../scripts/merge_erf.py"

@@ -11,9 +11,9 @@ rule train_microobject:
     output:
         epochs=MICROOBJECT_EPOCHS,
     log:
-        "<logs>/train_microobject/{dataset}_{model}_{kernels}_{seed}.log",
+        "<logs>/train_microobject/{dataset}+{model}_{kernels}_{seed}.log",
     benchmark:
-        "<benchmarks>/train_microobject/{dataset}_{model}_{kernels}_{seed}.jsonl"
+        "<benchmarks>/train_microobject/{dataset}+{model}_{kernels}_{seed}.jsonl"
     priority: PRIORITY["train_microobject"]
     conda:
         "../envs/deadpixel.yaml"

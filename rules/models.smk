@@ -32,9 +32,9 @@ rule calibrate_weights:
     output:
         checkpoint=CALIBRATED,
     log:
-        "<logs>/calibrate_weights/{dataset}_{model}_{weights}_{kernels}.log",
+        "<logs>/calibrate_weights/{dataset}+{model}_{weights}_{kernels}.log",
     benchmark:
-        "<benchmarks>/calibrate_weights/{dataset}_{model}_{weights}_{kernels}.jsonl"
+        "<benchmarks>/calibrate_weights/{dataset}+{model}_{weights}_{kernels}.jsonl"
     wildcard_constraints:
         weights="calibrated",
     priority: PRIORITY["calibrate_weights"]

@@ -15,6 +15,10 @@ def training_settings(experiment):
         "learning rate": experiment["learning_rate"],
         "momentum": config["training"]["momentum"],
         "weight decay": config["training"]["weight_decay"],
+        "shares": [config["split"][name] for name in ("train", "valid", "test")],
+        "resized crop": AUGMENTATION["resized_crop"],
+        "scale": AUGMENTATION["scale"],
+        "rotation": AUGMENTATION["rotation"],
         "training crop": AUGMENTATION["crop"],
         "changed kernels": experiment["init"],
     }
@@ -22,6 +26,7 @@ def training_settings(experiment):
 
 FIELD_SETTINGS = {
     "split": config["erf"]["split"],
+    "images": config["erf"]["images"] or "all",
     "target": SIZE_TEST["target"],
     **config["preprocess"],
 }

@@ -14,8 +14,8 @@ rule count_flops:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("count_flops"),
-        models=lambda w: {w.model: model_source(w.model)},
-        kernels=lambda w: {w.model: NETWORKS[w.model]},
+        model=lambda w: model_source(w.model),
+        kernels=lambda w: NETWORKS[w.model],
         sides=sorted({config["preprocess"]["crop"], AUGMENTATION["crop"]}),
     script:
         "../scripts/count_flops.py"

@@ -69,6 +69,7 @@ rule plot_size_against_accuracy:
     input:
         table="<results>/tables/table1.parquet",
         correlations="<results>/tables/correlations.parquet",
+        paper=beside("scripts/deadpixel/paper/table1.csv"),
     output:
         png=report(
             "<results>/figures/size_against_accuracy.png",
@@ -261,6 +262,7 @@ rule plot_finetuning:
     input:
         runs="<results>/tables/finetune_runs.parquet",
         epochs=finetune_runs(EPOCHS),
+        paper=beside("scripts/deadpixel/paper/table3.csv"),
     output:
         accuracies_png=report(
             "<results>/figures/accuracies.png",
@@ -329,6 +331,7 @@ rule make_table4:
 rule plot_microobject:
     input:
         epochs=microobject_runs(),
+        paper=beside("scripts/deadpixel/paper/table4.csv"),
     output:
         png=report(
             "<results>/figures/fig5.png",

@@ -1,4 +1,4 @@
-"""Theoretical receptive field of every network and target."""
+"""Theoretical receptive field of every target of one network with one kind of kernels."""
 
 import pandas as pd
 import torch
@@ -7,19 +7,16 @@ from deadpixel import errors, kernels, logs, models, receptive_field, store
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params = snakemake.params
+params, name, kind = snakemake.params, snakemake.wildcards.model, snakemake.wildcards.kernels
 input_size = (params.crop, params.crop)
 
-rows = []
-for name, source in params.models.items():
-    for kind in params.kernels[name]:
-        with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
-            model = kernels.apply(models.build(source), kind)
-            if kind != "odd":
-                for left in kernels.odd_strided(model, torch.zeros(1, 3, *input_size)):
-                    logs.log.warning("%s, %s: %s is still odd, out of reach", name, kind, left)
-            logs.log.info("%s, %s", name, kind)
-            found = receptive_field.table(model, params.targets[name], input_size)
-        rows += [{"model": name, "kernels": kind, **row} for row in found]
-trf = pd.DataFrame(rows, columns=store.TRF.names)
-store.write(trf, snakemake.output.trf, store.TRF, store.provenance(input_size=input_size))
+with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
+    model = kernels.apply(models.build(params.model), kind)
+    if kind != "odd":
+        for left in kernels.odd_strided(model, torch.zeros(1, 3, *input_size)):
+            logs.log.warning("%s, %s: %s is still odd, out of reach", name, kind, left)
+    rows = receptive_field.table(model, params.targets, input_size)
+trf = pd.DataFrame([{"model": name, "kernels": kind, **row} for row in rows])
+store.write(
+    trf[store.TRF.names], snakemake.output.trf, store.TRF, store.provenance(input_size=input_size)
+)

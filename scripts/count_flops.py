@@ -1,4 +1,4 @@
-"""Arithmetic, parameters and activations of every network, for the costs of jobs."""
+"""Arithmetic, parameters and activations of one network, for the costs of jobs."""
 
 import json
 
@@ -8,14 +8,13 @@ from deadpixel import errors, flops, kernels, logs, models, store
 
 logs.configure(snakemake.log[0])
 torch.set_num_threads(snakemake.threads)
-params = snakemake.params
+params, name = snakemake.params, snakemake.wildcards.model
 
 rows = []
-for name, source in params.models.items():
-    for kind in params.kernels[name]:
-        with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
-            model = kernels.apply(models.build(source), kind)
-            costs = [flops.forward_costs(model, side) for side in params.sides]
+with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
+    for kind in params.kernels:
+        model = kernels.apply(models.build(params.model), kind)
+        costs = [flops.forward_costs(model, side) for side in params.sides]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
 with store.atomic(snakemake.output.flops) as partial:
     partial.write_text(json.dumps(rows, indent=1))

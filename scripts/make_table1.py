@@ -1,4 +1,4 @@
-"""Table 1: does the size of the receptive field tell the accuracy?"""
+"""Table 1: does the size of the receptive field predict accuracy?"""
 
 from deadpixel import logs, models, published, render, store, tables
 

@@ -7,8 +7,8 @@ from deadpixel import logs, maps, store
 
 logs.configure(snakemake.log[0])
 config = snakemake.config
-outputs = zip(snakemake.output.erf, snakemake.output.blocks, strict=True)
-for (erf_path, blocks_path), target in zip(outputs, snakemake.params.targets, strict=True):
+for erf_path, blocks_path in zip(snakemake.output.erf, snakemake.output.blocks, strict=True):
+    target = store.partitions(erf_path)["target"]
     sums = [path for path in snakemake.input.sums if store.partitions(path)["target"] == target]
     facts = maps.merged_facts([store.read_provenance(path) for path in sums])
     facts["shards"] = config["erf"]["shards"]

@@ -1,4 +1,4 @@
-"""One table of all those of its name, each row once."""
+"""Merge tables of one name, each row once."""
 
 import pandas as pd
 

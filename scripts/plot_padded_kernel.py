@@ -2,16 +2,21 @@
 
 from pathlib import Path
 
-from deadpixel import kernels, logs, models, padding_plots, plots
+from deadpixel import errors, kernels, logs, models, padding_plots, plots
 
 logs.configure(snakemake.log[0])
 
 params = snakemake.params
-titles = {"zero": "zero-padded", "random": "drawn afresh"}
+titles = {"zero": "zero-padded", "random": "redrawn at random"}
 
 before = models.load_checkpoint(models.build(params.model), snakemake.input.before)
 start, changed = kernels.pad(before, params.init, seed=params.seed)
-name = next(n for n in changed if f"{n}.weight" in before.state_dict())
+name = next((n for n in changed if f"{n}.weight" in before.state_dict()), None)
+if name is None:
+    raise errors.InputError(
+        f"shape_test.model: of {params.name} only pools change, and Fig. 3 shows a convolution: "
+        "name another network"
+    )
 old, new = before.state_dict()[f"{name}.weight"], start.state_dict()[f"{name}.weight"]
 tuned = models.read_state(Path(snakemake.input.after))[f"{name}.weight"]
 strongest = old.flatten(2).norm(dim=2).argmax().item()

@@ -25,4 +25,4 @@ facts = {"fractions": dict(params.fractions), "seed": params.seed}
 store.write(manifest, snakemake.output.manifest, store.MANIFEST, facts)
 counts = manifest["split"].value_counts()
 with store.atomic(snakemake.output.splits) as partial:
-    partial.write_text(json.dumps({s: int(counts.get(s, 0)) for s in ("train", "valid", "test")}))
+    partial.write_text(json.dumps({s: int(counts.get(s, 0)) for s in datasets.SPLITS}))

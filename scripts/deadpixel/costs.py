@@ -1,10 +1,11 @@
 """What jobs of the workflow cost before they run: seconds, memory and disk.
 
 The work of a job follows from the configuration: arithmetic of a forward pass x images x epochs.
-How fast it is done is assumed, until records of earlier runs tell. Snakemake asks this while it
+How fast it is done is assumed until there are records of earlier runs. Snakemake asks this while it
 reads the workflow, in an environment of its own: the standard library only.
 """
 
+import argparse
 import dataclasses
 import json
 import math
@@ -38,8 +39,8 @@ class Rate:
     on_gpu: float = 0.0
 
 
-# One CPU thread as measured (docs/performance.md), a GPU as estimated for a recent one. Units of
-# work are 1e9 operations where a network runs, megabytes or images where files are made.
+# One CPU thread as measured (docs/performance.md), a recent GPU in TF32 as estimated. Units of work
+# are 1e9 operations where a network runs, megabytes or images where files are made.
 RATES = {
     "retrieve_file": Rate(2, 0.1, 0.1),
     "unpack_dataset": Rate(3, 0.03, 0.03),
@@ -52,6 +53,32 @@ RATES = {
     "train_microobject": Rate(5, 0.006, 5e-5),
 }
 OTHERS = Rate(4)
+
+
+def runs_elsewhere(arguments: Sequence[str]) -> bool:
+    """Whether the command line `arguments` of Snakemake names an executor that is not local.
+
+    Itself or through a profile, a folder here or in ~/.config/snakemake.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--executor", "-e")
+    parser.add_argument("--profile", default=os.environ.get("SNAKEMAKE_PROFILE"))
+    parser.add_argument("--workflow-profile")
+    try:
+        known, _ = parser.parse_known_args(arguments)
+    except SystemExit:  # an option without its value: Snakemake says so itself
+        return False
+    names = [name for name in (known.workflow_profile, known.profile) if name]
+    places = [
+        place / name for name in names for place in (Path(), Path.home() / ".config/snakemake")
+    ]
+    named = [_executor(file) for place in places for file in sorted(place.glob("config*.yaml"))]
+    return next(filter(None, [known.executor, *named]), "local") not in ("local", "dryrun", "touch")
+
+
+def _executor(profile: Path) -> str:
+    found = re.search(r"^executor:\s*([\w-]+)", profile.read_text(), re.MULTILINE)
+    return found[1] if found else ""
 
 
 def assumed_device(asked: str, *, on_cluster: bool) -> str:
@@ -69,7 +96,7 @@ def assumed_device(asked: str, *, on_cluster: bool) -> str:
 
 @dataclass(frozen=True)
 class Record:
-    """What Snakemake's benchmark of one finished job tells."""
+    """What Snakemake's benchmark of one finished job records."""
 
     path: str
     rule: str
@@ -97,7 +124,7 @@ def read_records(folder: Path | str) -> list[Record]:
     found, damaged = [], []
     for file in sorted(Path(folder).rglob("*.jsonl")):
         try:
-            if not file.is_file():  # nor is it opened: a pipe would wait for its other end
+            if not file.is_file():  # do not open it either: a pipe would wait for its other end
                 raise ValueError(file)
             row = json.loads(file.read_text().splitlines()[-1])
             if "rule_name" in row.keys():  # noqa: SIM118 - a list has none
@@ -180,11 +207,9 @@ class CostModel:
                 epochs = self.config["finetune"]["epochs"]
                 return epochs * passes * self._trained(of)["flops"] / GIGA
             case "train_microobject":
-                templates = self._images(of, "train")
-                templates = min(self.config["microobject"]["templates"] or templates, templates)
-                pictures = 2 * ((1 + _BACKWARD) * templates + self._images(of, "test"))
+                passes = (1 + _BACKWARD) * self._templates(of) + self._images(of, "test")
                 epochs = self.config["microobject"]["epochs"]
-                return epochs * pictures * self._trained(of)["flops"] / GIGA
+                return epochs * 2 * passes * self._trained(of)["flops"] / GIGA
         return None
 
     def _seconds(self, rule: str, work: float | None, records: list[Record]) -> float:
@@ -234,14 +259,33 @@ class CostModel:
                 return self._evaluated(of), self.config["erf"]["batch_size"], 0
             case "finetune_model":
                 held = self._images(of, "valid") + self._images(of, "test")
+                held += self._held_to_augment(self._images(of, "train"))
                 return self._trained(of), self.config["finetune"]["batch_size"], held
             case "train_microobject":
                 held = 3 * self._images(of, "test")
+                held += self._held_to_augment(self._templates(of))
                 return self._trained(of), self.config["microobject"]["batch_size"], held
         return None, 0, 0
 
     def _images(self, of: Mapping[str, str], split: str) -> float:
         return self.splits[of["dataset"]][split]
+
+    def _templates(self, of: Mapping[str, str]) -> float:
+        there = self._images(of, "train")
+        return min(self.config["microobject"]["templates"] or there, there)
+
+    def _held_to_augment(self, images: float) -> float:
+        """In images of the trained size: a CPU keeps `images` of 4:3 at four bytes a pixel."""
+        augmentation = self.config["training"]["augmentation"]
+        if self.config["device"] != "cpu" or augmentation["method"] != "batched":
+            return 0.0
+        return (
+            images
+            * (4 / 3)
+            * 4
+            * augmentation["resized_crop"] ** 2
+            / (12 * augmentation["crop"] ** 2)
+        )
 
     def _erf_images(self, of: Mapping[str, str]) -> float:
         there = self._images(of, self.config["erf"]["split"])

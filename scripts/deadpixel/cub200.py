@@ -25,7 +25,7 @@ def scan(root: Path) -> pd.DataFrame:
     class_ids = _read(lists / "image_class_labels.txt")
     trains = _read(lists / "train_test_split.txt")
     if sorted(classes) != [*range(1, len(classes) + 1)]:
-        raise InputError(f"{lists / 'classes.txt'}: its numbers are not 1 and on; {_RESTORE}")
+        raise InputError(f"{lists / 'classes.txt'}: its numbers are not 1, 2, 3, ...; {_RESTORE}")
     names = {str(number): name for number, name in classes.items()}
     _check_images(paths, lists / "images.txt")
     _check_values(class_ids, paths, names, lists / "image_class_labels.txt")

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from .draws import Purpose, generator
 from .errors import InputError
 from .images import checksum, upright_size
 from .logs import log, progress
@@ -232,7 +233,7 @@ def split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) ->
     names = np.empty(len(images), dtype=object)
     for label, rows in images.groupby("label").indices.items():
         counts = np.diff(np.rint(borders * len(rows)).astype(int), prepend=0)
-        drawn = np.random.default_rng([seed, label]).permutation(rows)
+        drawn = generator(seed, Purpose.SPLIT, label).permutation(rows)
         names[drawn] = np.repeat(SPLITS, counts)
     _, first, content = np.unique(images["sha256"], return_index=True, return_inverse=True)
     manifest = images.assign(split=names[first[content]])

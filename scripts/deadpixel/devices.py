@@ -28,7 +28,7 @@ def resolve(name: str, *, jobs_per_device: int = 1) -> torch.device:
     A GPU is leased: it is this process's until it ends, shared with at most `jobs_per_device` - 1
     others of this user. If none is free, this waits and says so. Raises `InputError` if ``cuda`` is
     asked for and PyTorch sees no GPU. Without GPUs, ids in DEADPIXEL_DEVICES ("a,b") stand for
-    them: they are leased alike, and the CPU computes.
+    them: they are leased in the same way, and the CPU computes.
     """
     if pretended := os.environ.get("DEADPIXEL_DEVICES"):
         ids = pretended.split(",")
@@ -77,7 +77,7 @@ def lease(ids: Sequence[str], jobs_per_device: int = 1) -> int:
             f"{folder} is a link or another user's: remove it, or set TMPDIR to one of your own"
         )
     start = time.monotonic()
-    told = -math.inf
+    last_line = -math.inf
     while True:
         for slot, (index, device) in itertools.product(range(jobs_per_device), enumerate(ids)):
             lock = FileLock(folder / f"device-{device}-{slot}.lock")
@@ -87,7 +87,7 @@ def lease(ids: Sequence[str], jobs_per_device: int = 1) -> int:
                 continue
             _held.append(lock)
             return index
-        if time.monotonic() - told > _SECONDS_BETWEEN_LINES:
-            told = time.monotonic()
-            log.info("waiting for one of %s, for %.0f s so far", ", ".join(ids), told - start)
+        if time.monotonic() - last_line > _SECONDS_BETWEEN_LINES:
+            last_line = time.monotonic()
+            log.info("waiting for one of %s, for %.0f s so far", ", ".join(ids), last_line - start)
         time.sleep(_SECONDS_BETWEEN_TRIES)

@@ -12,14 +12,14 @@ from collections.abc import Iterator
 from enum import StrEnum
 
 import numpy as np
-import torch
 
 _WORD = 2**32
 
 
 class Purpose(StrEnum):
-    """What is drawn. Splits and synthetic images are drawn in `datasets` and `synthetic`."""
+    """What is drawn. Synthetic images have streams of their own."""
 
+    SPLIT = "split"  # one stream for each class
     NETWORK = "network"
     HEAD = "head"
     KERNELS = "kernels"  # one stream for each module
@@ -50,6 +50,8 @@ def torch_seed(seed: int, purpose: Purpose, *keys: str | int) -> int:
 @contextlib.contextmanager
 def initialising(seed: int, purpose: Purpose, *keys: str | int) -> Iterator[None]:
     """In this block PyTorch's CPU generator yields a stream; afterwards it is as it was."""
+    import torch  # here, because what draws no weights needs no PyTorch
+
     with torch.random.fork_rng(devices=[]):
         # torch.manual_seed would reseed a GPU's generator too, which is not forked
         torch.default_generator.manual_seed(torch_seed(seed, purpose, *keys))

@@ -6,7 +6,6 @@ et al., "Understanding the Effective Receptive Field", NeurIPS 2016). The ReLU a
 own gradient; in evaluation mode the images of a batch do not mix, so batches change nothing.
 """
 
-import contextlib
 import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,8 +18,7 @@ from torch import Tensor, nn
 from .effective import Erf
 from .errors import InputError, in_one_line
 from .features import features, prepared
-from .folding import fold_batch_norms as fold_batch_norms
-from .forward import forward, logits
+from .forward import forward, full_precision, logits
 from .logs import log, progress
 from .receptive_field import check_targets
 
@@ -39,14 +37,6 @@ class NonFiniteGradientError(InputError):
         """Say which target and image."""
         super().__init__(f"image {index}: the gradient of target {target!r} is not finite")
         self.index = index
-
-
-@contextlib.contextmanager
-def _full_precision() -> Iterator[None]:
-    """Gradients on, and convolutions on a GPU neither in TF32 nor different every time."""
-    cudnn = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
-    with torch.enable_grad(), torch.backends.cudnn.flags(**cudnn):
-        yield
 
 
 def accumulate(
@@ -108,13 +98,15 @@ class _Measurement:
         self._device = torch.device(device)
         self._ready: nn.Module | None = None
 
-    @_full_precision()
+    @torch.enable_grad()
+    @full_precision()
     def prepare(self, images: Tensor) -> None:
         """Check the network and make it fast, by two images (2, 3, H, W); once."""
         if self._ready is None:
             self._ready = prepared(self._model, images, self._places, self._device, self._dtype)
 
-    @_full_precision()
+    @torch.enable_grad()
+    @full_precision()
     def over(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, Erf]:
         """Fields over all images of `batches` of images and labels."""
         sums: dict[str, Erf] = {}
@@ -244,8 +236,7 @@ def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tupl
         if (
             not isinstance(label_batch, Tensor)
             or label_batch.ndim != 1
-            or label_batch.dtype
-            not in (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
+            or label_batch.dtype not in _INTEGERS
         ):
             raise InputError("labels are no class numbers: give integers (N,), counted from 0")
         yield image_batch, label_batch

@@ -20,7 +20,7 @@ UNKNOWN = -1e300  # beyond every position, so that it wins each union but that w
 
 
 class UnknownFieldError(InputError):
-    """A receptive field that cannot be told: of an operation without a rule, or of tiny maps."""
+    """A field that cannot be determined: of an operation without a rule, or of tiny maps."""
 
 
 class Field(NamedTuple):
@@ -167,9 +167,9 @@ def _continued(part: Tensor, step: int | None, dim: int, before: int, after: int
 
 
 def period(edges: Sequence[Tensor], dim: int) -> int:
-    """After how many steps along `dim` the pattern of `edges` recurs, all moved on alike; or 0.
+    """After how many steps along `dim` the pattern of `edges` recurs, all moved by the same; or 0.
 
-    It is 1 but for maps that were enlarged, whose features are not all alike.
+    It is 1 but for maps that were enlarged, whose features differ.
     """
     lines = [compact(edge, dim).movedim(dim, -1) for edge in edges]
     sample = [line[(0,) * (line.ndim - 1)] for line in lines]  # rules out most at little cost

@@ -151,7 +151,7 @@ def _resample(call: Call) -> list[Field]:
 
 
 def _single(field: Field, dim: int) -> Field:
-    """A map of one place: how it would go on, or whether it is the whole image, cannot be told."""
+    """A map of one place: how it would go on, or whether it is the whole image, cannot be known."""
     first, last = (0, 1) if dim == ROWS else (2, 3)
     parts = list(field)
     for part in (first, last):
@@ -200,7 +200,7 @@ def _rearranged(call: Call) -> list[Field]:
     operand_fields = [call.field(tensor) for tensor in operands]
     if call.func.overloadpacket is aten.cat and any(
         field.row.ndim > 1 and varies(field, call.argument("dim")) for field in operand_fields
-    ):  # a margin that is no padding operation: how the map goes on there cannot be told
+    ):  # a margin that is no padding operation: how the map goes on there cannot be known
         unknown = [constant(field.row.shape, UNKNOWN) for field in operand_fields]
         operand_fields = [
             field if bool((field.first_row != NOWHERE).any()) else margin

@@ -1,5 +1,7 @@
 """One forward pass of anybody's network: what fails in it is the user's to fix, in one line."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -19,6 +21,19 @@ def forward(model: nn.Module, images: Tensor) -> Any:
             f"the network fails on images of shape {tuple(images.shape)} ({in_one_line(error)}): "
             "choose a size that it takes, or fix its code"
         ) from error
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 matrices are float32, and convolutions on a GPU the same every time."""
+    before = torch.get_float32_matmul_precision()
+    cudnn = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(**cudnn):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 def logits(output: Any) -> Tensor:

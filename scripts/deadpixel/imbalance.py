@@ -106,8 +106,8 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
     ``_unbiased_se``.
     """
     maps, images = np.asarray(means, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    means = maps.mean((-2, -1))
-    mean = float(images @ means / images.sum()) or np.nan
+    levels = maps.mean((-2, -1))
+    mean = float(images @ levels / images.sum()) or np.nan
     tiles, around = _tile_sums(maps, min(PERIOD, *maps.shape[-2:]))
     relative = np.tensordot(images / images.sum() / mean, around, 1)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -116,12 +116,12 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
     kinds = {
         "l1": (_mean_absolute, _differences(maps, 1), pixels),
         "l2": (_mean_absolute, _differences(maps, 2), pixels),
-        "contrast": (_root_mean_square, [deviations.reshape(len(maps), -1)], means[:, None]),
+        "contrast": (_root_mean_square, [deviations.reshape(len(maps), -1)], levels[:, None]),
     }
     whole = indices(np.tensordot(images / images.sum(), maps, 1))
     found = {"l1_raw": whole.l1_raw, "l2_raw": whole.l2_raw}
     for name, (average, parts, scale) in kinds.items():
-        blocks = _Blocks(average, parts, scale, means, images)
+        blocks = _Blocks(average, parts, scale, levels, images)
         square, error = blocks.mean_square()
         low, root, high = (_signed_root(square + shift) for shift in (-error, 0, error))
         found |= {

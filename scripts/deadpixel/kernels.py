@@ -1,8 +1,8 @@
 """Kernel padding and slicing: odd kernels with stride 2 become even (Kim et al. 2023).
 
 An odd kernel with stride 2 meets every other pixel once more than its neighbours; an even one meets
-all alike. A changed module stays the plain one it was: a hook in front of it pads the map on the
-right and at the bottom, so that the output keeps its shape at every input size.
+all equally often. A changed module stays the plain one it was: a hook in front of it pads the map
+on the right and at the bottom, so that the output keeps its shape at every input size.
 """
 
 import copy
@@ -69,7 +69,7 @@ def pad(model: nn.Module, init: Init = "zero", *, seed: int = 0) -> tuple[nn.Mod
     """A copy whose odd kernels with stride 2 have one more column right and row at the bottom.
 
     init: ``zero`` keeps the old weights and adds zeros, so that no convolution changes what it
-        computes; ``random`` draws the whole kernel and its bias afresh, as `nn.Conv2d` does, from
+        computes; ``random`` redraws the whole kernel and its bias, as `nn.Conv2d` does, from
         `seed` and the name of the module alone, whatever other modules are changed.
 
     Returns the copy and the names of the changed modules. Those that cannot be changed are left as

@@ -55,7 +55,7 @@ def merged_facts(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Provenance of what several jobs have computed together: every device, all their seconds."""
     devices = dict.fromkeys(shard["device"] for shard in shards)
     seconds = sum(shard["seconds"] for shard in shards)
-    return {**shards[0], "device": ", ".join(devices), "seconds": seconds, "shards": len(shards)}
+    return {**shards[0], "device": ", ".join(devices), "seconds": seconds}
 
 
 def write(
@@ -100,7 +100,9 @@ def read(path: Path | str) -> StoredField:
     mean = to_field(store.read(path, store.ERF), path)
     n_images = store.read_provenance(path).get("n_images")
     if not isinstance(n_images, int):
-        raise InputError(f"{path}: says of no number of images: delete the file and run again")
+        raise InputError(
+            f"{path}: does not say how many images it is of: delete the file and run again"
+        )
     return StoredField(store.partitions(path), n_images, mean)
 
 

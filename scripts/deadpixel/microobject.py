@@ -94,7 +94,7 @@ def test_batches(
 ) -> list[tuple[Tensor, Tensor]]:
     """Images and labels of both classes, at places that are the same in every epoch.
 
-    templates: batches of images (N, 3, H, W), with labels that are of no account here.
+    templates: batches of images (N, 3, H, W), whose labels are ignored.
     """
     batches, first = [], 0
     for images, _ in templates:

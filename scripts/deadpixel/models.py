@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from . import draws
 from .checkpoints import check_names, check_values, read_state, write_state
 from .errors import InputError, in_one_line
-from .forward import forward, logits
+from .forward import forward, full_precision, logits
 from .logs import log
 from .own_networks import from_file
 
@@ -98,7 +98,7 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], *, device: torch.devi
             norm.reset_running_stats()
             norm.momentum = None  # a plain average over batches
             norm.train()
-        with torch.no_grad():
+        with torch.no_grad(), full_precision():
             for batch in batches if norms else ():
                 _calibration_pass(model, batch.to(device))
                 seen += len(batch)

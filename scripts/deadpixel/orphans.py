@@ -19,11 +19,11 @@ def replace_predecessor(log: Path) -> None:
     """Become the only process of the job with this log, until it ends.
 
     After kill -9 of Snakemake alone its jobs live on, and would write the same files as those that
-    the next Snakemake starts. The older process is told to end, which training does after saving
+    the next Snakemake starts. The older process is asked to end, which training does after saving
     its last epoch, and waited for; on another host it is waited for only.
     """
     lock = log.with_name(f".{log.name}.lock").open("a+")
-    told = None
+    signalled = None
     while True:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -38,10 +38,10 @@ def replace_predecessor(log: Path) -> None:
             pid, started = int(pid), int(started)
             if started > _started():
                 raise SystemExit(f"process {pid} has taken over this job")
-            if pid != told and born == _born(pid):  # or the number is another process's by now
+            if pid != signalled and born == _born(pid):  # or the number is another process's by now
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.kill(pid, signal.SIGTERM)
-                told = pid
+                signalled = pid
         time.sleep(_SECONDS_BETWEEN_TRIES)
     lock.truncate(0)
     lock.write(f"{socket.gethostname()} {os.getpid()} {_started()} {_born(os.getpid())}")

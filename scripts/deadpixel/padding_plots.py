@@ -1,6 +1,6 @@
 """Figures of kernel padding: what windows meet, the padded kernel, and what it changes."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import matplotlib as mpl
 import numpy as np
@@ -9,13 +9,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from .plots import STYLE
+from .plots import GREY, INK, STYLE
 
 COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}
 _WINDOWS = ((1, 2), (3, 4), (7, 8))  # kernels of a ResNet with stride 2, and the padded ones
 _SIDE = 16  # px of the picture in Fig. 2
 _KINDS = {"l1": "L1", "l2": "L2", "contrast": "tile contrast"}
-_NOISE = {"color": "#c9ccd3", "edgecolor": "#7a7f8c", "hatch": "////", "linewidth": 0}
+_NOISE = {"color": "#c9ccd3", "edgecolor": GREY, "hatch": "////", "linewidth": 0}
 
 
 def references(kernel: int, stride: int, length: int) -> np.ndarray:
@@ -59,7 +59,7 @@ def padded_kernel(kernels: Mapping[str, np.ndarray], old: tuple[int, int], name:
         for panel, (title, kernel) in zip(axes, kernels.items(), strict=True):
             image = panel.imshow(kernel, cmap="PuOr_r", vmin=-reach, vmax=reach)
             height, width = kernel.shape
-            frame = {"fill": False, "linestyle": "--", "color": "#1f2430"}
+            frame = {"fill": False, "linestyle": "--", "color": INK}
             panel.add_patch(Rectangle((-0.5, -0.5), old[1], old[0], **frame))
             panel.set(xticks=[], yticks=[], title=f"{title}, {height} x {width}")
             panel.spines[:].set_visible(False)
@@ -96,7 +96,7 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
                         panel.bar(place, of_arm[index], **arm)
                         noise = style | _NOISE | {"label": "noise floor"}
                         panel.bar(place, of_arm[f"{index}_floor"], **noise)
-            above.axhline(0, color="#1f2430", linewidth=0.8)
+            above.axhline(0, color=INK, linewidth=0.8)
             above.set_title(f"{name}, unbiased")
             middle.set_title(f"{name}, with noise")
             below.set_title(f"{name} as in the paper")
@@ -127,22 +127,21 @@ def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
         printed = paper.dropna()
         for panel, model in zip(axes, models, strict=True):
             guessing = runs.loc[runs["model"] == model, "commonest_acc"].max()
-            style = {"color": "#7a7f8c", "linestyle": ":", "label": "always the commonest class"}
+            style = {"color": GREY, "linestyle": ":", "label": "always the commonest class"}
             panel.axhline(guessing, **style)
             wide = runs[runs["model"] == model].pivot_table(
                 index="seed", columns="kernels", values="test_acc"
             )[arms]
             for _, row in wide.iterrows():
-                panel.plot(arms, row, "o-", color="#7a7f8c", markersize=4, label="one seed")
-            panel.plot(arms, wide.mean(), "_", color="#c0392b", markersize=22, label="mean")
+                panel.plot(arms, row, "o-", color=GREY, markersize=4, label="one seed")
+            panel.plot(arms, wide.mean(), "_", color=INK, markersize=22, label="mean")
             if model in printed.index and "padded" in arms:
                 theirs = printed.loc[model, ["before", "after"]]
-                panel.plot(["odd", "padded"], theirs, "x", color="#1f2430", label="the paper")
+                panel.plot(["odd", "padded"], theirs, "x", color=INK, label="the paper")
             panel.set_title(model, fontsize=8)
             panel.margins(x=0.35)
         axes[0].set_ylabel("test accuracy (%)")
-        handles = dict(zip(*reversed(axes[0].get_legend_handles_labels()), strict=True))
-        figure.legend(handles.values(), handles.keys(), loc="outside right", frameon=False)
+        _legend_beside(figure, axes)
         return figure
 
 
@@ -193,7 +192,7 @@ def microobject_curves(epochs: pd.DataFrame, threshold: float, paper: pd.DataFra
                     panel.plot(run["epoch"], run["test_acc"], color=colour, linewidth=0.6)
                 mean = of_arm.groupby("epoch")["test_acc"].mean()
                 panel.plot(mean.index, mean, color=colour, linewidth=2.2, label=f"{kernels}, mean")
-            panel.axhline(threshold, color="#7a7f8c", linestyle="--", linewidth=1)
+            panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
             if model in printed.index:
                 for kernels, when in (("odd", "before"), ("padded", "after")):
                     style = {"color": COLOURS[kernels], "linestyle": ":"}
@@ -201,6 +200,12 @@ def microobject_curves(epochs: pd.DataFrame, threshold: float, paper: pd.DataFra
                     panel.axvline(printed.loc[model, when], label=label, **style)
             panel.set(title=model, xlabel="epoch", ylim=(0.4, 1.02))
         axes[0].set_ylabel("test accuracy")
-        handles = axes[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside right", frameon=False)
+        _legend_beside(figure, axes)
         return figure
+
+
+def _legend_beside(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Each label once, whichever panels have it."""
+    labels = [panel.get_legend_handles_labels() for panel in axes]
+    handles = {label: handle for found in labels for handle, label in zip(*found, strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right", frameon=False)

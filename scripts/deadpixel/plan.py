@@ -19,7 +19,7 @@ _WORTH = 0.8  # twice as many devices have to make it at least 2 x 0.8 times as 
 
 @dataclass(frozen=True)
 class Step:
-    """One job of the workflow as a dry run of Snakemake tells of it; `record`: its benchmark."""
+    """One job of the workflow as a dry run of Snakemake lists it; `record`: its benchmark."""
 
     rule: str
     record: str

@@ -23,6 +23,7 @@ STYLE = {
     "svg.hashsalt": "deadpixel",  # the same figure is the same file
 }
 _MAP = "magma"
+GREY, INK = "#7a7f8c", "#1f2430"
 _BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
 _SIZES = {
     "trf": "theoretical size (px)",
@@ -110,7 +111,7 @@ def size_against_accuracy(
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         axes = figure.subplots(1, len(_SIZES), sharey=True)
         for panel, (size, label) in zip(axes, _SIZES.items(), strict=True):
-            theirs = {"facecolors": "none", "edgecolors": "#7a7f8c"}
+            theirs = {"facecolors": "none", "edgecolors": GREY}
             panel.scatter(paper[size], paper["acc1"], label="the paper (CUB-200-2011)", **theirs)
             drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
             if table["acc1"].notna().any():

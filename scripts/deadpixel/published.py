@@ -13,9 +13,13 @@ _TRAINING = {
     "learning rate": 0.01,
     "momentum": 0.9,
     "weight decay": 5e-4,
+    "shares": [0.7, 0.15, 0.15],
+    "resized crop": 256,
+    "scale": [0.8, 1.0],
+    "rotation": 15,
     "training crop": 224,
 }
-_FIELDS = {"split": "test", "target": "layer4", "resize": 256, "crop": 224}
+_FIELDS = {"split": "test", "images": "all", "target": "layer4", "resize": 256, "crop": 224}
 SETTINGS: dict[str, dict[str, Any]] = {
     "size test": {"data set": "cub200", "weights": "imagenet", **_FIELDS},
     "fine-tuning": {**_TRAINING, "weights": "imagenet", "epochs": 200, "changed kernels": "zero"},

@@ -127,7 +127,7 @@ def table(
     """Rows target, size_h, size_w, ... of the contract `store.TRF`, for module names by target.
 
     gateless_size is the size with squeeze-excitation taken as the identity. Where a field cannot be
-    told the numbers are missing, and the log says why.
+    determined the numbers are missing, and the log says why.
     """
     rows: list[dict[str, float | str]] = []
     for target, module in targets.items():

@@ -236,7 +236,7 @@ def _assign(
     longest_first = sorted((j for j in jobs if j.needs_device), key=lambda job: -job.seconds)
     shares: dict[str, list[pulp.LpVariable]] = {}
     for number, job in enumerate(longest_first):
-        # devices are alike: the first job goes to the first, the next to the first or second ...
+        # any device will do: the first job goes to the first, the next to the first or second ...
         devices = range(min(number + 1, n_devices))
         shares[job.name] = [pulp.LpVariable(f"x{number}_{d}", cat="Binary") for d in devices]
         programme += pulp.lpSum(shares[job.name]) == 1

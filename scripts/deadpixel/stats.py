@@ -1,6 +1,5 @@
 """Rank correlations with exact p-values, and comparisons of pairs."""
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -135,32 +134,18 @@ def sign_flip(differences: Sequence[float]) -> PermutationTest:
     return _two_sided((1 - 2 * flipped) @ values, values, min(1.0, 2.0 ** (1 - n)), exact)
 
 
-def logrank_exact(
-    before: Sequence[float], after: Sequence[float], last: float, *, paired: bool = True
-) -> PermutationTest:
-    """That two samples of waiting times wait equally long; a time above `last` is censored there.
+def logrank_paired(before: Sequence[float], after: Sequence[float], last: float) -> PermutationTest:
+    """That pairs of waiting times wait equally long; a time above `last` is censored there.
 
     The statistic is the log-rank test's observed minus expected events (Mantel 1966), a sum over
     runs of event minus cumulated hazard of both samples together. Its distribution is that of all
-    swaps within pairs (O'Brien and Fleming 1987), or, if not `paired`, of all ways to label the
-    runs. NaN if neither sample has an event.
+    swaps within pairs (O'Brien and Fleming 1987). NaN if neither sample has an event.
     """
     waits = np.array([*before, *after], float)
     if not (waits <= last).any():
         return PermutationTest(math.nan, math.nan, True)
     scores = _logrank_scores(waits, last)
-    n = len(before)
-    if paired:
-        return sign_flip(scores[:n] - scores[n:])
-    ways = math.comb(len(waits), n)
-    exact = ways <= _MOST_ORDERS
-    if exact:
-        first = np.array([*itertools.combinations(range(len(waits)), n)])
-    else:
-        rng = np.random.default_rng(0)
-        first = np.array([rng.permutation(len(waits))[:n] for _ in range(_DRAWN)])
-    smallest = (2 if 2 * n == len(waits) else 1) / ways
-    return _two_sided(scores[first].sum(-1), scores[:n], smallest, exact)
+    return sign_flip(scores[: len(before)] - scores[len(before) :])
 
 
 def _logrank_scores(waits: np.ndarray, last: float) -> np.ndarray:

@@ -72,7 +72,7 @@ TRF = _schema(
 PLAN = _schema(
     job=pa.string(),
     rule=pa.string(),
-    **{name: pa.string() for name in (*_MAP, "seed", "shard")},
+    **{name: pa.string() for name in (*_MAP, "seed")},
     after=pa.list_(pa.string()),
     priority=pa.int32(),
     needs_device=pa.bool_(),
@@ -215,8 +215,8 @@ def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataF
 class Scratch:
     """Where a long job keeps what it has finished, until its results are written.
 
-    One folder a job, in it one whose name is a hash of everything the work depends on, so that a
-    job started again after a kill goes on where it was, and one with other settings from nothing.
+    Each job has a folder; in it, one named by a hash of everything that the work depends on. So
+    after a kill the job goes on where it was, and one with other settings starts from nothing.
     """
 
     def __init__(self, job: Path | str, inputs: Iterable[Path | str], **settings: Any) -> None:
@@ -233,7 +233,7 @@ class Scratch:
             return None
         problem = "it is damaged"
         try:
-            if not file.is_file():  # nor is it opened: a pipe would wait for its other end
+            if not file.is_file():  # do not open it either: a pipe would wait for its other end
                 problem = "it is no plain file"
             elif _is_whole(file):
                 with np.load(file, allow_pickle=False) as arrays:

@@ -360,7 +360,7 @@ def _waits(pairs: pd.DataFrame) -> dict[str, Any]:
         )
         found[f"median_{when}"] = pairs[f"counted_{when}"].median()
     last = pairs[["epochs_before", "epochs_after"]].to_numpy().max()
-    test = stats.logrank_exact(pairs["wait_before"], pairs["wait_after"], last)
+    test = stats.logrank_paired(pairs["wait_before"], pairs["wait_after"], last)
     found |= {"logrank_p": test.p_value, "logrank_smallest_p": test.smallest}
     counted = pairs["counted_before"].to_numpy(), pairs["counted_after"].to_numpy()
     return {**found, "logrank_exact": test.exact, **_difference("epochs_", *counted)}

@@ -23,7 +23,7 @@ from torch.nn import functional
 from . import features, kernels, models
 from .draws import Purpose, generator, torch_seed
 from .errors import InputError, in_one_line
-from .forward import forward
+from .forward import forward, full_precision
 from .forward import logits as logits_of
 from .logs import log, progress
 from .store import Scratch
@@ -207,7 +207,7 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
         ) from error
     found = []
     for images, labels in batches:
-        with _multiplying_in("float32", images.device), _autocast("float32", images.device):
+        with full_precision(), _autocast("float32", images.device):
             if not found:
                 features.check_independent(model, images[:2])
             logits = logits_of(forward(model, images))

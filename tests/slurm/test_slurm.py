@@ -22,7 +22,7 @@ from small import OVERLAY, assert_same, results, small_checkout
 HERE = Path(__file__).parent
 CANNOT_INSTALL = 77  # exit status of start-slurm.sh
 RUN = "results/microobject/dataset=drawn/model=mine/kernels=odd/seed=0/epochs.parquet"
-RUN_LOG = "logs/train_microobject/drawn_mine_odd_0.log"
+RUN_LOG = "logs/train_microobject/drawn+mine_odd_0.log"
 # Whatever there is but figures.
 TABLES = [
     f"results/tables/{name}.parquet" for name in ("table1", "table3", "table4", "receptive_fields")

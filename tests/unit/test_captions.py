@@ -75,12 +75,12 @@ def test_maps_name_their_own_weights_and_data() -> None:
     [("table3", "finetune"), ("finetune_runs", "finetune"), ("fig3", "finetune")]
     + [(name, "microobject") for name in ("table4", "fig5", "first_epochs")],
 )
-def test_kernels_that_are_drawn_afresh_are_not_called_zeros(name: str, experiment: str) -> None:
+def test_kernels_that_are_redrawn_are_not_called_zeros(name: str, experiment: str) -> None:
     zero, drawn = (
         _rendered(name, _config({experiment: {"init": init}})) for init in ("zero", "random")
     )
-    assert "zeros added" in zero and "drawn afresh" not in zero
-    assert "drawn afresh from" in drawn and "zeros added" not in drawn
+    assert "zeros added" in zero and "redrawn at random" not in zero
+    assert "redrawn at random from" in drawn and "zeros added" not in drawn
     assert "alone" not in zero + drawn
 
 

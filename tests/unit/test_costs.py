@@ -1,5 +1,6 @@
 """Costs of jobs: work from the configuration, speed from records of other jobs."""
 
+import dataclasses
 import json
 import os
 from pathlib import Path
@@ -112,6 +113,19 @@ def test_memory_is_no_less_than_was_ever_needed():
     ).memory_mb == pytest.approx(assumed)
 
 
+def test_a_cpu_holds_the_images_that_it_augments():
+    """4:3, four bytes a pixel; a GPU holds them in its own memory."""
+    config = cost_model().config | {"device": "cpu"}
+    needed = {}
+    for method in ("batched", "torchvision"):
+        augmentation = config["training"]["augmentation"] | {"method": method, "resized_crop": 300}
+        training = config["training"] | {"augmentation": augmentation}
+        model = dataclasses.replace(cost_model(), config={**config, "training": training})
+        needed[method] = model.predict("finetune_model", OF).memory_mb
+    images = cost_model().splits[OF["dataset"]]["train"]
+    assert needed["batched"] - needed["torchvision"] == pytest.approx(images * 400 * 300 * 4 / 1e6)
+
+
 def test_records_are_read_as_snakemake_writes_them(tmp_path):
     """A killed job leaves none; one of a profile without extended records tells no rule."""
     row = {"rule_name": "finetune_model", "resources": {"work": 7}, "s": 12.5, "max_rss": 900.5}
@@ -210,3 +224,37 @@ def test_what_auto_means_is_asked_of_the_machine(monkeypatch):
     assert costs.assumed_device("cpu", on_cluster=True) == "cpu"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert costs.assumed_device("auto", on_cluster=False) == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "elsewhere"),
+    [
+        ([], False),
+        (["--cores", "2", "results/slurm/table1"], False),
+        (["--executor", "slurm"], True),
+        (["-e", "local"], False),
+        (["-e"], False),
+        (["--workflow-profile", "profiles/mycluster"], True),
+        (["--workflow-profile=profiles/mycluster", "--executor=local"], False),
+        (["--workflow-profile", "profiles/mine"], False),
+        (["--profile", "nowhere"], False),
+        (["--profile", "home"], True),
+    ],
+)
+def test_jobs_run_elsewhere_if_an_executor_is_named(tmp_path, monkeypatch, arguments, elsewhere):
+    """On the command line or in a profile, whatever its name."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("SNAKEMAKE_PROFILE", raising=False)
+    home = tmp_path / ".config/snakemake"
+    for folder, text in {
+        tmp_path / "profiles/mycluster": "# executor: local\nexecutor: slurm\n",
+        tmp_path / "profiles/mine": "resources:\n  gpu: 2\n",
+        home / "home": "executor: lsf\n",
+    }.items():
+        folder.mkdir(parents=True)
+        (folder / "config.v8+.yaml").write_text(text)
+    assert costs.runs_elsewhere(arguments) == elsewhere
+    if not elsewhere and not arguments:
+        monkeypatch.setenv("SNAKEMAKE_PROFILE", "home")
+        assert costs.runs_elsewhere(arguments)

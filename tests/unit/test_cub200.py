@@ -135,7 +135,7 @@ DAMAGE = {
     "pipe": (_pipe(IMAGES), "list .+images.txt is no plain file"),
     "class numbers": (
         _edit("classes.txt", "3 003", "4 003"),
-        "classes.txt: its numbers are not 1 and",
+        "classes.txt: its numbers are not 1, 2, 3",
     ),
 }
 

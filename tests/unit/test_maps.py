@@ -72,7 +72,7 @@ def test_what_shards_computed_together() -> None:
     """The device of every shard is named once, and seconds are those of all."""
     shards = [{"device": name, "seconds": 2.0, "seed": 0} for name in ("a", "b", "a")]
     facts = maps.merged_facts(shards)
-    assert facts == {"device": "a, b", "seconds": 6.0, "seed": 0, "shards": 3}
+    assert facts == {"device": "a, b", "seconds": 6.0, "seed": 0}
 
 
 def test_rows_in_any_order() -> None:
@@ -113,7 +113,9 @@ def test_missing_and_double_pixels(tmp_path: Path, spoil) -> None:
 def test_a_map_of_an_unknown_number_of_images(tmp_path: Path, facts: dict) -> None:
     """No traceback: the file may be of another program."""
     store.write(maps.to_frame(_erf(_stack(3, 3, 5))), tmp_path / "erf.parquet", store.ERF, facts)
-    with pytest.raises(InputError, match=r"erf.parquet: says of no number of images: delete"):
+    with pytest.raises(
+        InputError, match=r"erf.parquet: does not say how many images it is of: delete"
+    ):
         maps.read(tmp_path / "erf.parquet")
 
 

@@ -121,6 +121,12 @@ def test_accuracies_join_the_pairs_and_show_the_papers() -> None:
         ("the paper", 95.28, 94.07),
     ]
     assert "the paper" not in [line.get_label() for line in second.lines]
+    rest = padding_plots.accuracies(runs.iloc[::-1], paper)  # whose first panel lacks the paper's
+    for drawn in (figure, rest):
+        (legend,) = drawn.legends
+        assert sorted(text.get_text() for text in legend.get_texts()) == [
+            *("always the commonest class", "mean", "one seed", "the paper")
+        ]
     assert [axes.get_title() for axes in figure.axes] == ["resnet101", "mine"]
     assert [*second.lines[-1].get_ydata()] == [50, 60]  # the mean of one run
     different = published.beside(3, {"resnet101": "resnet101"}, {"epochs"})

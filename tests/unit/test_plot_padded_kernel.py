@@ -10,12 +10,23 @@ import pytest
 from matplotlib.figure import Figure
 
 from deadpixel import models, plots, training
+from deadpixel.errors import InputError
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/plot_padded_kernel.py"
 
 
+def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
+    snakemake = SimpleNamespace(
+        input=SimpleNamespace(**files),
+        output=[],
+        log=[str(folder / "log")],
+        params=SimpleNamespace(model=model, name="mine", init=init, seed=7),
+    )
+    runpy.run_path(str(SCRIPT), {"snakemake": snakemake})
+
+
 @pytest.mark.parametrize(
-    ("init", "title"), [("zero", "zero-padded, 8 x 8"), ("random", "drawn afresh, 8 x 8")]
+    ("init", "title"), [("zero", "zero-padded, 8 x 8"), ("random", "redrawn at random, 8 x 8")]
 )
 def test_the_middle_panel_is_what_training_starts_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, title: str
@@ -29,13 +40,7 @@ def test_the_middle_panel_is_what_training_starts_from(
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "save", lambda figure, _: drawn.append(figure))
     files = {name: str(tmp_path / f"{name}.safetensors") for name in ("before", "after")}
-    snakemake = SimpleNamespace(
-        input=SimpleNamespace(**files),
-        output=[],
-        log=[str(tmp_path / "log")],
-        params=SimpleNamespace(model="resnet18", name="mine", init=init, seed=7),
-    )
-    runpy.run_path(str(SCRIPT), {"snakemake": snakemake})
+    _run(tmp_path, files, model="resnet18", init=init)
 
     panels = [axes for axes in drawn[0].axes if axes.get_title()]
     assert [panel.get_title() for panel in panels] == ["before, 7 x 7", title, "fine-tuned, 8 x 8"]
@@ -45,3 +50,11 @@ def test_the_middle_panel_is_what_training_starts_from(
         weight = network.conv1.weight.detach().flatten(0, 1)[strongest].numpy()
         assert np.array_equal(panel.images[0].get_array(), weight)
     assert drawn[0].get_suptitle() == f"mine, conv1: filter {strongest // 3}"
+
+
+def test_a_network_of_which_only_pools_change_has_no_kernel_to_show(tmp_path: Path) -> None:
+    before = models.build("alexnet")
+    models.save_checkpoint(before, tmp_path / "before.safetensors", {})
+    files = {"before": str(tmp_path / "before.safetensors"), "after": ""}
+    with pytest.raises(InputError, match=r"shape_test.model: of mine only pools change"):
+        _run(tmp_path, files, model="alexnet", init="zero")

@@ -63,14 +63,14 @@ def normal_and_uniform() -> nn.Module:
 
 
 PINNED = {
-    "split": "b207bdc388200649",
+    "split": "a312bd2b8e57993b",
     "order": "76cc58f492740d4d",
     "boxes": "934d74ce670615b7",
     "angles": "ea3e801910e3df5e",
     "flips": "5c586d6079fbc8dc",
     "training squares": "52ccbd4db71050ae",
     "test squares": "91ce2e918291bde7",
-    "seeds": "8920c0687ce9ea22",
+    "seeds": "3e5e6a1970b81bfa",
 }
 
 

@@ -117,47 +117,25 @@ def test_logrank_against_every_swap_written_out(before, after, last) -> None:
         )
         for swaps in itertools.product((False, True), repeat=len(before))
     ]
-    found = stats.logrank_exact(before, after, last)
+    found = stats.logrank_paired(before, after, last)
     observed = _observed_minus_expected(before, after, last)
     assert found.p_value == pytest.approx(_share_as_extreme(values, observed))
     assert found.smallest == 2 / 2 ** len(before) and found.exact
 
 
-@pytest.mark.parametrize(("before", "after", "last"), WAITS)
-def test_unpaired_logrank_against_every_labelling_written_out(before, after, last) -> None:
-    runs = before + after
-    values = [
-        _observed_minus_expected(
-            [runs[i] for i in chosen], [w for i, w in enumerate(runs) if i not in chosen], last
-        )
-        for chosen in itertools.combinations(range(len(runs)), len(before))
-    ]
-    found = stats.logrank_exact(before, after, last, paired=False)
-    observed = _observed_minus_expected(before, after, last)
-    assert found.p_value == pytest.approx(_share_as_extreme(values, observed))
-    assert found.smallest == pytest.approx(2 / len(values)) and found.exact
-
-
 def test_three_runs_of_each_cannot_show_more_than_chance_allows() -> None:
     """The demo's waiting times, for which the asymptotic test printed 0.03, 0.10 and 0.02."""
-    unpaired = [stats.logrank_exact(*waits, paired=False).p_value for waits in WAITS[:3]]
-    assert unpaired == pytest.approx([0.1, 0.3, 0.1])
-    assert [stats.logrank_exact(*waits).p_value for waits in WAITS[:3]] == [0.25, 0.5, 0.25]
+    assert [stats.logrank_paired(*waits).p_value for waits in WAITS[:3]] == [0.25, 0.5, 0.25]
 
 
 def test_a_run_that_gets_there_in_the_last_epoch_did_get_there() -> None:
-    got_there = stats.logrank_exact([7] * 5, [np.inf] * 5, 7)
+    got_there = stats.logrank_paired([7] * 5, [np.inf] * 5, 7)
     assert got_there == stats.PermutationTest(2 / 2**5, 2 / 2**5, True)
-    assert np.isnan(stats.logrank_exact([8] * 5, [np.inf] * 5, 7).p_value)
-
-
-def test_unpaired_groups_of_unequal_size() -> None:
-    found = stats.logrank_exact([5, np.inf], [1, 2, 3, 4], 6, paired=False)
-    assert found == stats.PermutationTest(1 / 15, 1 / 15, True)
+    assert np.isnan(stats.logrank_paired([8] * 5, [np.inf] * 5, 7).p_value)
 
 
 def test_logrank_without_any_event() -> None:
-    found = stats.logrank_exact([np.inf] * 3, [np.inf] * 3, 10)
+    found = stats.logrank_paired([np.inf] * 3, [np.inf] * 3, 10)
     assert np.isnan([found.p_value, found.smallest]).all()
 
 
@@ -166,16 +144,15 @@ def test_many_runs_are_drawn_and_said_to_be() -> None:
     rng = np.random.default_rng(0)
     before = rng.integers(1, 30, 40)
     after = before - rng.integers(-5, 7, 40)
-    for paired in (True, False):
-        found = stats.logrank_exact(before, after, 40, paired=paired)
-        assert not found.exact and found.smallest == 1 / 10_000
-        assert found == stats.logrank_exact(before, after, 40, paired=paired)
+    found = stats.logrank_paired(before, after, 40)
+    assert not found.exact and found.smallest == 1 / 10_000
+    assert found == stats.logrank_paired(before, after, 40)
     difference = rng.normal(0.3, 1, 50)
     z = difference.sum() / np.sqrt((difference**2).sum())
     found = stats.sign_flip(difference)
     assert found.p_value == pytest.approx(2 * scipy.stats.norm.sf(abs(z)), abs=0.01)
     assert stats.sign_flip([1.0] * 30) == stats.PermutationTest(1e-4, 1e-4, False)
-    clear = stats.logrank_exact([*range(1, 31)], [*range(31, 61)], 60, paired=False)
+    clear = stats.logrank_paired([*range(1, 31)], [*range(31, 61)], 60)
     assert clear == stats.PermutationTest(1e-4, 1e-4, False)
 
 

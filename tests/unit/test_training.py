@@ -20,6 +20,7 @@ from torch import nn
 from deadpixel import kernels, models, training
 from deadpixel.draws import Purpose, initialising
 from deadpixel.errors import InputError
+from deadpixel.forward import full_precision
 from deadpixel.store import Scratch
 
 RECIPE = training.Recipe(epochs=5, learning_rate=0.05, momentum=0.9, weight_decay=5e-4, seed=3)
@@ -455,6 +456,19 @@ def test_tf32_is_switched_on_where_a_gpu_has_it(monkeypatch):
             assert torch.backends.cuda.matmul.allow_tf32 == (found == "tf32")
         with training._multiplying_in("float32", gpu):
             assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cuda.matmul.allow_tf32
+
+
+@pytest.mark.usefixtures("switches")
+def test_full_precision_is_for_as_long_as_it_is_asked_for():
+    torch.backends.cudnn.allow_tf32 = torch.backends.cudnn.benchmark = True
+    torch.set_float32_matmul_precision("medium")
+    with full_precision():
+        assert torch.get_float32_matmul_precision() == "highest"
+        assert not torch.backends.cudnn.allow_tf32 and not torch.backends.cudnn.benchmark
+        assert torch.backends.cudnn.deterministic
+    assert torch.get_float32_matmul_precision() == "medium"
+    assert torch.backends.cudnn.allow_tf32 and torch.backends.cudnn.benchmark
+    assert not torch.backends.cudnn.deterministic
 
 
 def test_bfloat16_trains_to_other_weights_and_evaluates_them_as_float32_does(tmp_path):

@@ -72,7 +72,7 @@ def test_every_file_keeps_its_contract(results):
         ("erf_maps/shape_test/resnet18", "fine-tuned on synthetic from calibrated weights"),
         ("fig1", "layer4, padded kernels"),
         ("fig2", "4 x 4, stride 2"),
-        ("fig3", "drawn afresh, 8 x 8"),
+        ("fig3", "redrawn at random, 8 x 8"),
         ("accuracies", "always the commonest class"),
         ("fig5", "padded, mean"),
     ],
