@@ -168,3 +168,9 @@ def test_sign_flip_is_scipys_permutation_of_pairs() -> None:
     assert stats.sign_flip([2.0]) == stats.PermutationTest(1.0, 1.0, True)
     assert stats.sign_flip([0.1, 0.2, -0.3]).p_value == 1  # 0.1 + 0.2 is not quite 0.3
     assert stats.sign_flip([0.3, -0.2, -0.1, 0.5]).p_value == 10 / 16
+
+
+def test_scores_are_events_less_the_hazard_that_a_run_has_lived_through() -> None:
+    """One of four at 1, then one of three at 3; a run that is censored there has no event."""
+    scores = stats._logrank_scores(np.array([1, 3, np.inf, 4]), 3)
+    assert scores == pytest.approx([1 - 1 / 4, 1 - 7 / 12, -7 / 12, -7 / 12])
