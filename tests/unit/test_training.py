@@ -524,6 +524,18 @@ def test_arms_of_a_seed_differ_in_their_changed_kernels_alone(arms, kind, init):
     assert odd["fc.weight"].shape == (10, 512)
 
 
+def test_heads_and_redrawn_kernels_are_those_of_the_seed(arms):
+    states = {
+        seed: training.starting_network(
+            models.build("resnet18", seed=4), 10, "padded", init="random", seed=seed
+        ).state_dict()
+        for seed in (4, 5)
+    }
+    for name in ("fc.weight", "conv1.weight"):
+        assert torch.equal(states[4][name], arms["padded", "random"].state_dict()[name])
+        assert not torch.equal(states[4][name], states[5][name])
+
+
 def test_what_starts_a_run_is_uncorrelated(arms):
     """Head, redrawn kernels and the ones that they replace, number by number from the first."""
     padded, odd = (arms[kind, "random"].state_dict() for kind in ("padded", "odd"))
