@@ -4,7 +4,7 @@ DEADPIXEL_FAULT_SEED=N draws the kinds and moments of an earlier run again; each
 DEADPIXEL_FAULT_NETWORK=inverted or grouped kills the work of another network of `faults.networks`,
 DEADPIXEL_FAULT_KILLS=N kills N times and no more:
 
-    DEADPIXEL_FAULT_NETWORK=inverted DEADPIXEL_FAULT_KILLS=5 pytest tests/faults/test_kills.py
+    DEADPIXEL_FAULT_NETWORK=inverted pytest tests/faults/test_kills.py
 """
 
 import collections
@@ -25,16 +25,16 @@ from faults.conftest import COMMAND, kill_all, running_in, slow_checkout, start
 from small import assert_same, results
 from waiting import ended
 
-MOST = int(os.environ.get("DEADPIXEL_FAULT_KILLS", "0"))  # 0: as many as one checkout takes
-KILLS = MOST or 20
-# How often something is killed because a job of this rule runs, before such jobs are let finish:
-# once where there is no number.
+MOST = int(os.environ.get("DEADPIXEL_FAULT_KILLS", "0"))  # 0: all turns
+# How often something is killed because a job of this rule runs, before such jobs are let finish.
 TURNS = {
-    "train_microobject": 4,
-    "finetune_model": 4,
+    "train_microobject": 3,
+    "finetune_model": 3,
     "accumulate_erf": 2,
-    "calibrate_weights": 2,
-    "plot_erf_maps": 2,
+    "merge_erf": 1,
+    "calibrate_weights": 1,
+    "pack_images": 1,
+    "plot_erf_maps": 1,
 }
 AT_WORK = 0.8  # share of kills that wait for it: imports are the longest part of most jobs
 SECONDS = 1.5  # up to so long after that, if the job still runs
@@ -83,7 +83,7 @@ def whereabouts(job: psutil.Process) -> str:
 
 
 def at_work(job: Job) -> bool:
-    if job.rule in TURNS:
+    if job.rule in ("train_microobject", "finetune_model"):
         return re.search("epochs: |writing ", job.at) is not None
     return job.at != "importing"
 
@@ -96,7 +96,7 @@ def kill(
     first_seen: dict[psutil.Process, float] = {}
     while snakemake.poll() is None:
         jobs = jobs_of(snakemake)
-        ready = [job for job in jobs if hits[job.rule] < TURNS.get(job.rule, 1)]
+        ready = [job for job in jobs if hits[job.rule] < TURNS.get(job.rule, 0)]
         ready = [job for job in ready if anywhere or at_work(job)]
         now = time.monotonic()
         ready = [j for j in ready if now - first_seen.setdefault(j.process, now) >= patience]
@@ -143,20 +143,12 @@ def assert_finished(folder: Path, reference: Path) -> None:
 
 
 @pytest.fixture
-def checkouts(tmp_path):
-    """As many as it takes to be hit often enough."""
-    folders = []
-
-    def new():
-        folders.append(tmp_path / f"checkout{len(folders)}")
-        return slow_checkout(folders[-1])
-
-    yield (new() for _ in itertools.count())
-    for folder in folders:
-        kill_all(folder)
+def checkout(tmp_path):
+    yield slow_checkout(tmp_path / "checkout")
+    kill_all(tmp_path / "checkout")
 
 
-def test_whatever_is_killed_the_same_command_finishes(reference, checkouts, tmp_path, capsys):
+def test_whatever_is_killed_the_same_command_finishes(reference, checkout, tmp_path, capsys):
     seed = int(os.environ.get("DEADPIXEL_FAULT_SEED", random.SystemRandom().randrange(10**6)))
     rng = random.Random(seed)
     rounds = (rng.sample([*KINDS], len(KINDS)) for _ in itertools.count())
@@ -170,27 +162,23 @@ def test_whatever_is_killed_the_same_command_finishes(reference, checkouts, tmp_
             print(line, file=file)
 
     tell(f"\nDEADPIXEL_FAULT_SEED={seed}, recorded in {record}")
-    kills = 0
-    for number, checkout in enumerate(checkouts):
-        hits: collections.Counter = collections.Counter()
-        status = None
-        while status != 0:
-            log = tmp_path / f"{number}.log"
-            kind = next(kinds)
-            snakemake = start(checkout, log)
-            enough = kills >= KILLS and (MOST or number > 0)
-            at = None if enough else kill(snakemake, kind, rng, hits)
-            status = ended(snakemake, checkout.folder, log)
-            failed = log.read_text().count("Error in rule")
-            what = f"{KINDS[kind]}: {at}" if at else "undisturbed"
-            tell(f"{time.monotonic() - began:6.1f} s, exit {status:2}: {what}")
-            kills += at is not None
-            if kind != "interrupt":
-                assert failed <= (at is not None and kind.startswith("job")), log.read_text()
-            assert at or status == 0, log.read_text()
-        assert_finished(checkout.folder, reference)
-        assert not running_in(checkout.folder)
-        status, output = checkout.run(*COMMAND)
-        assert status == 0 and "Nothing to be done" in output, output
-        if kills >= KILLS:
-            return
+    kills, status = 0, None
+    hits: collections.Counter = collections.Counter()
+    while status != 0:
+        log = tmp_path / "output.log"
+        kind = next(kinds)
+        snakemake = start(checkout, log)
+        at = None if MOST and kills >= MOST else kill(snakemake, kind, rng, hits)
+        status = ended(snakemake, checkout.folder, log)
+        failed = log.read_text().count("Error in rule")
+        what = f"{KINDS[kind]}: {at}" if at else "undisturbed"
+        tell(f"{time.monotonic() - began:6.1f} s, exit {status:2}: {what}")
+        kills += at is not None
+        if kind != "interrupt":
+            assert failed <= (at is not None and kind.startswith("job")), log.read_text()
+        assert at or status == 0, log.read_text()
+    assert kills == (MOST or hits.total())
+    assert_finished(checkout.folder, reference)
+    assert not running_in(checkout.folder)
+    status, output = checkout.run(*COMMAND)
+    assert status == 0 and "Nothing to be done" in output, output

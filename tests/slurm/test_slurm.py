@@ -23,10 +23,8 @@ HERE = Path(__file__).parent
 CANNOT_INSTALL = 77  # exit status of start-slurm.sh
 RUN = "results/microobject/dataset=drawn/model=mine/kernels=odd/seed=0/epochs.parquet"
 RUN_LOG = "logs/train_microobject/drawn+mine_odd_0.log"
-# Whatever there is but figures.
-TABLES = [
-    f"results/tables/{name}.parquet" for name in ("table1", "table3", "table4", "receptive_fields")
-]
+# Both tests of the paper and the other task; maps of fine-tuned networks are made like the others.
+TABLES = [f"results/tables/{name}.parquet" for name in ("table1", "finetune_runs", "table4")]
 # The profile as it is, but for the pause before the first look at a job.
 ON_SLURM = (
     sys.executable,
@@ -35,8 +33,8 @@ ON_SLURM = (
     "--slurm-init-seconds-before-status-checks=1",
     "--configfile=mine.yaml",
 )
-# Calibration, maps of three networks in two shards, two runs of fine-tuning and of the other task.
-GPU_JOBS = 11
+# Calibration, maps in two shards, two runs of fine-tuning and of the other task.
+GPU_JOBS = 7
 GPU_RULES = (
     *("calibrate_weights", "finetune_model", "train_microobject"),
     *("accumulate_erf", "accumulate_erf_2"),
@@ -202,5 +200,5 @@ def test_a_cancelled_job_is_tried_again_and_goes_on(slurm, finished):
 def test_results_are_those_of_one_machine(finished, local):
     """Those of the jobs that were interrupted included."""
     on_slurm, on_one_machine = results(finished.folder), results(local())
-    assert len(on_slurm) >= 40
+    assert len(on_slurm) >= 20
     assert_same(on_slurm, on_one_machine)

@@ -207,23 +207,18 @@ class Case(NamedTuple):
 
 FAMILIES = [
     Case("resnet18", "layer4", 1),
-    Case("resnet50", "layer4", 1),
     Case("resnet50", "layer3.2", 1, options={"replace_stride_with_dilation": [True, True, True]}),
     Case("alexnet", "features", 63),
     Case("convnext_tiny", "features"),
     Case("densenet121", "features.norm5"),
     Case("efficientnet_b0", "features", 1, gated=True),
-    Case("efficientnet_v2_s", "features", 1, gated=True),
     Case("googlenet", "inception5b", options={"init_weights": False}),
     Case("inception_v3", "Mixed_7c", 75, options={"init_weights": False}),
     Case("mnasnet0_5", "layers", 1),
     Case("mobilenet_v2", "features", 1),
     Case("mobilenet_v3_small", "features", 1, gated=True),
-    Case("mobilenet_v3_large", "features", 1, gated=True),
-    Case("regnet_x_400mf", "trunk_output", 1),
     Case("regnet_y_400mf", "trunk_output", 1, gated=True),
     Case("shufflenet_v2_x0_5", "conv5", 1),
-    Case("squeezenet1_0", "features", 32),
     Case("squeezenet1_1", "features", 32),
     Case("vgg11", "features"),
 ]
@@ -1087,7 +1082,7 @@ def _random_network(seed: int) -> nn.Module:
     return nn.Sequential(_conv(3, 3, 4, padding=1), *blocks)
 
 
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(10))
 def test_random_networks_against_gradients(seed: int) -> None:
     """Size and position; on smaller images the same, or an error."""
     model, size = _random_network(seed), (320, 296) if seed % 2 == 0 else (160, 144)

@@ -91,7 +91,7 @@ def test_mean_colour_does_not_tell_the_class(pictures: list[tuple[int, np.ndarra
     assert hits / len(label) < 0.3
 
 
-@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("seed", range(3))
 def test_classes_differ_in_one_silhouette_and_nothing_else(seed: int) -> None:
     """From one state, classes differ within one square, and every pair in enough of it."""
     pictures = {name: _pixels(name, seed) for name in CLASSES}
@@ -110,7 +110,7 @@ def test_classes_differ_in_one_silhouette_and_nothing_else(seed: int) -> None:
 def test_object_stands_out() -> None:
     """Where a heart covers what a ring does not, or the reverse, the pixels differ plainly."""
     contrast = []
-    for seed in range(12):
+    for seed in range(6):
         full, hollow = _pixels("heart", seed), _pixels("ring", seed)
         differ = np.any(full != hollow, axis=2)
         contrast.append(np.median(np.linalg.norm((full - hollow)[differ], axis=1)))

@@ -250,7 +250,7 @@ import torch
 from deadpixel import store
 from test_training import *
 scratch = Scratch(sys.argv[1], [])
-model = network()
+model = network(seed=int(sys.argv[5]))
 def slowly(epoch):
     for batch in batches()(epoch):
         time.sleep(float(sys.argv[4]))
@@ -267,19 +267,23 @@ def test_a_killed_process_goes_on(tmp_path):
     """SIGTERM saves what no save was due for; SIGKILL leaves what was saved."""
     result = tmp_path / "result.pt"
 
-    def command(seconds_between_saves, pause):
-        arguments = (tmp_path / "part", seconds_between_saves, result, pause)
+    def command(seconds_between_saves, pause, seed):
+        """What it starts from counts in the first process alone."""
+        arguments = (tmp_path / "part", seconds_between_saves, result, pause, seed)
         return [sys.executable, "-c", SCRIPT, *map(str, arguments)]
 
-    for kill, between, done in [(signal.SIGTERM, 1000, "12"), (signal.SIGKILL, 0, "123")]:
-        process = subprocess.Popen(command(between, 0.1), stdout=subprocess.PIPE, text=True)
+    for kill, between, done, seed in [
+        (signal.SIGTERM, 1000, "12", 0),
+        (signal.SIGKILL, 0, "123", 8),
+    ]:
+        process = subprocess.Popen(command(between, 0.1, seed), stdout=subprocess.PIPE, text=True)
         assert [process.stdout.readline().strip() for _ in done] == [*done]
         time.sleep(0.15)  # in the middle of the next epoch
         os.kill(process.pid, kill)
         assert process.wait() == (training.TERMINATED if kill == signal.SIGTERM else -kill)
         assert not result.exists()
 
-    printed = subprocess.run(command(0, 0), capture_output=True, text=True, check=True).stdout
+    printed = subprocess.run(command(0, 0, 9), capture_output=True, text=True, check=True).stdout
     assert printed.split() == ["1", "2", "3", "4", "5"]
     found = torch.load(result)
     whole = network()

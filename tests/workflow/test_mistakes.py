@@ -15,7 +15,7 @@ SCHEMA_MISTAKES = (
 sede: 1
 seed: one
 device: gpu
-erf: {bacth_size: 4, images: 1}
+erf: {bacth_size: 4, batch_size: 1000000000000, images: 1}
 finetune: {kernels: [padded]}
 datasets:
   drawn: {source: synthetic, images_per_class: 3}
@@ -27,6 +27,7 @@ datasets:
         "seed: 'one' is not of type 'integer'",
         "device: 'gpu' is not one of",
         "erf.bacth_size: unknown key; did you mean batch_size?",
+        "erf.batch_size: 1000000000000 is greater than the maximum of 65536",
         "erf.images: 1 is less than the minimum of 2",
         "finetune.kernels: ['padded'] does not contain items matching",
         "datasets.drawn: 'classes' is a required property",
@@ -35,58 +36,56 @@ datasets:
     ],
 )
 CROSS_FIELD_MISTAKES = {
-    "unknown data set": (
-        {"size_test": {"dataset": "cub"}},
-        "size_test.dataset: 'cub' is not among datasets",
+    "names and sizes": (
+        {
+            "split": {"train": 0.8},
+            "targets": ["layer3", "layer4"],
+            "erf": {"shards": 11},
+            "size_test": {"dataset": "cub"},
+            "training": {"augmentation": {"crop": 300}},
+            "finetune": {"dataset": "cub200", "models": ["vgg16"]},
+            "shape_test": {"model": "vgg11"},
+            "microobject": {"size": 301},
+        },
+        [
+            "split: the shares add up to 1.1, not 1",
+            "targets: lacks output, whose imbalance Fig. 4 shows",
+            "erf.shards: more than erf.blocks",
+            "size_test.dataset: 'cub' is not among datasets",
+            "training.augmentation.crop: larger than training.augmentation.resized_crop",
+            "finetune.dataset: CUB-200-2011 has its own split, without images for validation",
+            "finetune.models: 'vgg16' is not among models",
+            "shape_test.model: 'vgg11'",
+            "microobject.size: larger than training.augmentation.crop",
+        ],
     ),
-    "unlisted model": (
-        {"size_test": {"models": ["vgg16"]}},
-        "size_test.models: 'vgg16' is not among models",
+    "the size test": (
+        {
+            "erf": {"split": "valid"},
+            "size_test": {"models": ["vgg16"], "target": "output", "logit": True},
+        },
+        [
+            "erf.split: valid, but",
+            "size_test.models: 'vgg16' is not among models",
+            "size_test.target: 'output'",
+            "size_test.logit: true, but the head of weights imagenet was not made for cub200",
+        ],
     ),
-    "figure of another model": ({"shape_test": {"model": "vgg16"}}, "shape_test.model: 'vgg16'"),
-    "fine-tuning of an unlisted model": (
-        {"finetune": {"models": ["vgg16"]}},
-        "finetune.models: 'vgg16' is not among models",
-    ),
-    "fine-tuning without validation": (
-        {"finetune": {"dataset": "cub200"}},
-        "finetune.dataset: CUB-200-2011 has its own split, without images for validation",
-    ),
-    "shards without a block": (
-        {"erf": {"shards": 11}},
-        "erf.shards: more than erf.blocks",
-    ),
-    "crop larger than the picture": (
-        {"training": {"augmentation": {"crop": 300}}},
-        "training.augmentation.crop: larger than training.augmentation.resized_crop",
-    ),
-    "a square larger than the picture": (
-        {"microobject": {"size": 300}},
-        "microobject.size: larger than training.augmentation.crop",
-    ),
-    "shares": ({"split": {"train": 0.8}}, "split: the shares add up to 1.1, not 1"),
-    "output in Table 1": ({"size_test": {"target": "output"}}, "size_test.target: 'output'"),
-    "the true class of another head": (
-        {"size_test": {"logit": True}},
-        "size_test.logit: true, but the head of weights imagenet was not made for cub200",
-    ),
-    "no checkpoint": ({"size_test": {"weights": "file"}}, "models.resnet18.checkpoint: missing"),
-    "a split that CUB-200-2011 has not": ({"erf": {"split": "valid"}}, "erf.split: valid, but"),
-    "a model file that is missing": (
-        {"models": {"mine": {"source": "nets/lost.py:build"}}, "size_test": {"models": ["mine"]}},
-        "models.mine.source: there is no file nets/lost.py; put",
-    ),
-    "a model file without a function": (
-        {"models": {"mine": {"source": "net.py:"}}, "size_test": {"models": ["mine"]}},
-        "models.mine.source: 'net.py:' is no file.py:factory; write it like that",
-    ),
-    "a batch that no memory holds": (
-        {"erf": {"batch_size": 10**12}},
-        "erf.batch_size: 1000000000000 is greater than the maximum of 65536",
-    ),
-    "own network with published weights": (
-        {"models": {"mine": {"source": "net.py:build"}}, "size_test": {"models": ["mine"]}},
-        "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
+    "no checkpoint": ({"size_test": {"weights": "file"}}, ["models.resnet18.checkpoint: missing"]),
+    "own networks": (
+        {
+            "models": {
+                "lost": {"source": "nets/lost.py:build"},
+                "half": {"source": "net.py:"},
+                "mine": {"source": "net.py:build"},
+            },
+            "size_test": {"models": ["lost", "half", "mine"]},
+        },
+        [
+            "models.lost.source: there is no file nets/lost.py; put",
+            "models.half.source: 'net.py:' is no file.py:factory; write it like that",
+            "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
+        ],
     ),
 }
 
@@ -98,11 +97,11 @@ def test_every_mistake_that_the_schema_sees_is_a_line(checkout):
 
 
 @pytest.mark.parametrize(
-    ("overlay", "message"), CROSS_FIELD_MISTAKES.values(), ids=CROSS_FIELD_MISTAKES
+    ("overlay", "messages"), CROSS_FIELD_MISTAKES.values(), ids=CROSS_FIELD_MISTAKES
 )
-def test_a_mistake_across_fields_stops_before_any_job(checkout, overlay, message):
+def test_a_mistake_across_fields_stops_before_any_job(checkout, overlay, messages):
     status, output = checkout.snakemake("-n", overlay=overlay)
-    assert_one_message(status, output, message)
+    assert_one_message(status, output, *(f"  {message}" for message in messages))
 
 
 # Taken by YAML or by Python, and meant otherwise; lines of an overlay, and what is said about them.
@@ -126,16 +125,23 @@ TEXTS = {
     ),
     "double keys": ("seed: 1\nseed: 2\n", ["mine.yaml, line 2: the key 'seed' is there twice"]),
     "octal": ("seed: 010\n", ["mine.yaml, line 1: 010 is 8 to YAML"]),
-    "no results": ("pathvars: {results: ''}\n", ["pathvars.results: '': name a folder"]),
-    "here": ("pathvars: {results: .}\n", ["pathvars.results: '.': name a folder"]),
-    "home": (
-        "pathvars: {results: '~/r'}\n",
-        ["pathvars.results: '~/r': is not taken for the home"],
+    "no folders": (
+        "pathvars: {results: '', logs: ., benchmarks: '~/r', resources: r/}\n",
+        [
+            "pathvars.results: '': name a folder",
+            "pathvars.logs: '.': name a folder",
+            "pathvars.benchmarks: '~/r': is not taken for the home",
+            "pathvars.resources: 'r/': name a folder",
+        ],
     ),
-    "a slash": ("pathvars: {results: r/}\n", ["pathvars.results: 'r/': name a folder"]),
-    "braces": ("pathvars: {results: 'r{'}\n", ["pathvars.results: 'r{': braces"]),
-    "one folder": ("pathvars: {results: logs}\n", ["pathvars.logs and pathvars.results are"]),
-    "a file": ("pathvars: {results: Makefile}\n", ["pathvars.results: 'Makefile': this is a file"]),
+    "other folders": (
+        "pathvars: {results: 'r{', logs: Makefile, benchmarks: b, resources: b}\n",
+        [
+            "pathvars.results: 'r{': braces",
+            "pathvars.logs: 'Makefile': this is a file",
+            "pathvars.benchmarks and pathvars.resources are",
+        ],
+    ),
 }
 
 
@@ -211,9 +217,15 @@ MANIFEST = "results/data/dataset=mine/manifest.parquet"
 TRF = "results/size_test/trf.parquet"
 
 
-def test_missing_image_folder_stops_before_any_job(checkout):
-    status, output = checkout.snakemake("-n", overlay=own_data())
-    assert_one_message(status, output, "datasets.mine.path: there is no folder my_images")
+def test_missing_files_stop_before_any_job(checkout):
+    overlay = own_data("file", checkpoint="lost.pt")
+    status, output = checkout.snakemake("-n", overlay=overlay)
+    assert_one_message(
+        status,
+        output,
+        "datasets.mine.path: there is no folder my_images",
+        "models.resnet18.checkpoint: there is no file lost.pt; put",
+    )
 
 
 def test_a_class_that_is_too_small(checkout):
@@ -222,7 +234,7 @@ def test_a_class_that_is_too_small(checkout):
     assert_one_message(status, output, "class class0 has 2 images, split into", "add images")
 
 
-def test_truncated_jpeg_is_named_and_mending_it_is_enough(checkout):
+def test_a_truncated_jpeg_and_a_gpu_that_is_not_there(checkout):
     folder = checkout.folder / "my_images"
     write_images(folder)
     broken = folder / "class1/3.jpg"
@@ -236,31 +248,31 @@ def test_truncated_jpeg_is_named_and_mending_it_is_enough(checkout):
     assert status == 0, output
     assert len(images.Pack(checkout.folder / PACK)) == 16
 
-
-def test_unknown_model(checkout):
-    (checkout.folder / "my_images").mkdir()
-    overlay = own_data(model="resnet19")
-    status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
-    assert_one_message(status, output, "unknown model 'resnet19'", "resnet18")
-
-
-def test_unknown_target(checkout):
-    (checkout.folder / "my_images").mkdir()
-    overlay = own_data(targets={"layer3": "layer3.1.cnov2"})
-    status, output = checkout.snakemake(TRF, "--cores", "1", overlay=overlay)
-    parts = ["models.resnet18", "unknown target 'layer3.1.cnov2'", "did you mean layer3.1.conv2"]
-    assert_one_message(status, output, *parts)
+    if not torch.cuda.is_available():
+        overlay = {**own_data(), "device": "cuda"}
+        status, output = checkout.snakemake(
+            "--until", "calibrate_weights", "--cores", "2", overlay=overlay
+        )
+        assert_one_message(status, output, "PyTorch sees no GPU")
 
 
-@pytest.mark.parametrize("asked", [TRF, "results/flops/model=vit_b_16/flops.json"])
-def test_a_size_that_a_network_cannot_take(checkout, asked):
+def test_networks_that_cannot_be_what_is_asked(checkout):
     """Found by what runs first and takes seconds, before anything long."""
     (checkout.folder / "my_images").mkdir()
-    targets = {"layer3": "encoder.layers", "layer4": "encoder"}
-    overlay = own_data(model="vit_b_16", targets=targets)
-    status, output = checkout.snakemake(asked, "--cores", "1", overlay=overlay)
-    parts = ["models.vit_b_16 with preprocess.crop", "Expected 224 but got 64", "choose a size"]
+    vit = {"targets": {"layer3": "encoder.layers", "layer4": "encoder"}}
+    networks = {"resnet19": {}, "resnet18": {"targets": {"layer3": "layer3.1.cnov2"}}}
+    overlay = own_data(model="vit_b_16") | {"models": {**networks, "vit_b_16": vit}}
+    overlay["size_test"]["models"] = [*overlay["models"]]
+    asked = (TRF, "results/flops/model=vit_b_16/flops.json", "--keep-going", "--cores", "2")
+    status, output = checkout.snakemake(*asked, overlay=overlay)
+    parts = ["unknown model 'resnet19'", "did you mean resnet18"]
+    parts += ["models.resnet18", "unknown target 'layer3.1.cnov2'", "did you mean layer3.1.conv2"]
     assert_one_message(status, output, *parts)
+    refused = "models.vit_b_16 with preprocess.crop"
+    for rule in ("compute_trf", "count_flops"):
+        (log,) = (checkout.folder / "logs" / rule).glob("vit_b_16*.log")
+        for part in (refused, "Expected 224 but got 64", "choose a size"):
+            assert part in log.read_text()
 
 
 def test_checkpoint_of_another_architecture(checkout):
@@ -271,23 +283,6 @@ def test_checkpoint_of_another_architecture(checkout):
     target = "results/checkpoints/model=resnet18/weights=file/kernels=odd/checkpoint.safetensors"
     status, output = checkout.snakemake(target, "--cores", "1", overlay=overlay)
     assert_one_message(status, output, "other.pt belongs to another architecture", "layer1.2")
-
-
-def test_missing_checkpoint_stops_before_any_job(checkout):
-    (checkout.folder / "my_images").mkdir()
-    status, output = checkout.snakemake("-n", overlay=own_data("file", checkpoint="lost.pt"))
-    assert_one_message(status, output, "models.resnet18.checkpoint: there is no file lost.pt; put")
-
-
-def test_a_gpu_that_is_not_there(checkout):
-    if torch.cuda.is_available():
-        pytest.skip("there is a GPU")
-    write_images(checkout.folder / "my_images")
-    overlay = {**own_data(), "device": "cuda"}
-    status, output = checkout.snakemake(
-        "--until", "calibrate_weights", "--cores", "2", overlay=overlay
-    )
-    assert_one_message(status, output, "PyTorch sees no GPU")
 
 
 OWN_NETWORK = """
