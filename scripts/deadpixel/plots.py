@@ -95,7 +95,7 @@ def _describe(fit: pd.Series, theory: pd.Series) -> str:
     if pd.isna(fit["r_squared"]):
         return f"{known}, no Gaussian fits"
     if fit["r_squared"] < LEAST_R_SQUARED:
-        return f"{known}, no Gaussian (R² {fit['r_squared']:.2f})"
+        return f"{known}, no Gaussian (R² {fit['r_squared']:.3f})"
     return f"{known}, σ {fit['sigma_x']:.1f} x {fit['sigma_y']:.1f} px, R² {fit['r_squared']:.3f}"
 
 

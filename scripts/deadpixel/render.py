@@ -143,7 +143,7 @@ def _header(name: str) -> str:
 def _cell(row: Mapping[str, Any], name: str) -> str:
     """A value in words where a number would mislead."""
     if name in _OF_A_GAUSSIAN and row["r_squared"] < LEAST_R_SQUARED:
-        return f"no Gaussian (R² {row['r_squared']:.2f})" if name == "sigma_x" else _NOTHING
+        return f"no Gaussian (R² {row['r_squared']:.3f})" if name == "sigma_x" else _NOTHING
     if name == "low":
         return _interval(row)
     return _number(row[name], _bare(name))

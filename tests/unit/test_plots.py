@@ -104,7 +104,7 @@ def test_the_box_frames_what_the_map_depends_on(size: tuple[int, int]) -> None:
         (FITTED, _theory(128), "TRF 128 px, σ 50.0", (1, 0)),
         (FAILED, _theory(INF, NAN), "TRF ∞, no Gaussian fits", (0, 0)),
         (FITTED | {"r_squared": 0.5}, _theory(9), "TRF 9 px, σ 50.0 x 40.0 px, R² 0.500", (1, 1)),
-        (FITTED | {"r_squared": 0.32}, _theory(9), "TRF 9 px, no Gaussian (R² 0.32)", (0, 1)),
+        (FITTED | {"r_squared": 0.32}, _theory(9), "TRF 9 px, no Gaussian (R² 0.320)", (0, 1)),
     ],
 )
 def test_map_without_theory_or_fit(

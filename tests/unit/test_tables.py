@@ -297,7 +297,7 @@ def test_a_gaussian_that_does_not_fit_has_no_widths_in_print(tmp_path: Path) -> 
         for row in (poor, good)
     )
     widths = ["σx (px)", "σy (px)", "centre x (px)", "centre y (px)", "R²"]
-    assert [first[name] for name in widths] == ["no Gaussian (R² 0.32)", "–", "–", "–", "0.320"]
+    assert [first[name] for name in widths] == ["no Gaussian (R² 0.320)", "–", "–", "–", "0.320"]
     assert [second[name] for name in widths] == ["133.000", "20.000", "20.0", "20.0", "0.500"]
     store.write(table, tmp_path / "a.parquet", tables.FIELDS, {})
     assert store.read(tmp_path / "a.parquet", tables.FIELDS)["sigma_x"].tolist() == [133, 133]
