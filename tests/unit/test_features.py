@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from deadpixel import erf
 from deadpixel.errors import InputError
+from deadpixel.features import features
 
 
 class Net(nn.Module):
@@ -266,3 +267,14 @@ def test_one_image_at_a_time_may_be_measured_whatever_is_beside_it():
     found = erf.accumulate(model, images(), ["output"], batch_size=1, dtype=torch.float64)
     truth = loop(model.double())
     assert np.linalg.norm(found["output"].mean - truth) < 1e-12 * np.linalg.norm(truth)
+
+
+def test_a_place_is_a_row_and_a_column():
+    model, batch = nn.Sequential(nn.Conv2d(3, 4, 3)), images()
+    with torch.no_grad():
+        truth = model(batch)
+        found = features(model, batch, {"0": (1, 3)})["0"]
+        middle = features(model, batch, {"0": None})["0"]
+    assert torch.equal(found, truth[:, :, 1, 3])
+    assert torch.equal(middle, truth[:, :, truth.shape[2] // 2, truth.shape[3] // 2])
+    assert truth.shape[2] != truth.shape[3]
