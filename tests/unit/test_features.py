@@ -278,3 +278,14 @@ def test_a_place_is_a_row_and_a_column():
     assert torch.equal(found, truth[:, :, 1, 3])
     assert torch.equal(middle, truth[:, :, truth.shape[2] // 2, truth.shape[3] // 2])
     assert truth.shape[2] != truth.shape[3]
+
+
+def test_a_map_of_whole_numbers_has_no_gradient_and_is_refused():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Rounded())
+    with pytest.raises(InputError, match=r"target '1' yields torch.int64, no real numbers"):
+        features(model, images(), {"1": None})
+
+
+class Rounded(nn.Module):
+    def forward(self, image: Tensor) -> Tensor:
+        return image.long()

@@ -282,3 +282,16 @@ def test_a_folding_that_changes_the_features_is_taken_back(images, monkeypatch, 
     truth = loop(model, images, "output")
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
     assert len(caplog.messages) == 1 and "it would change output" in caplog.text
+
+
+class Standardised(nn.Conv2d):
+    """Computes with other weights than those it holds."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        weight = (self.weight - self.weight.mean()) / self.weight.std()
+        return self._conv_forward(image, weight, self.bias)
+
+
+def test_a_convolution_of_another_class_is_not_folded():
+    model = nn.Sequential(Standardised(3, 4, 3), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
+    assert folding.fold_batch_norms(model.append(nn.BatchNorm2d(4)).eval()) == 1
