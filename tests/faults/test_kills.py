@@ -96,8 +96,9 @@ def kill(
     first_seen: dict[psutil.Process, float] = {}
     while snakemake.poll() is None:
         jobs = jobs_of(snakemake)
-        ready = [job for job in jobs if hits[job.rule] < TURNS.get(job.rule, 0)]
-        ready = [job for job in ready if anywhere or at_work(job)]
+        left = [job for job in jobs if hits[job.rule] < TURNS.get(job.rule, 0)]
+        fewest = min((hits[job.rule] for job in left), default=0)  # so both kinds of training
+        ready = [job for job in left if hits[job.rule] == fewest and (anywhere or at_work(job))]
         now = time.monotonic()
         ready = [j for j in ready if now - first_seen.setdefault(j.process, now) >= patience]
         if not ready:

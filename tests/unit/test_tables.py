@@ -570,7 +570,7 @@ def _microobject() -> pd.DataFrame:
             *_course("resnet101", "odd", 0, 0.5, 0.6, 0.95, 0.8),
             *_course("resnet101", "odd", 1, 0.5, 0.5, 0.5, 0.5),
             *_course("resnet101", "odd", 2, 0.5, 0.9, 0.91, 0.9),
-            *_course("resnet101", "padded", 0, 0.95, 0.5, 0.5, 0.5),
+            *_course("resnet101", "padded", 0, 0.95, 0.5, 0.95, 0.5),
             *_course("resnet101", "padded", 1, 0.5, 0.95, 0.5, 0.5),
             *_course("resnet101", "padded", 2, 0.5, 0.95, 0.5, 0.5),
             *_course("mine", "odd", 0, 0.5, 0.5, 0.5, 0.5),
@@ -587,6 +587,17 @@ def test_first_epochs_count_from_one_and_exceed_the_threshold() -> None:
     ]
     assert firsts["best_test_acc"].iloc[0] == 95 and firsts["last_test_acc"].iloc[0] == 80
     assert set(firsts["epochs"]) == {4}
+
+
+def test_pairs_are_of_one_seed_whatever_the_order_of_runs() -> None:
+    rows = [("odd", 0, 1.0), ("odd", 1, 2.0), ("odd", 2, 3.0)]
+    rows += [("padded", 2, 30.0), ("padded", 0, 10.0), ("padded", 1, 20.0), ("sliced", 1, 7.0)]
+    runs = pd.DataFrame(rows, columns=["kernels", "seed", "test_acc"]).assign(model="mine")
+    found = {
+        arm: pairs[["seed", "test_acc_before", "test_acc_after"]].to_numpy().tolist()
+        for arm, pairs in tables._pairs(runs)
+    }
+    assert found == {"padded": [[0, 1, 10], [1, 2, 20], [2, 3, 30]], "sliced": [[1, 2, 7]]}
 
 
 def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
