@@ -615,12 +615,21 @@ def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
     assert (ours["low"], ours["high"]) == pytest.approx((-5 / 3 - reach, -5 / 3 + reach), rel=1e-5)
     assert (ours["paper_epochs_before"], ours["paper_epochs_after"]) == (28.2, 10.2)
     assert ours["paper_epochs_difference"] == pytest.approx(-18)
-    assert ours["logrank_p"] == 0.25  # the least that three pairs can give
+    assert ours["logrank_p"] == ours["logrank_smallest_p"] == 0.25
     mine = rows.loc["mine"]
     assert (mine["runs_before"], mine["runs_after"], mine["epochs_difference"]) == (">4", ">4", 0)
     assert np.isnan(mine["logrank_p"]) and np.isnan(mine["low"])
     assert rows.loc[tables.ALL_MODELS, "n_pairs"] == 2
     assert rows.loc[tables.ALL_MODELS, "epochs_difference"] == pytest.approx(-5 / 6)
+
+
+def test_who_gets_there_in_the_last_epoch_does_get_there() -> None:
+    courses = [_course("mine", "odd", seed, 0.5, 0.5, 0.95) for seed in range(3)]
+    courses += [_course("mine", "padded", seed, 0.5, 0.5, 0.5) for seed in range(3)]
+    firsts = tables.first_epochs(pd.DataFrame(itertools.chain(*courses)), 0.9)
+    table = tables.table4(firsts, NOTHING)
+    assert table.loc[0, "runs_before"] == "3, 3, 3" and table.loc[0, "runs_after"] == ">3, >3, >3"
+    assert table.loc[0, "logrank_p"] == 0.25
 
 
 def test_the_papers_epochs_stand_beside_padded_kernels_only() -> None:
