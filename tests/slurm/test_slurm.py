@@ -24,7 +24,14 @@ CANNOT_INSTALL = 77  # exit status of start-slurm.sh
 RUN = "results/microobject/dataset=drawn/model=mine/kernels=odd/seed=0/epochs.parquet"
 RUN_LOG = "logs/train_microobject/drawn+mine_odd_0.log"
 # Both tests of the paper and the other task; maps of fine-tuned networks are made like the others.
-TABLES = [f"results/tables/{name}.parquet" for name in ("table1", "finetune_runs", "table4")]
+TABLES = [
+    *("results/tables/table1.parquet", "results/tables/table4.parquet"),
+    *(
+        "results/finetune/epochs/dataset=drawn/model=mine/weights=calibrated/"
+        f"kernels={kernels}/seed=0/epochs.parquet"
+        for kernels in ("odd", "padded")
+    ),
+]
 # The profile as it is, but for the pause before the first look at a job.
 ON_SLURM = (
     sys.executable,
