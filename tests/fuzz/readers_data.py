@@ -510,7 +510,7 @@ def images(rng: random.Random, _: Path) -> Iterator[Case]:
             def check(pixels: np.ndarray, w: Callable = whole, lost: str = lost) -> str | None:
                 return lost or w(pixels)
 
-            yield case(f"{form} {mode}: whole", f"photo.{suffix}", data, check)
+            yield case(f"{form} {mode}: undamaged", f"photo.{suffix}", data, check)
             if mode not in {"L", "RGB", "P"} or form not in READ:
                 continue
             for what, bad in damaged(data, rng, 1):
