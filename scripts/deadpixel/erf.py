@@ -31,11 +31,14 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
 class NonFiniteGradientError(InputError):
-    """An image has an infinite or undefined gradient; `index` counts from 0 in the order given."""
+    """A feature of an image, or its gradient, is infinite or undefined; `index` counts from 0."""
 
     def __init__(self, target: str, index: int) -> None:
         """Say which target and image."""
-        super().__init__(f"image {index}: the gradient of target {target!r} is not finite")
+        super().__init__(
+            f"image {index}: target {target!r} or its gradient is not finite: check the network's "
+            "weights and its code"
+        )
         self.index = index
 
 
@@ -113,8 +116,8 @@ class _Measurement:
         done = 0
         for images, labels in batches:
             self.prepare(images[:2])
-            for target, gradients in self._gradients(images, labels):
-                finite = gradients.flatten(1).isfinite().all(1)
+            for target, values, gradients in self._gradients(images, labels):
+                finite = gradients.flatten(1).isfinite().all(1) & values.isfinite()
                 if not finite.all():
                     raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
                 field = _batch_erf(gradients.relu())
@@ -127,8 +130,10 @@ class _Measurement:
                 log.warning("no pixel of any image raises target %r: its field is zero", target)
         return sums
 
-    def _gradients(self, images: Tensor, labels: Tensor | None) -> Iterator[tuple[str, Tensor]]:
-        """G of Eq. 2 for each image, (N, H, W), of each target."""
+    def _gradients(
+        self, images: Tensor, labels: Tensor | None
+    ) -> Iterator[tuple[str, Tensor, Tensor]]:
+        """F (N,) and G (N, H, W) of Eqs. 1 and 2 for each image, of each target."""
         images = images.to(self._device, self._dtype).detach().requires_grad_()
         found = features(self._ready, images, self._places)
         for number, target in enumerate(found, start=1):
@@ -136,7 +141,8 @@ class _Measurement:
                 values = _chosen(found[target], labels, self._logit)
             else:
                 values = found[target].mean(1)
-            yield target, _input_gradient(target, values, images, keep_graph=number < len(found))
+            gradients = _input_gradient(target, values, images, keep_graph=number < len(found))
+            yield target, values.detach(), gradients
 
 
 def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:

@@ -468,3 +468,14 @@ def test_a_gradient_that_is_not_finite_names_the_file(evaluated, tmp_path):
         erf.accumulate_blocks(
             Root(), evaluated, ["output"], 3, scratch, logit="predicted", batch_size=2
         )
+
+
+def test_a_logit_that_is_not_finite_names_the_image():
+    """Its gradient can be finite all the same."""
+
+    class Infinite(nn.Module):
+        def forward(self, image):
+            return torch.stack([image.mean((1, 2, 3)), image.sum((1, 2, 3)) + torch.inf], 1)
+
+    with pytest.raises(erf.NonFiniteGradientError, match=r"image 0: target 'output' or its"):
+        erf.accumulate(Infinite(), torch.rand(2, 3, 8, 8), ["output"])
