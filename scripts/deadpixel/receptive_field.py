@@ -103,7 +103,8 @@ def fields(
                         found[name] = _summarise(name, mode.fields[output])
             elif targets is not None:
                 raise InputError(
-                    f"target {name!r} does not yield one tensor that the image reaches"
+                    f"target {name!r} does not yield one tensor that the image reaches: choose "
+                    "another module"
                 )
             if targets is not None and len(found) == len(wanted):
                 raise _AllFoundError
