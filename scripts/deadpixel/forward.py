@@ -54,10 +54,12 @@ def logits(output: Any) -> Tensor:
             f"the network puts out a tensor of shape {tuple(found.shape)}, no logits (images, "
             "classes): let its forward() return these"
         )
-    if not found.is_floating_point() or found.layout != torch.strided or not found.shape[1]:
+    dense = found.layout == torch.strided and not found.is_meta
+    if not found.is_floating_point() or not dense or not found.shape[1]:
         raise InputError(
-            f"the network puts out {found.layout} logits {tuple(found.shape)} of {found.dtype}: "
-            "let its forward() return dense floating-point numbers, one for each class"
+            f"the network puts out {found.layout} logits {tuple(found.shape)} of {found.dtype} on "
+            f"{found.device}: let its forward() return dense floating-point numbers, one for each "
+            "class"
         )
     return found
 
