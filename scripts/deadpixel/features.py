@@ -49,6 +49,11 @@ def features(model: nn.Module, images: Tensor, places: Places) -> dict[str, Tens
                 f"target {target!r} yields {found[target].dtype}, no real numbers: "
                 "choose another module"
             )
+        if found[target].is_meta or found[target].layout != torch.strided:
+            raise InputError(
+                f"target {target!r} yields a {found[target].layout} map on {found[target].device}, "
+                "no dense one: choose another module"
+            )
         if len(found[target]) != len(images):
             raise InputError(
                 f"target {target!r} yields {len(found[target])} maps of {len(images)} images: "

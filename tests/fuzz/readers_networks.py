@@ -666,13 +666,14 @@ def networks(rng: random.Random, _: Path) -> Iterator[Case]:
         torch.manual_seed(3)
         return build()
 
-    def field(name: str, build: Callable[[], nn.Module], target: str, acceptable: bool) -> Case:
+    def field(name: str, build: Callable[[], nn.Module], target: str) -> Case:
         def run(_: Path) -> None:
             network = built(build)
             found = calls.field(network, batch.clone(), target, batch_size=3, dtype=torch.float64)
-            if not acceptable:
-                raise Silent("accepted")
-            expected = plain_loop(built(build), batch, target)
+            try:
+                expected = plain_loop(built(build), batch, target)
+            except Exception as error:
+                raise Silent("accepted") from error
             if not np.allclose(found, expected, rtol=1e-6, atol=1e-9 * max(expected.max(), 1e-30)):
                 raise Silent(
                     f"off by {np.abs(found - expected).max() / max(expected.max(), 1e-30):.1%}"
@@ -709,16 +710,16 @@ def networks(rng: random.Random, _: Path) -> Iterator[Case]:
 
         # a cast's gradient is exact, and a named tuple says which part is meant
         fine = acceptable or name in {"half precision", "bfloat16", "a named tuple"}
-        yield field(f"returns {name}", build, "output", fine)
-        yield field(f"returns {name}", build, "deep", True)
+        yield field(f"returns {name}", build, "output")
+        yield field(f"returns {name}", build, "deep")
         yield classes(f"returns {name}", build, fine or name in {"detached", "its data"})
-    for name, (change, acceptable) in MAPS.items():
+    for name, (change, _) in MAPS.items():
 
         def build(c: Callable = change) -> nn.Module:
             return with_deep(c)
 
-        yield field(f"deep returns {name}", build, "deep", acceptable)
-        yield field(f"deep returns {name}", build, "output", True)
+        yield field(f"deep returns {name}", build, "deep")
+        yield field(f"deep returns {name}", build, "output")
         yield size(f"deep returns {name}", build, "deep", True)
     for name, (build, acceptable) in NETWORKS.items():
         targets = {
@@ -727,9 +728,7 @@ def networks(rng: random.Random, _: Path) -> Iterator[Case]:
             "data parallel": ("module.deep", "output"),
         }
         for target in targets.get(name, ("deep", "output")):
-            # a head that trains or is quantized is no matter of a map before it
-            harmless = target == "deep" and name in {"always trains", "a quantized head"}
-            yield field(name, build, target, acceptable or harmless)
+            yield field(name, build, target)
         yield classes(
             name,
             build,

@@ -101,7 +101,7 @@ REFUSED = {
     "nothing": (Net(after=lambda y: None), "NoneType"),
     "the auxiliary output first": (Net(after=lambda y: (y / 2, y)), "tuple of 2"),
     "maps": (Net(after=lambda y: y[..., None, None]), r"\(2, 3, 1, 1\)"),
-    "classes": (Net(after=lambda y: y.argmax(1, keepdim=True)), "torch.int64 on cpu: let its forward"),
+    "classes": (Net(after=lambda y: y.argmax(1, keepdim=True)), "int64 on cpu: let its forward"),
     "complex": (Net(after=lambda y: torch.complex(y, y)), "torch.complex.*: let its forward"),
     "meta": (Net(after=lambda y: y.to("meta")), "on meta: let its forward"),
     "one for all images": (Net(after=lambda y: y.mean(0, keepdim=True)), "1 maps of 2 images"),
