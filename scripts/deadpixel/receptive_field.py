@@ -210,7 +210,9 @@ def _along(
     if size == math.inf:
         return math.inf, math.nan, math.nan, math.nan
     if size == -math.inf:
-        raise InputError(f"the central feature of target {target!r} depends on no pixel")
+        raise InputError(
+            f"the central feature of target {target!r} depends on no pixel: choose another module"
+        )
     if size > -UNKNOWN / 2:
         raise UnknownFieldError(
             f"the feature maps before target {target!r} are too small to tell its receptive field; "
