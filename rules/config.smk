@@ -48,7 +48,11 @@ def path_problems():
     paths = {name: path for name, path in config["pathvars"].items()}
     for name, path in paths.items():
         key = f"pathvars.{name}: {path!r}"
-        if not path.strip() or path != Path(path).as_posix() or Path(path).name in ("", ".."):
+        if (
+            not path.strip()
+            or path != Path(path).as_posix()
+            or Path(path).name in ("", "..")
+        ):
             yield f"{key}: name a folder, such as {name}, without a slash behind it"
         elif path.startswith("~"):
             yield f"{key}: is not taken for the home folder here; write that folder out"
