@@ -30,9 +30,8 @@ def own_this_folder():
     if alive.read().partition(" ")[0] == socket.gethostname():
         shutil.rmtree(".snakemake/locks", ignore_errors=True)
     elif any(Path(".snakemake").glob("locks/*")):
-        return (
-            alive  # another host's: Snakemake refuses them, and they stay that host's
-        )
+        # another host's: Snakemake refuses them, and they stay that host's
+        return alive
     alive.truncate(0)
     alive.write(f"{socket.gethostname()} {os.getpid()}")
     alive.flush()

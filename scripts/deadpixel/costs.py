@@ -279,13 +279,8 @@ class CostModel:
         augmentation = self.config["training"]["augmentation"]
         if self.config["device"] != "cpu" or augmentation["method"] != "batched":
             return 0.0
-        return (
-            images
-            * (4 / 3)
-            * 4
-            * augmentation["resized_crop"] ** 2
-            / (12 * augmentation["crop"] ** 2)
-        )
+        # 4/3 pixels of 4 bytes for each of the 12 bytes of a pixel in float32
+        return images * 4 / 9 * (augmentation["resized_crop"] / augmentation["crop"]) ** 2
 
     def _erf_images(self, of: Mapping[str, str]) -> float:
         there = self._images(of, self.config["erf"]["split"])
