@@ -34,7 +34,7 @@ OVERLAY = {
         "batch_size": 16,
     },
 }
-# A file of the name `slow` says how many seconds a forward pass takes.
+# A file of the name `slow` says how many seconds a forward pass takes; `passes` then counts them.
 NETWORK = """
 import contextlib
 import time
@@ -52,6 +52,8 @@ class Net(nn.Module):
     def forward(self, image):
         with contextlib.suppress(FileNotFoundError):
             time.sleep(float(Path("slow").read_text()))
+            with Path("passes").open("a") as file:
+                file.write(".")
         return self.head(self.deep(self.stem(image)).mean((2, 3)))
 
 def build():
