@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from deadpixel.augment import TRAINING_IMAGES, Augmentation, draw
+from deadpixel.data.augment import TRAINING_IMAGES, Augmentation, draw
 
 
 def caltech_like(count: int) -> list[np.ndarray]:

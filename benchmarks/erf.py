@@ -17,7 +17,8 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from deadpixel import erf, models
+from deadpixel import erf
+from deadpixel.networks import zoo
 
 TARGETS = ("layer3", "layer4", "output")
 
@@ -65,7 +66,7 @@ def plain_loop(model: torch.nn.Module, images: torch.Tensor) -> None:
 
 def measure(name: str, rate: float, options: argparse.Namespace) -> str:
     """One row of the table."""
-    model = models.build(name).to(options.device)
+    model = zoo.build(name).to(options.device)
     images = torch.randn(options.images, 3, 224, 224)
     few = images[:4].to(options.device)
     settings = {"batch_size": options.batch_size, "device": options.device}

@@ -15,7 +15,8 @@ import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from deadpixel import plan, schedule, store
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import plan, schedule
 
 ROOT = Path(__file__).resolve().parents[1]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", ".snakemake", "results", "resources", "logs")
@@ -38,7 +39,7 @@ def main() -> None:
         shutil.copytree(ROOT, folder, ignore=LEFT_OUT)
         wall = snakemake(folder, "--cores", str(cores))
         snakemake(folder, "plan", "--cores", str(cores))
-        jobs = store.read(folder / "results/demo/plan.parquet", store.PLAN)
+        jobs = parquet.read(folder / "results/demo/plan.parquet", schemas.PLAN)
     alone = plan.schedule_jobs(jobs, "measured_seconds")
     length = schedule.makespan(alone, schedule.list_schedule(alone, cores))
     chain = schedule.longest_chain(alone)

@@ -18,8 +18,11 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from deadpixel import erf, images, maps, models, store
-from deadpixel.preprocessing import EvaluationImages, evaluation_transform
+from deadpixel import erf
+from deadpixel.data import packs
+from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
+from deadpixel.files import maps, parquet, resume, schemas
+from deadpixel.networks import zoo
 
 BLOCKS = 10
 FILE = "sums-{}-of-{}.parquet"
@@ -28,21 +31,21 @@ FILE = "sums-{}-of-{}.parquet"
 def work(model: str, n_images: int, shard: int, shards: int, folder: Path) -> None:
     """What one job does."""
     torch.set_num_threads(1)
-    pack = images.Pack(folder / "images.arrow")
+    pack = packs.Pack(folder / "images.arrow")
     chosen = EvaluationImages(pack, np.arange(n_images), [0] * n_images, evaluation_transform())
     blocks = erf.accumulate_blocks(
-        models.build(model),
+        zoo.build(model),
         chosen,
         ["layer4"],
         BLOCKS,
-        store.Scratch(folder / "scratch", [], shard=shard, shards=shards),
+        resume.Scratch(folder / "scratch", [], shard=shard, shards=shards),
         shard=shard,
         shards=shards,
         logit="predicted",
         batch_size=8,
     )
     path = folder / FILE.format(shard, shards)
-    store.write(maps.sums_to_frame(blocks["layer4"]), path, store.ERF_SUMS, {})
+    parquet.write(maps.sums_to_frame(blocks["layer4"]), path, schemas.ERF_SUMS, {})
 
 
 def write_pack(n_images: int, folder: Path) -> None:
@@ -53,9 +56,9 @@ def write_pack(n_images: int, folder: Path) -> None:
     for name in names:
         pixels = rng.integers(0, 255, (256, 256, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(folder / name)
-    rows = [(name, images.checksum(folder / name)) for name in names]
+    rows = [(name, packs.checksum(folder / name)) for name in names]
     manifest = pd.DataFrame(rows, columns=["path", "sha256"])
-    images.pack(manifest, folder, folder / "images.arrow", {})
+    packs.pack(manifest, folder, folder / "images.arrow", {})
 
 
 def seconds(model: str, n_images: int, shards: int, folder: Path) -> float:

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from deadpixel import augment, kernels, microobject, models, training
-from deadpixel.store import Scratch
+from deadpixel import kernels, microobject, training
+from deadpixel.data import augment
+from deadpixel.files.resume import Scratch
+from deadpixel.networks import heads, zoo
 
 CLASSES = 101
 
@@ -73,7 +75,7 @@ def main() -> None:
         for compiled in {False, arguments.compile}:
             found = {}
             for loop, train in loops.items():
-                network = models.replace_head(models.build(model), CLASSES, seed=0)
+                network = heads.replace(zoo.build(model), CLASSES, seed=0)
                 network = kernels.apply(network, kind, init="random")
                 network = torch.compile(network) if compiled else network
                 found[loop] = images_per_second(network, train, device, number)

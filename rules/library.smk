@@ -23,7 +23,7 @@ def load_library(name="deadpixel_beside_snakefile"):
 
 
 library = load_library()
-FINGERPRINTS = library("fingerprints").Fingerprints(
+FINGERPRINTS = library("operations.fingerprints").Fingerprints(
     ROOT / "scripts", Path(".snakemake/fingerprints.json")
 )
 
@@ -33,7 +33,7 @@ def fingerprint(script):
     return FINGERPRINTS.of(script)
 
 
-strict_yaml, costs = library("strict_yaml"), library("costs")
+strict_yaml, costs = library("operations.strict_yaml"), library("operations.costs")
 
 
 def stop_at(problems):

@@ -5,7 +5,7 @@ rule make_table1:
     input:
         fits="<results>/size_test/fits.parquet",
         trf="<results>/size_test/trf.parquet",
-        paper=beside("scripts/deadpixel/paper/table1.csv"),
+        paper=beside("scripts/deadpixel/results/paper/table1.csv"),
     output:
         table="<results>/tables/table1.parquet",
         markdown="<results>/tables/table1.md",
@@ -69,7 +69,7 @@ rule plot_size_against_accuracy:
     input:
         table="<results>/tables/table1.parquet",
         correlations="<results>/tables/correlations.parquet",
-        paper=beside("scripts/deadpixel/paper/table1.csv"),
+        paper=beside("scripts/deadpixel/results/paper/table1.csv"),
     output:
         png=report(
             "<results>/figures/size_against_accuracy.png",
@@ -99,8 +99,8 @@ rule make_finetune_tables:
         fits="<results>/shape_test/fits.parquet",
         trf="<results>/shape_test/trf.parquet",
         paper=[
-            beside("scripts/deadpixel/paper/table2.csv"),
-            beside("scripts/deadpixel/paper/table3.csv"),
+            beside("scripts/deadpixel/results/paper/table2.csv"),
+            beside("scripts/deadpixel/results/paper/table3.csv"),
         ],
     output:
         finetune_runs="<results>/tables/finetune_runs.parquet",
@@ -262,7 +262,7 @@ rule plot_finetuning:
     input:
         runs="<results>/tables/finetune_runs.parquet",
         epochs=finetune_runs(EPOCHS),
-        paper=beside("scripts/deadpixel/paper/table3.csv"),
+        paper=beside("scripts/deadpixel/results/paper/table3.csv"),
     output:
         accuracies_png=report(
             "<results>/figures/accuracies.png",
@@ -295,7 +295,7 @@ rule plot_finetuning:
 rule make_table4:
     input:
         epochs=microobject_runs(),
-        paper=beside("scripts/deadpixel/paper/table4.csv"),
+        paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
         first_epochs="<results>/tables/first_epochs.parquet",
         first_epochs_markdown="<results>/tables/first_epochs.md",
@@ -331,7 +331,7 @@ rule make_table4:
 rule plot_microobject:
     input:
         epochs=microobject_runs(),
-        paper=beside("scripts/deadpixel/paper/table4.csv"),
+        paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
         png=report(
             "<results>/figures/fig5.png",

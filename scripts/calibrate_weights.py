@@ -1,26 +1,26 @@
 """Initialise a network by its seed and measure its batch-norm statistics on the train split."""
 
-import torch
+from deadpixel import errors
+from deadpixel.data.evaluation import evaluation_images
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import calibration, checkpoints, zoo
+from deadpixel.operations import computing, devices, job
 
-from deadpixel import devices, errors, logs, models, store
-from deadpixel.preprocessing import evaluation_images
-
-logs.configure(snakemake.log[0])
-torch.set_num_threads(snakemake.threads)
+job.begin(snakemake)
 params, config = snakemake.params, snakemake.config
-device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
+device = computing.device(snakemake)
 
-manifest = store.read(snakemake.input.manifest, store.MANIFEST)
+manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 most = params.calibration["images"]
 images = evaluation_images(snakemake.input.pack, manifest, "train", **params.preprocess, most=most)
-model = models.build(params.model, seed=params.seed)
+model = zoo.build(params.model, seed=params.seed)
 with errors.naming(f"models.{snakemake.wildcards.model}"):
-    models.calibrate(model, images.batches(params.calibration["batch_size"]), device=device)
-facts = store.provenance(
+    calibration.calibrate(model, images.batches(params.calibration["batch_size"]), device=device)
+facts = parquet.provenance(
     model=params.model,
     weights="calibrated",
     n_images=len(images),
     seed=params.seed,
     device=devices.describe(device),
 )
-models.save_checkpoint(model, snakemake.output.checkpoint, facts)
+checkpoints.save(model, snakemake.output.checkpoint, facts)

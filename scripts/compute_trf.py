@@ -3,20 +3,26 @@
 import pandas as pd
 import torch
 
-from deadpixel import errors, kernels, logs, models, receptive_field, store
+from deadpixel import errors, kernels, logs, receptive_field
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import zoo
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 torch.set_num_threads(snakemake.threads)
 params, name, kind = snakemake.params, snakemake.wildcards.model, snakemake.wildcards.kernels
 input_size = (params.crop, params.crop)
 
 with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
-    model = kernels.apply(models.build(params.model), kind)
+    model = kernels.apply(zoo.build(params.model), kind)
     if kind != "odd":
         for left in kernels.odd_strided(model, torch.zeros(1, 3, *input_size)):
             logs.log.warning("%s, %s: %s is still odd, out of reach", name, kind, left)
     rows = receptive_field.table(model, params.targets, input_size)
 trf = pd.DataFrame([{"model": name, "kernels": kind, **row} for row in rows])
-store.write(
-    trf[store.TRF.names], snakemake.output.trf, store.TRF, store.provenance(input_size=input_size)
+parquet.write(
+    trf[schemas.TRF.names],
+    snakemake.output.trf,
+    schemas.TRF,
+    parquet.provenance(input_size=input_size),
 )

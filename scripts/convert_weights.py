@@ -3,16 +3,18 @@
 import hashlib
 from pathlib import Path
 
-from deadpixel import logs, models, store
+from deadpixel.files import parquet
+from deadpixel.networks import checkpoints, zoo
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 source, origin = snakemake.params.model, snakemake.input.file
 
-model = models.load_checkpoint(models.build(source), origin)
-facts = store.provenance(
+model = checkpoints.load(zoo.build(source), origin)
+facts = parquet.provenance(
     model=source,
     weights=snakemake.wildcards.weights,
     origin=origin,
     origin_sha256=hashlib.sha256(Path(origin).read_bytes()).hexdigest(),
 )
-models.save_checkpoint(model, snakemake.output.checkpoint, facts)
+checkpoints.save(model, snakemake.output.checkpoint, facts)

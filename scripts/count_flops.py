@@ -4,17 +4,20 @@ import json
 
 import torch
 
-from deadpixel import errors, flops, kernels, logs, models, store
+from deadpixel import errors, kernels
+from deadpixel.files import atomic
+from deadpixel.networks import zoo
+from deadpixel.operations import flops, job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 torch.set_num_threads(snakemake.threads)
 params, name = snakemake.params, snakemake.wildcards.model
 
 rows = []
 with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
     for kind in params.kernels:
-        model = kernels.apply(models.build(params.model), kind)
+        model = kernels.apply(zoo.build(params.model), kind)
         costs = [flops.forward_costs(model, side) for side in params.sides]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
-with store.atomic(snakemake.output.flops) as partial:
+with atomic.writing(snakemake.output.flops) as partial:
     partial.write_text(json.dumps(rows, indent=1))

@@ -1,23 +1,23 @@
 """Fine-tune one network with one kind of kernels, and predict the test split."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import torch
 
-from deadpixel import augment, devices, kernels, logs, models, preprocessing, store, training
-from deadpixel.images import Pack
+from deadpixel import kernels, training
+from deadpixel.data import augment, evaluation
+from deadpixel.data.packs import Pack
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import checkpoints, zoo
+from deadpixel.operations import computing, devices, job
 
-logs.configure(snakemake.log[0])
-torch.set_num_threads(snakemake.threads)
+job.begin(snakemake)
 params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
 pack = snakemake.input.pack
-device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
+device = computing.device(snakemake)
 seed = int(wildcards.seed)
-manifest = store.read(snakemake.input.manifest, store.MANIFEST)
+manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 
-start = models.load_checkpoint(models.build(params.model), snakemake.input.checkpoint)
+start = checkpoints.load(zoo.build(params.model), snakemake.input.checkpoint)
 side = params.augmentation["crop"]
 model = training.starting_network(
     start, manifest["label"].nunique(), wildcards.kernels, init=params.init, seed=seed, side=side
@@ -31,14 +31,11 @@ images = augment.TRAINING_IMAGES[params.method](
 )
 sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
 valid, test = (
-    preprocessing.evaluation_images(pack, manifest, split, **sizes).on(device, params.batch_size)
+    evaluation.evaluation_images(pack, manifest, split, **sizes).on(device, params.batch_size)
     for split in ("valid", "test")
 )
 recipe = training.Recipe(**params.recipe, seed=seed)
-predictions = snakemake.input.flops, snakemake.input.splits
-inputs = [file for file in snakemake.input if file not in predictions]
-job = Path(config["pathvars"]["results"], ".scratch/finetune", Path(snakemake.log[0]).stem)
-scratch = store.Scratch(job, inputs, params=dict(params.items()), of=dict(wildcards.items()))
+scratch = computing.scratch(snakemake, "finetune")
 train = training.epoch_batches(images, images.labels, params.batch_size, seed)
 rows = [*training.fit(model, train, {"valid": lambda: valid}, recipe, scratch, device=device)]
 
@@ -48,11 +45,11 @@ measured = {
     "seconds": sum(row["seconds"] for row in rows),
     "added_weights_norm": float(kernels.added_weights(model).norm()),
 }
-facts = store.provenance(**{**dict(params.items()), **measured})
+facts = parquet.provenance(**{**dict(params.items()), **measured})
 epochs = pd.DataFrame(rows).assign(test_acc=np.nan)
-store.write(epochs[store.EPOCHS.names], snakemake.output.epochs, store.EPOCHS, facts)
+parquet.write(epochs[schemas.EPOCHS.names], snakemake.output.epochs, schemas.EPOCHS, facts)
 tested = manifest[manifest["split"] == "test"]
-tested = tested.assign(predicted=training.predict(model, test)[0])[store.PREDICTIONS.names]
-store.write(tested, snakemake.output.predictions, store.PREDICTIONS, facts)
-models.save_checkpoint(model.cpu(), snakemake.output.checkpoint, facts)
+tested = tested.assign(predicted=training.predict(model, test)[0])[schemas.PREDICTIONS.names]
+parquet.write(tested, snakemake.output.predictions, schemas.PREDICTIONS, facts)
+checkpoints.save(model.cpu(), snakemake.output.checkpoint, facts)
 scratch.clear()

@@ -2,9 +2,11 @@
 
 import pandas as pd
 
-from deadpixel import gaussian, logs, maps, store
+from deadpixel import gaussian, logs
+from deadpixel.files import maps, parquet, schemas
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 
 rows = []
 for path in snakemake.input.erf:
@@ -13,5 +15,5 @@ for path in snakemake.input.erf:
     if row["failure"]:
         logs.log.warning("%s: %s", path, row["failure"])
     rows.append(row)
-fits = pd.DataFrame(rows, columns=store.FITS.names)
-store.write(fits, snakemake.output.fits, store.FITS, store.provenance())
+fits = pd.DataFrame(rows, columns=schemas.FITS.names)
+parquet.write(fits, snakemake.output.fits, schemas.FITS, parquet.provenance())

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from deadpixel import logs, synthetic
+from deadpixel.data import synthetic
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 settings = {key: value for key, value in snakemake.params.items() if key != "code"}
 synthetic.generate(Path(snakemake.output[0]), **settings)

@@ -1,16 +1,18 @@
 """Tables 2 and 3: what fine-tuning with even kernels does to accuracy and to the fields."""
 
-from deadpixel import logs, published, render, store, tables
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
+from deadpixel.results import published, render, tables
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
 
-epochs = store.read_partitioned(snakemake.input.epochs, store.EPOCHS)
-predictions = store.read_partitioned(snakemake.input.predictions, store.PREDICTIONS)
+epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
+predictions = parquet.read_partitioned(snakemake.input.predictions, schemas.PREDICTIONS)
 runs = tables.finetune_runs(epochs, predictions)
-fits = store.read(snakemake.input.fits, store.FITS).query("target == @params.target")
-trf = store.read(snakemake.input.trf, store.TRF).query("target == @params.target")
-facts = store.provenance(settings=params.settings)
+fits = parquet.read(snakemake.input.fits, schemas.FITS).query("target == @params.target")
+trf = parquet.read(snakemake.input.trf, schemas.TRF).query("target == @params.target")
+facts = parquet.provenance(settings=params.settings)
 
 paths = output.finetune_runs, output.finetune_runs_markdown, output.finetune_runs_html
 render.save(runs, tables.RUNS, facts, *paths)

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import yaml
 
-from deadpixel import costs, logs, plan, store
+from deadpixel.files import atomic, parquet, schemas
+from deadpixel.operations import costs, job, plan
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 params = snakemake.params
 config = {**snakemake.config, "device": params.device}
 
@@ -40,9 +41,9 @@ answer += (
     f"\nIt assumes jobs that compute on {params.devices} (device: {snakemake.config['device']}).\n"
 )
 
-facts = store.provenance(devices=params.devices, solver_seconds=params.solver_seconds)
-store.write(jobs, snakemake.output.plan, store.PLAN, facts)
-store.write(spans, snakemake.output.makespans, store.MAKESPANS, facts)
-with store.atomic(snakemake.output.markdown) as partial:
+facts = parquet.provenance(devices=params.devices, solver_seconds=params.solver_seconds)
+parquet.write(jobs, snakemake.output.plan, schemas.PLAN, facts)
+parquet.write(spans, snakemake.output.makespans, schemas.MAKESPANS, facts)
+with atomic.writing(snakemake.output.markdown) as partial:
     partial.write_text(answer)
 print(f"\n{answer}")

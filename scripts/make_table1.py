@@ -1,15 +1,18 @@
 """Table 1: does the size of the receptive field predict accuracy?"""
 
-from deadpixel import logs, models, published, render, store, tables
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import zoo
+from deadpixel.operations import job
+from deadpixel.results import published, render, tables
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
 
-fits = store.read(snakemake.input.fits, store.FITS).query("target == @params.target")
-trf = store.read(snakemake.input.trf, store.TRF).query("target == @params.target")
-accuracies = {m: models.imagenet_accuracy(s) for m, s in params.published_weights.items()}
+fits = parquet.read(snakemake.input.fits, schemas.FITS).query("target == @params.target")
+trf = parquet.read(snakemake.input.trf, schemas.TRF).query("target == @params.target")
+accuracies = {m: zoo.imagenet_accuracy(s) for m, s in params.published_weights.items()}
 differ = published.differences(params.settings)
-facts = store.provenance(target=params.target, settings=params.settings)
+facts = parquet.provenance(target=params.target, settings=params.settings)
 
 table = tables.table1(fits, trf, accuracies, published.beside(1, params.networks, differ))
 notes = [

@@ -1,13 +1,15 @@
 """Table 4: epochs until the micro-object is seen, before and after the change of kernels."""
 
-from deadpixel import logs, published, render, store, tables
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
+from deadpixel.results import published, render, tables
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
 
-epochs = store.read_partitioned(snakemake.input.epochs, store.EPOCHS)
+epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
 firsts = tables.first_epochs(epochs, params.threshold)
-facts = store.provenance(threshold=params.threshold, settings=params.settings)
+facts = parquet.provenance(threshold=params.threshold, settings=params.settings)
 paths = output.first_epochs, output.first_epochs_markdown, output.first_epochs_html
 render.save(firsts, tables.FIRST_EPOCHS, facts, *paths)
 differ = published.differences(params.settings)

@@ -2,14 +2,16 @@
 
 import pandas as pd
 
-from deadpixel import imbalance, logs, maps, store
+from deadpixel import imbalance
+from deadpixel.files import maps, parquet, schemas
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 
 rows = []
 for path in snakemake.input.blocks:
     means, counts = maps.read_blocks(path)
     measured = imbalance.measure(means, counts)
-    rows.append({**store.partitions(path), "n_images": sum(counts), **measured})
-table = pd.DataFrame(rows, columns=store.IMBALANCE.names)
-store.write(table, snakemake.output.imbalance, store.IMBALANCE, store.provenance())
+    rows.append({**parquet.partitions(path), "n_images": sum(counts), **measured})
+table = pd.DataFrame(rows, columns=schemas.IMBALANCE.names)
+parquet.write(table, snakemake.output.imbalance, schemas.IMBALANCE, parquet.provenance())

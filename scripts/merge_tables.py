@@ -2,11 +2,12 @@
 
 import pandas as pd
 
-from deadpixel import logs, store
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 
 for name, output in snakemake.output.items():
-    schema = getattr(store, name.upper())
-    merged = pd.concat([store.read(path, schema) for path in snakemake.input[name]])
-    store.write(merged.drop_duplicates(), output, schema, store.provenance())
+    schema = getattr(schemas, name.upper())
+    merged = pd.concat([parquet.read(path, schema) for path in snakemake.input[name]])
+    parquet.write(merged.drop_duplicates(), output, schema, parquet.provenance())

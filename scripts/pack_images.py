@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
-from deadpixel import images, logs, store
+from deadpixel.data import packs
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 folder = Path(snakemake.params.folder)
 
-manifest = store.read(snakemake.input.manifest, store.MANIFEST)
-facts = store.provenance(folder=str(folder))
-images.pack(manifest, folder, Path(snakemake.output.pack), facts)
+manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
+facts = parquet.provenance(folder=str(folder))
+packs.pack(manifest, folder, Path(snakemake.output.pack), facts)

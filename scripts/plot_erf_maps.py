@@ -1,17 +1,19 @@
 """Fig. 1: the effective receptive fields of one network, a row for each kind of kernels."""
 
-from deadpixel import logs, maps, plots, store
+from deadpixel.files import maps, parquet, schemas
+from deadpixel.operations import job
+from deadpixel.results import plots
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 model = snakemake.wildcards.model
 
 stored = [maps.read(path) for path in snakemake.input.erf]
-fits = store.read(snakemake.input.fits, store.FITS).query("model == @model")
-trf = store.read(snakemake.input.trf, store.TRF).query("model == @model")
+fits = parquet.read(snakemake.input.fits, schemas.FITS).query("model == @model")
+trf = parquet.read(snakemake.input.trf, schemas.TRF).query("model == @model")
 fields: dict[str, dict] = {}
 for field in stored:
     fields.setdefault(field.key["kernels"], {})[field.key["target"]] = field.mean
-facts = store.read_provenance(snakemake.input.erf[0])
+facts = parquet.read_provenance(snakemake.input.erf[0])
 logit = {"mean": "mean of all logits"}.get(facts["logit"], f"logit of the {facts['logit']} class")
 images = f"{stored[0].n_images} images of {stored[0].key['dataset']}"
 figure = plots.erf_maps(

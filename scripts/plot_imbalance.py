@@ -1,7 +1,9 @@
 """Fig. 4: pixel sensitivity imbalance of the output, by kind of kernels."""
 
-from deadpixel import logs, padding_plots, plots, store
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
+from deadpixel.results import padding_plots, plots
 
-logs.configure(snakemake.log[0])
-imbalance = store.read(snakemake.input.imbalance, store.IMBALANCE).query("target == 'output'")
+job.begin(snakemake)
+imbalance = parquet.read(snakemake.input.imbalance, schemas.IMBALANCE).query("target == 'output'")
 plots.save(padding_plots.imbalance_before_and_after(imbalance, "output"), snakemake.output)

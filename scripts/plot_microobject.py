@@ -1,10 +1,12 @@
 """Fig. 5: test accuracy over epochs on the micro-object task."""
 
-from deadpixel import logs, padding_plots, plots, published, store
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
+from deadpixel.results import padding_plots, plots, published
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 params = snakemake.params
-epochs = store.read_partitioned(snakemake.input.epochs, store.EPOCHS)
+epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
 paper = published.beside(4, params.networks, published.differences(params.settings))
 figure = padding_plots.microobject_curves(epochs, params.threshold, paper)
 plots.save(figure, snakemake.output)

@@ -2,14 +2,17 @@
 
 from pathlib import Path
 
-from deadpixel import errors, kernels, logs, models, padding_plots, plots
+from deadpixel import errors, kernels
+from deadpixel.networks import checkpoints, zoo
+from deadpixel.operations import job
+from deadpixel.results import padding_plots, plots
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 
 params = snakemake.params
 titles = {"zero": "zero-padded", "random": "redrawn at random"}
 
-before = models.load_checkpoint(models.build(params.model), snakemake.input.before)
+before = checkpoints.load(zoo.build(params.model), snakemake.input.before)
 start, changed = kernels.pad(before, params.init, seed=params.seed)
 name = next((n for n in changed if f"{n}.weight" in before.state_dict()), None)
 if name is None:
@@ -18,7 +21,7 @@ if name is None:
         "name another network"
     )
 old, new = before.state_dict()[f"{name}.weight"], start.state_dict()[f"{name}.weight"]
-tuned = models.read_state(Path(snakemake.input.after))[f"{name}.weight"]
+tuned = checkpoints.read_state(Path(snakemake.input.after))[f"{name}.weight"]
 strongest = old.flatten(2).norm(dim=2).argmax().item()
 panels = {
     title: weight.flatten(0, 1)[strongest].numpy()

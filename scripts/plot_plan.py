@@ -1,9 +1,11 @@
 """Figure of the plan."""
 
-from deadpixel import logs, plan_plots, plots, store
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job, plan_plots
+from deadpixel.results import plots
 
-logs.configure(snakemake.log[0])
-jobs = store.read(snakemake.input.plan, store.PLAN)
-makespans = store.read(snakemake.input.makespans, store.MAKESPANS)
-devices = store.read_provenance(snakemake.input.plan)["devices"]
+job.begin(snakemake)
+jobs = parquet.read(snakemake.input.plan, schemas.PLAN)
+makespans = parquet.read(snakemake.input.makespans, schemas.MAKESPANS)
+devices = parquet.read_provenance(snakemake.input.plan)["devices"]
 plots.save(plan_plots.plan(jobs, makespans, devices), snakemake.output)

@@ -3,9 +3,10 @@
 from dataclasses import fields
 from pathlib import Path
 
-from deadpixel import logs, retrieval
+from deadpixel.data import retrieval
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 known = {field.name for field in fields(retrieval.Published)}
 params = snakemake.params
 entry = {key: value for key, value in params.published.items() if key in known}

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
-from deadpixel import cub200, datasets, logs, store
+from deadpixel.data import cub200, folders, splits
+from deadpixel.files import atomic, parquet, schemas
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 params = snakemake.params
 folder = Path(params.folder)
 
@@ -14,15 +16,15 @@ if params.source == "cub200":
 else:
     # A published data set may have been put there without the folder that is no class.
     exclude = [name for name in params.exclude if not params.contents or (folder / name).is_dir()]
-    images = datasets.scan(folder, exclude=exclude)
-    manifest = datasets.split(images, params.fractions, seed=params.seed)
+    images = folders.scan(folder, exclude=exclude)
+    manifest = splits.split(images, params.fractions, seed=params.seed)
 if params.contents:
-    datasets.check_contents(manifest, folder, **params.contents)
+    splits.check_contents(manifest, folder, **params.contents)
 else:
-    datasets.check_labels(manifest, folder)
+    splits.check_labels(manifest, folder)
 # No more than the manifest is a function of: equal images give an equal file, whose results stand.
 facts = {"fractions": dict(params.fractions), "seed": params.seed}
-store.write(manifest, snakemake.output.manifest, store.MANIFEST, facts)
+parquet.write(manifest, snakemake.output.manifest, schemas.MANIFEST, facts)
 counts = manifest["split"].value_counts()
-with store.atomic(snakemake.output.splits) as partial:
-    partial.write_text(json.dumps({s: int(counts.get(s, 0)) for s in datasets.SPLITS}))
+with atomic.writing(snakemake.output.splits) as partial:
+    partial.write_text(json.dumps({s: int(counts.get(s, 0)) for s in splits.SPLITS}))

@@ -1,14 +1,18 @@
 """Every map in one table: theoretical size, Gaussian fit and imbalance."""
 
-from deadpixel import logs, render, store, tables
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import job
+from deadpixel.results import render, tables
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 output = snakemake.output
 
 table = tables.receptive_fields(
-    store.read(snakemake.input.fits, store.FITS),
-    store.read(snakemake.input.trf, store.TRF),
-    store.read(snakemake.input.imbalance, store.IMBALANCE),
+    parquet.read(snakemake.input.fits, schemas.FITS),
+    parquet.read(snakemake.input.trf, schemas.TRF),
+    parquet.read(snakemake.input.imbalance, schemas.IMBALANCE),
 )
 paths = output.table, output.markdown, output.html
-render.save(table, tables.FIELDS, store.provenance(), *paths, tables.poor_fits(table["r_squared"]))
+render.save(
+    table, tables.FIELDS, parquet.provenance(), *paths, tables.poor_fits(table["r_squared"])
+)

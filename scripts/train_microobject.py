@@ -1,25 +1,25 @@
 """Train one network from scratch on the micro-object task; its test accuracy epoch by epoch."""
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
-import torch
 
-from deadpixel import augment, devices, logs, microobject, models, store, training
-from deadpixel.images import Pack
-from deadpixel.preprocessing import evaluation_images, spread
+from deadpixel import microobject, training
+from deadpixel.data import augment
+from deadpixel.data.evaluation import evaluation_images, spread
+from deadpixel.data.packs import Pack
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import zoo
+from deadpixel.operations import computing, devices, job
 
-logs.configure(snakemake.log[0])
-torch.set_num_threads(snakemake.threads)
+job.begin(snakemake)
 params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
 pack = snakemake.input.pack
-device = devices.resolve(config["device"], jobs_per_device=config["jobs_per_device"])
+device = computing.device(snakemake)
 seed, size = int(wildcards.seed), params.size
-manifest = store.read(snakemake.input.manifest, store.MANIFEST)
+manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 
 side = params.augmentation["crop"]
-start = models.build(params.model, seed=seed)
+start = zoo.build(params.model, seed=seed)
 model = training.starting_network(
     start, len(microobject.CLASSES), wildcards.kernels, init=params.init, seed=seed, side=side
 )
@@ -34,10 +34,7 @@ tested = evaluation_images(pack, manifest, "test", **sizes).on(device, params.ba
 test = microobject.test_batches(tested, size, seed)
 recipe = training.Recipe(**params.recipe, seed=seed)
 train = microobject.training_batches(templates, len(chosen), params.batch_size, size, seed)
-predictions = snakemake.input.flops, snakemake.input.splits
-inputs = [file for file in snakemake.input if file not in predictions]
-job = Path(config["pathvars"]["results"], ".scratch/microobject", Path(snakemake.log[0]).stem)
-scratch = store.Scratch(job, inputs, params=dict(params.items()), of=dict(wildcards.items()))
+scratch = computing.scratch(snakemake, "microobject")
 rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, device=device)]
 
 measured = {
@@ -46,7 +43,7 @@ measured = {
     "n_templates": len(chosen),
     "n_test": sum(len(labels) for _, labels in test),
 }
-facts = store.provenance(**{**dict(params.items()), **measured})
+facts = parquet.provenance(**{**dict(params.items()), **measured})
 epochs = pd.DataFrame(rows).assign(valid_acc=np.nan)
-store.write(epochs[store.EPOCHS.names], snakemake.output.epochs, store.EPOCHS, facts)
+parquet.write(epochs[schemas.EPOCHS.names], snakemake.output.epochs, schemas.EPOCHS, facts)
 scratch.clear()

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from deadpixel import archives, logs
+from deadpixel.data import archives
+from deadpixel.operations import job
 
-logs.configure(snakemake.log[0])
+job.begin(snakemake)
 folder = Path(snakemake.output[0])
 archives.unpack(Path(snakemake.input.archive), folder, inner=snakemake.params.inner)

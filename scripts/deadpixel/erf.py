@@ -15,16 +15,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .effective import Erf
 from .errors import InputError, in_one_line
-from .features import features, prepared
-from .forward import forward, full_precision, logits
+from .files.effective import Erf
 from .logs import log, progress
-from .receptive_field import check_targets
+from .networks.forward import forward, full_precision, logits
+from .targets import check_targets, features, prepared
 
 if TYPE_CHECKING:
-    from .preprocessing import EvaluationImages
-    from .store import Scratch
+    from .data.evaluation import EvaluationImages
+    from .files.resume import Scratch
 
 Logit = Literal["true", "predicted", "mean"]
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)

@@ -82,9 +82,9 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
     """Each index of the map over all blocks, and what the blocks say about its noise.
 
     means and counts: each block's map (H, W) and number of images. Blocks are the unit, because the
-    pixels of one image's gradient are not independent. Keys are columns of `store.IMBALANCE`: those
-    of `indices`, and contrast, the root mean square of `mean_tile` - 1 (tiles of `PERIOD` pixels,
-    or of the map's smaller side). Of l1, l2 and contrast, all free of scale:
+    pixels of one image's gradient are not independent. Keys are columns of `schemas.IMBALANCE`:
+    those of `indices`, and contrast, the root mean square of `mean_tile` - 1 (tiles of `PERIOD`
+    pixels, or of the map's smaller side). Of l1, l2 and contrast, all free of scale:
 
     - ``_se``: jackknife standard error. It does not show that noise raises the index.
     - ``_floor``: the index of noise alone: of half the difference of two halves of the blocks,

@@ -16,18 +16,12 @@ Item = TypeVar("Item")
 _SECONDS_BETWEEN_LINES = 60.0
 
 
-def configure(path: Path | str) -> None:
+def to_file(path: Path | str) -> None:
     """Log to the file, uncaught exceptions too; Snakemake shows the file if the job fails.
-
-    A process that still writes to it is an orphan of a killed Snakemake, and ended first.
 
     An `InputError` and a full disk are one line: the user can fix them. Anything else is a defect
     and keeps its traceback.
     """
-    from .orphans import replace_predecessor  # for jobs only: not every system has what it needs
-
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    replace_predecessor(Path(path))
     logging.basicConfig(
         level=logging.INFO,
         format="%(asctime)s %(levelname)s %(message)s",

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .draws import Purpose, uniforms
-from .preprocessing import MEAN, STD
+from .data.draws import Purpose, uniforms
+from .data.evaluation import MEAN, STD
 from .training import Batches, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels

@@ -1,4 +1,4 @@
-"""Theoretical receptive fields: exact for every operation in `field_rules`, an error for any other.
+"""Theoretical receptive fields: exact for every operation in `trf.rules`, an error for any other.
 
 One forward pass runs under a dispatch mode that sees each ATen operation, so that any network that
 runs can be measured, whatever its Python looks like. The arithmetic is that of Araujo, Norris and
@@ -7,38 +7,28 @@ Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019
 
 import contextlib
 import copy
-import difflib
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.multiprocessing.reductions import StorageWeakRef
-from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
-from torch.utils._pytree import tree_leaves
-from torch.utils.weak import WeakIdKeyDictionary
+from torch.utils._python_dispatch import _disable_current_modes
 
 from .errors import InputError
-from .field_algebra import (
-    EVERYWHERE,
+from .logs import log
+from .networks.forward import forward
+from .targets import check_targets
+from .trf.algebra import (
     UNKNOWN,
     Field,
     UnknownFieldError,
-    compact,
-    constant,
     image_field,
     period,
     span,
-    varies,
 )
-from .field_rules import propagate
-from .forward import forward
-from .logs import log
-
-_MOST_NAMES = 12
+from .trf.tracing import ExitMode, FieldMode
 
 
 @dataclass(frozen=True)
@@ -92,7 +82,7 @@ def fields(
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
     modules = {"output": model, **{name: m for name, m in model.named_modules() if name}}
     wanted = check_targets(dict.fromkeys(modules if targets is None else targets), modules)
-    mode = _FieldMode(gates_are_identity=not squeeze_excitation)
+    mode = FieldMode(gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}
 
     def hook(name: str) -> Callable[..., None]:
@@ -114,7 +104,7 @@ def fields(
     for name in wanted:
         modules[name].register_forward_hook(hook(name))
     image = torch.zeros(1, 3, *input_size)
-    with torch.no_grad(), _ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
+    with torch.no_grad(), ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
         mode.record(image, image_field(input_size))
         forward(model, image)
     if targets is not None and (unreached := [name for name in wanted if name not in found]):
@@ -125,7 +115,7 @@ def fields(
 def table(
     model: nn.Module, targets: Mapping[str, str], input_size: tuple[int, int]
 ) -> list[dict[str, float | str]]:
-    """Rows target, size_h, size_w, ... of the contract `store.TRF`, for module names by target.
+    """Rows target, size_h, size_w, ... of the contract `schemas.TRF`, for module names by target.
 
     gateless_size is the size with squeeze-excitation taken as the identity. Where a field cannot be
     determined the numbers are missing, and the log says why.
@@ -148,34 +138,6 @@ def table(
 
 class _AllFoundError(BaseException):  # that no network catches
     """Ends the forward pass: what comes after the last target need not be known."""
-
-
-def check_targets(targets: Iterable[str], modules: Iterable[str]) -> list[str]:
-    """`targets` as a list; raises `InputError` for one that is not among `modules`."""
-    targets, modules = list(targets), [*modules]
-    for target in targets:
-        if target not in modules:
-            near = _similar(target, modules)
-            top = [name for name in modules if "." not in name]
-            raise InputError(
-                f"unknown target {target!r}: "
-                + (f"did you mean {' or '.join(near)}? " if near else "")
-                + f"The network has {', '.join(top[:_MOST_NAMES])}"
-                + (f" and {len(top) - _MOST_NAMES} more" if len(top) > _MOST_NAMES else "")
-                + ", and the modules within them: name one under targets or models.NAME.targets"
-            )
-    return targets
-
-
-def _similar(target: str, modules: Sequence[str]) -> list[str]:
-    """Modules whose whole name, or else its last part, is nearly `target`'s."""
-    last = target.rpartition(".")[2]
-    by_last_part: dict[str, str] = {}
-    for name in modules:
-        by_last_part.setdefault(name.rpartition(".")[2], name)
-    near = difflib.get_close_matches(target, modules, 3, 0.75)
-    ends = difflib.get_close_matches(last, by_last_part, 3, 0.75)
-    return near or [by_last_part[end] for end in ends]
 
 
 def _summarise(target: str, field: Field) -> ReceptiveField:
@@ -232,101 +194,3 @@ def _mean_step(centres: Tensor) -> float:
     centres = centres[known[0] : known[-1] + 1]
     step = period([centres], 0) or len(centres) - 1
     return float(centres[step] - centres[0]) / step
-
-
-_EXITS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
-
-
-class _ExitMode(TorchFunctionMode):
-    """Refuses to let values that depend on the image leave PyTorch, where no rule follows them."""
-
-    def __init__(self, fields: WeakIdKeyDictionary) -> None:
-        super().__init__()
-        self.fields = fields
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        if func in _EXITS and args[0] in self.fields:
-            raise UnknownFieldError(
-                f"the receptive field of {func.__name__}() is not known; choose a target before it"
-            )
-        return func(*args, **(kwargs or {}))
-
-
-class _FieldMode(TorchDispatchMode):
-    """Carries fields through each operation; tensors without one do not depend on the image."""
-
-    def __init__(self, *, gates_are_identity: bool) -> None:
-        super().__init__()
-        self.fields: WeakIdKeyDictionary = WeakIdKeyDictionary()
-        self.memory: set[StorageWeakRef] = set()  # all that ever held a tensor with a field
-        self.gates_are_identity = gates_are_identity
-
-    def record(self, tensor: Tensor, field: Field) -> None:
-        """Notes the field of a tensor."""
-        self.fields[tensor] = field
-        self.memory.add(StorageWeakRef(tensor.untyped_storage()))
-
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        inputs = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
-        tracked = [tensor for tensor in inputs if tensor in self.fields]
-        self._check_untracked(func, inputs)
-        result = func(*args, **kwargs)
-        if not tracked:
-            return result
-        outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
-        if func.overloadpacket in (torch.ops.aten.mul, torch.ops.aten.mul_):
-            tracked = self._without_gates(tracked, outputs[0].shape)
-        results = propagate(func, args, kwargs, tracked, outputs, self.fields)
-        if func._schema.is_mutable:
-            self._check_written(func, outputs[0], results[0])
-        for output, field in zip(outputs, results, strict=False):
-            self.record(output, field)
-        for by_product in outputs[len(results) :]:  # statistics, indices: never assumed local
-            self.record(by_product, constant(by_product.shape, EVERYWHERE))
-        return result
-
-    def _without_gates(self, factors: list[Tensor], shape: torch.Size) -> list[Tensor]:
-        """The factors of a product that vary along each axis of space along which any does."""
-        if not self.gates_are_identity:
-            return factors
-        fields = [self.fields[tensor].map(lambda part: part.expand(shape)) for tensor in factors]
-        axes = [{dim for dim in range(len(shape)) if varies(field, dim)} for field in fields]
-        maps = [t for t, own in zip(factors, axes, strict=True) if own == set().union(*axes)]
-        return maps or factors
-
-    def _check_untracked(self, func: Any, inputs: list[Tensor]) -> None:
-        """A tensor without a field may be another name for the memory of one that has."""
-        for tensor in inputs:
-            if (
-                tensor not in self.fields
-                and tensor.layout is torch.strided
-                and StorageWeakRef(tensor.untyped_storage()) in self.memory
-            ):
-                raise UnknownFieldError(
-                    f"operation {func} reads or writes a second tensor in the memory of one that "
-                    "depends on the image, whose receptive field is not known"
-                )
-
-    def _check_written(self, func: Any, tensor: Tensor, new: Field) -> None:
-        """Writing changes each tensor in the same memory, whose fields would go stale."""
-        memory = tensor.untyped_storage().data_ptr()
-        shared = any(
-            other is not tensor and other.untyped_storage().data_ptr() == memory
-            for other in self.fields
-        )
-        if shared and self._changes(tensor, new):
-            raise UnknownFieldError(
-                f"operation {func} writes into a part or a view of another tensor, whose receptive "
-                "field is not known"
-            )
-
-    def _changes(self, tensor: Tensor, new: Field) -> bool:
-        old = self.fields.get(tensor)
-        return old is None or any(
-            bool((compact(a) != compact(b)).any()) for a, b in zip(old[:4], new[:4], strict=True)
-        )

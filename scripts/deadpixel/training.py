@@ -20,13 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import features, kernels, models
-from .draws import Purpose, generator, torch_seed
+from . import kernels, targets
+from .data.draws import Purpose, generator, torch_seed
 from .errors import InputError, in_one_line
-from .forward import forward, full_precision
-from .forward import logits as logits_of
+from .files.resume import Scratch
 from .logs import log, progress
-from .store import Scratch
+from .networks import heads
+from .networks.forward import forward, full_precision
+from .networks.forward import logits as logits_of
 
 TERMINATED = 75  # exit status after SIGTERM: sysexits' "try again"
 _SAVED = "training"
@@ -63,9 +64,9 @@ def starting_network(
     `side` is that of the images, in pixels.
 
     Runs of one seed start from the same weights in everything but the kernels that are changed.
-    Raises `InputError` as `models.replace_head` and `kernels.apply` do.
+    Raises `InputError` as `heads.replace` and `kernels.apply` do.
     """
-    models.replace_head(network, n_classes, seed=seed, side=side)
+    heads.replace(network, n_classes, seed=seed, side=side)
     return kernels.apply(network, kind, init=init, seed=seed)
 
 
@@ -209,7 +210,7 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     for images, labels in batches:
         with full_precision(), _autocast("float32", images.device):
             if not found:
-                features.check_independent(model, images[:2])
+                targets.check_independent(model, images[:2])
             logits = logits_of(forward(model, images))
         if len(logits) != len(images):
             raise InputError(

@@ -10,7 +10,10 @@ import pandas as pd
 import pytest
 import torch
 
-from deadpixel import images, models, plots, store, synthetic
+from deadpixel.data import packs, synthetic
+from deadpixel.files import parquet, resume, schemas
+from deadpixel.networks import checkpoints
+from deadpixel.results import plots
 from faults.conftest import COMMAND, kill_all, slow_checkout
 from packs import listed
 from small import assert_same, results
@@ -107,15 +110,15 @@ def _write_figure(file: Path) -> None:
 def _write_pack(file: Path, source: Path) -> None:
     synthetic.generate(source, classes=1, images_per_class=1, seed=0)
     names = [f"{synthetic.CLASSES[0]}/image_0001.jpg"]
-    images.pack(listed(names, source), source, file, {})
+    packs.pack(listed(names, source), source, file, {})
 
 
 WRITERS = {
-    "map.parquet": lambda file: store.write(_frame(20_000), file, store.ERF, {}),
-    "state.npz": lambda file: store.Scratch(file.parent, []).save(
+    "map.parquet": lambda file: parquet.write(_frame(20_000), file, schemas.ERF, {}),
+    "state.npz": lambda file: resume.Scratch(file.parent, []).save(
         "state", {"state": np.ones(20_000)}
     ),
-    "weights.safetensors": lambda file: models.save_checkpoint(torch.nn.Linear(200, 200), file, {}),
+    "weights.safetensors": lambda file: checkpoints.save(torch.nn.Linear(200, 200), file, {}),
     "figure.png": _write_figure,
     "figure.svg": _write_figure,
     "image_0003.jpg": lambda file: synthetic.generate(

@@ -8,20 +8,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from deadpixel import (
-    archives,
-    costs,
-    cub200,
-    datasets,
-    erf,
-    images,
-    maps,
-    models,
-    preprocessing,
-    retrieval,
-    store,
-    training,
-)
+from deadpixel import erf, training
+from deadpixel.data import archives, cub200, evaluation, folders, packs, retrieval, splits
+from deadpixel.files import maps, parquet, resume, schemas
+from deadpixel.networks import checkpoints
+from deadpixel.operations import costs
 
 CUB = {"classes": 3, "images": 21, "test_images": 9}
 SHARES = {"train": 0.5, "valid": 0.25, "test": 0.25}
@@ -34,42 +25,42 @@ def unpack(archive: Path, folder: Path, inner: str | None = None) -> None:
 def split_cub(root: Path) -> pd.DataFrame:
     """As scripts/split_dataset.py does."""
     manifest = cub200.scan(root)
-    datasets.check_contents(manifest, root, **CUB)
+    splits.check_contents(manifest, root, **CUB)
     return manifest
 
 
 def split_folder(root: Path, exclude: list[str]) -> pd.DataFrame:
     """As scripts/split_dataset.py does."""
-    manifest = datasets.split(datasets.scan(root, exclude=exclude), SHARES, seed=0)
-    datasets.check_labels(manifest, root)
-    images.pack(manifest, root, root.parent / "images.arrow", {})
+    manifest = splits.split(folders.scan(root, exclude=exclude), SHARES, seed=0)
+    splits.check_labels(manifest, root)
+    packs.pack(manifest, root, root.parent / "images.arrow", {})
     return manifest
 
 
 def decode(file: Path) -> tuple[tuple[int, int], np.ndarray]:
     """By way of a pack: what an image loses is said where it is packed."""
-    row = pd.DataFrame({"path": [file.name]}).join(datasets.measure(file.parent, [file.name]))
-    images.pack(row, file.parent, file.parent / "images.arrow", {})
+    row = pd.DataFrame({"path": [file.name]}).join(folders.measure(file.parent, [file.name]))
+    packs.pack(row, file.parent, file.parent / "images.arrow", {})
     size = int(row["width"].iloc[0]), int(row["height"].iloc[0])
-    return size, images.Pack(file.parent / "images.arrow")[0]
+    return size, packs.Pack(file.parent / "images.arrow")[0]
 
 
 def pack(rows: pd.DataFrame, root: Path, manifest: Path, output: Path) -> None:
     """The manifest and the pack of images; rows: path, label, class_name and split."""
-    rows = rows.join(datasets.measure(root, rows["path"]))
-    store.write(rows, manifest, store.MANIFEST, {"seed": 0})
-    images.pack(rows, root, output, {})
+    rows = rows.join(folders.measure(root, rows["path"]))
+    parquet.write(rows, manifest, schemas.MANIFEST, {"seed": 0})
+    packs.pack(rows, root, output, {})
 
 
 def read_pack(pack: Path, manifest: Path) -> list[np.ndarray]:
     """Every image of a data set as a network sees it."""
-    rows = store.read(manifest, store.MANIFEST)
-    chosen = preprocessing.evaluation_images(pack, rows, "test", resize=20, crop=16)
+    rows = parquet.read(manifest, schemas.MANIFEST)
+    chosen = evaluation.evaluation_images(pack, rows, "test", resize=20, crop=16)
     return [chosen[index].numpy() for index in range(len(chosen))]
 
 
 def write_map(frame: pd.DataFrame, file: Path) -> None:
-    store.write(frame, file, store.ERF, {"n_images": 3, "seed": 0})
+    parquet.write(frame, file, schemas.ERF, {"n_images": 3, "seed": 0})
 
 
 def read_map(file: Path) -> np.ndarray:
@@ -77,19 +68,19 @@ def read_map(file: Path) -> np.ndarray:
 
 
 def read_rows(file: Path) -> pd.DataFrame:
-    return store.read(file, store.MANIFEST)
+    return parquet.read(file, schemas.MANIFEST)
 
 
 def read_provenance(file: Path) -> dict[str, Any]:
-    return store.read_provenance(file)
+    return parquet.read_provenance(file)
 
 
 def load_checkpoint(model: nn.Module, file: Path) -> nn.Module:
-    return models.load_checkpoint(model, file)
+    return checkpoints.load(model, file)
 
 
 def save_checkpoint(model: nn.Module, file: Path) -> None:
-    models.save_checkpoint(model, file, {"seed": 0})
+    checkpoints.save(model, file, {"seed": 0})
 
 
 def field(model: nn.Module, batch: torch.Tensor, target: str, **more: Any) -> np.ndarray:
@@ -103,12 +94,12 @@ def predicted(model: nn.Module, batch: torch.Tensor) -> list[int]:
     return training.predict(model, zip(batches, labels, strict=True))[0].tolist()
 
 
-def scratch(folder: Path, **settings: Any) -> store.Scratch:
-    return store.Scratch(folder, [], **settings)
+def scratch(folder: Path, **settings: Any) -> resume.Scratch:
+    return resume.Scratch(folder, [], **settings)
 
 
 def fit(
-    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, kept: store.Scratch, epochs: int
+    model: nn.Module, images: torch.Tensor, labels: torch.Tensor, kept: resume.Scratch, epochs: int
 ) -> list[dict]:
     """Rows of a training run that keeps its state after every epoch."""
     train = training.epoch_batches(lambda epoch, chosen: images[chosen], labels, 4, 0)
@@ -125,7 +116,7 @@ def fit(
     return [row for row, _ in zip(rows, range(epochs), strict=False)]
 
 
-def blocks(model: nn.Module, chosen: Any, kept: store.Scratch) -> dict[int, Any]:
+def blocks(model: nn.Module, chosen: Any, kept: resume.Scratch) -> dict[int, Any]:
     return erf.accumulate_blocks(model, chosen, ["stem"], 3, kept, logit="predicted", batch_size=4)[
         "stem"
     ]

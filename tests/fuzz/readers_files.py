@@ -699,7 +699,7 @@ def scratch(rng: random.Random, place: Path) -> Iterator[Case]:
         yield training(what, spoil, other=True)
 
     # blocks of images
-    from deadpixel.preprocessing import EvaluationImages
+    from deadpixel.data.evaluation import EvaluationImages
 
     class Pack:
         def __getitem__(self, index: int) -> np.ndarray:

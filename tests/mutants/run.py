@@ -1,9 +1,10 @@
 """Break the science on purpose: every mutant that a module's own unit tests do not see is printed.
 
-``OMP_NUM_THREADS=1 python tests/mutants/run.py [MODULE ...]``. ``MODULE.yaml`` lists the mutants of
-a library module: the text as it is, which occurs once in it, and the text instead; ``tests`` names
-the unit tests where they are not ``test_MODULE.py``, and ``without`` those of them that take long
-(pytest's ``-k``). By hand only: a mutant takes as long as its tests.
+``OMP_NUM_THREADS=1 python tests/mutants/run.py [MODULE ...]``. ``MODULE.yaml``, such as
+``data/draws.yaml``, lists the mutants of a library module: the text as it is, which occurs once in
+it, and the text instead; ``tests`` names the unit tests where they are not ``test_MODULE.py``, and
+``without`` those of them that take long (pytest's ``-k``). By hand only: a mutant takes as long as
+its tests.
 """
 
 import argparse
@@ -45,7 +46,8 @@ def listed(module: str) -> Iterator[Mutant]:
     """The mutants of a module; raises `ValueError` where the text is not there exactly once."""
     source = (ROOT / "scripts/deadpixel" / f"{module}.py").read_text()
     listing = yaml.safe_load((HERE / f"{module}.yaml").read_text())
-    tests = tuple(f"tests/unit/{name}" for name in listing.get("tests", [f"test_{module}.py"]))
+    own = [f"test_{Path(module).name}.py"]
+    tests = tuple(f"tests/unit/{name}" for name in listing.get("tests", own))
     for old, new in listing["mutants"]:
         if source.count(old) != 1:
             raise ValueError(f"{module}: {old!r} occurs {source.count(old)} times, not once")
@@ -78,7 +80,8 @@ def main() -> None:
     """Print a line for each survivor, and how many of each module were seen."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("modules", nargs="*")
-    modules = parser.parse_args().modules or sorted(file.stem for file in HERE.glob("*.yaml"))
+    files = sorted(file.relative_to(HERE).with_suffix("") for file in HERE.rglob("*.yaml"))
+    modules = parser.parse_args().modules or [*map(str, files)]
     mutants = {module: [*listed(module)] for module in modules}
     gc.freeze()  # pytest collects garbage, and of all that is imported here there is none
     seen = total = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from deadpixel import archives
+from deadpixel.data import archives
 from deadpixel.errors import InputError
 from publisher import caltech_archive, cub_archive, tar
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torchvision import transforms
 from torchvision.transforms import InterpolationMode, functional
 
-from deadpixel import augment as module
-from deadpixel import images
-from deadpixel.augment import (
+from deadpixel.data import augment as module
+from deadpixel.data import packs
+from deadpixel.data.augment import (
     TRAINING_IMAGES,
     Augmentation,
     BatchedImages,
@@ -334,8 +334,8 @@ def test_images_of_a_pack_are_chosen(tmp_path: Path, kind: type[BatchedImages]) 
     for i, pixels in enumerate(PIXELS):
         Image.fromarray(pixels).save(tmp_path / f"{i}.png")
     names = [f"{i}.png" for i in range(9)]
-    images.pack(listed(names, tmp_path), tmp_path, tmp_path / "images.arrow", {})
-    pack = images.Pack(tmp_path / "images.arrow")
+    packs.pack(listed(names, tmp_path), tmp_path, tmp_path / "images.arrow", {})
+    pack = packs.Pack(tmp_path / "images.arrow")
     chosen = kind(pack, [5, 2, 7], [50, 20, 70], SMALL, seed=0, device="cpu")
     assert chosen.labels.tolist() == [50, 20, 70]
     assert chosen.labels.dtype == torch.int64

@@ -9,8 +9,9 @@ import pytest
 import torchvision
 import yaml
 
-from deadpixel import costs, flops, models
 from deadpixel.errors import InputError
+from deadpixel.networks import zoo
+from deadpixel.operations import costs, flops
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
@@ -35,7 +36,7 @@ def cost_model(*records, **changes):
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "mobilenet_v2", "vgg11"])
 def test_arithmetic_and_parameters_are_those_that_torchvision_publishes(name):
     """It counts a multiplication and an addition as one."""
-    model = models.build(name)
+    model = zoo.build(name)
     model.train()
     found = flops.forward_costs(model, 224)
     published = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
@@ -46,7 +47,7 @@ def test_arithmetic_and_parameters_are_those_that_torchvision_publishes(name):
 
 
 def test_activations_grow_with_the_picture():
-    model = models.build("resnet18")
+    model = zoo.build("resnet18")
     whole, quarter = (flops.forward_costs(model, side)["activations"] for side in (128, 64))
     assert whole / quarter == pytest.approx(4, rel=0.01)
 

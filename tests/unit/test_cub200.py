@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deadpixel import cub200, store
+from deadpixel.data import cub200
 from deadpixel.errors import InputError
+from deadpixel.files import schemas
 from publisher import CUB_CLASSES, cub_files
 
 LAST_LINE_LOST = {
@@ -29,7 +30,7 @@ def birds(tmp_path: Path) -> Path:
 
 def test_cub200_has_its_own_order_labels_and_split(birds: Path) -> None:
     found = cub200.scan(birds)
-    assert {*found} == {*store.MANIFEST.names}
+    assert {*found} == {*schemas.MANIFEST.names}
     first = found.iloc[0]
     assert first["path"] == ("001.Black_footed_Albatross/Black_footed_Albatross_0001_796101.jpg")
     assert (first["width"], first["height"], first["split"]) == (91, 71, "train")

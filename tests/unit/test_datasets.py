@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from deadpixel import datasets
+from deadpixel.data import folders, splits
 from deadpixel.errors import InputError
 
 FRACTIONS = {"train": 0.7, "valid": 0.15, "test": 0.15}
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 
 def test_scan_lists_images_by_class(root: Path) -> None:
     """Classes and files are in the order of their names; only images are listed."""
-    found = datasets.scan(root, exclude=["background"])
+    found = folders.scan(root, exclude=["background"])
     assert [*found] == ["path", "label", "class_name", "width", "height", "sha256"]
     assert found.drop(columns="sha256").to_numpy().tolist() == [
         ["Zebra/a.png", 0, "Zebra", 6, 4],
@@ -54,17 +54,17 @@ def test_scan_lists_images_by_class(root: Path) -> None:
 
 
 def test_scan_has_checksums(root: Path) -> None:
-    found = datasets.scan(root).set_index("path")["sha256"]
+    found = folders.scan(root).set_index("path")["sha256"]
     for path, sha256 in found.items():
         assert sha256 == hashlib.sha256((root / path).read_bytes()).hexdigest()
 
 
 def test_scan_excludes_only_what_is_named(root: Path) -> None:
     """A name that is none of the sub-folders is a mistake; near ones are told."""
-    assert [*datasets.scan(root)["class_name"].unique()] == ["Zebra", "background", "wren"]
-    assert [*datasets.scan(root, exclude=["Zebra"])["label"].unique()] == [0, 1]
+    assert [*folders.scan(root)["class_name"].unique()] == ["Zebra", "background", "wren"]
+    assert [*folders.scan(root, exclude=["Zebra"])["label"].unique()] == [0, 1]
     with pytest.raises(InputError, match="no sub-folder 'backgroud' to exclude, but background:"):
-        datasets.scan(root, exclude=["backgroud"])
+        folders.scan(root, exclude=["backgroud"])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
@@ -72,7 +72,7 @@ def test_scan_excludes_only_what_is_named(root: Path) -> None:
 def test_sizes_are_upright(tmp_path: Path, suffix: str, orientation: int) -> None:
     """EXIF orientations from 5 on swap width and height."""
     _image(tmp_path / "wren" / f"a.{suffix}", (6, 4), orientation)
-    found = datasets.scan(tmp_path)
+    found = folders.scan(tmp_path)
     upright = (4, 6) if orientation >= 5 else (6, 4)
     assert (found["width"].item(), found["height"].item()) == upright
 
@@ -127,7 +127,7 @@ def test_scan_names_what_is_wrong(
 ) -> None:
     where = re.escape(str(tmp_path / named))
     with pytest.raises(InputError, match=f"{where} .*{problem}"):
-        datasets.scan(spoil(tmp_path), exclude=exclude)
+        folders.scan(spoil(tmp_path), exclude=exclude)
 
 
 def _link_to(target: str) -> Callable[[Path], None]:
@@ -189,7 +189,7 @@ def test_scan_refuses_what_nobody_means(root: Path, spoil: Callable, message: st
     """None of it is opened: a pipe would wait for ever."""
     spoil(root)
     with pytest.raises(InputError, match=message):
-        datasets.scan(root)
+        folders.scan(root)
 
 
 def test_scan_names_what_it_passes_over(root: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -199,7 +199,7 @@ def test_scan_names_what_it_passes_over(root: Path, caplog: pytest.LogCaptureFix
     (root / "wren/empty").mkdir()
     for name in ("1.heic", "2.HEIC", "3.avif"):
         (root / "wren" / name).touch()
-    found = datasets.scan(root, exclude=["background"])
+    found = folders.scan(root, exclude=["background"])
     assert [*found["class_name"].unique()] == ["Zebra", "wren"]
     text = caplog.text
     assert f"{root / '__MACOSX'} is passed over" in text
@@ -216,7 +216,7 @@ def test_names_that_are_right_though_unusual(tmp_path: Path) -> None:
     for name in names:
         (tmp_path / "wren").mkdir(exist_ok=True)
         Image.new("RGB", (6, 4)).save(tmp_path / "wren" / name, "jpeg")
-    found = datasets.scan(tmp_path)
+    found = folders.scan(tmp_path)
     assert sorted(found["path"]) == sorted(f"wren/{name}" for name in names)
 
 
@@ -226,7 +226,7 @@ def test_a_folder_that_cannot_be_read(root: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr(Path, "iterdir", denied)
     with pytest.raises(InputError, match=r"cannot be read \(Permission denied\): make it readable"):
-        datasets.scan(root)
+        folders.scan(root)
 
 
 # ------------------------------------------------------------------------------------ split
@@ -247,7 +247,7 @@ def _counts(manifest: pd.DataFrame) -> pd.DataFrame:
 
 
 def test_split_is_exact_where_it_can_be() -> None:
-    manifest = datasets.split(_images(20, 20, 20), FRACTIONS, seed=3)
+    manifest = splits.split(_images(20, 20, 20), FRACTIONS, seed=3)
     assert _counts(manifest).to_numpy().tolist() == [[14, 3, 3]] * 3
 
 
@@ -256,7 +256,7 @@ def test_split_is_within_one_image() -> None:
     sizes = np.arange(6, 60)
     images = _images(*sizes)
     before = images.copy()
-    manifest = datasets.split(images, FRACTIONS, seed=0)
+    manifest = splits.split(images, FRACTIONS, seed=0)
     pd.testing.assert_frame_equal(images, before)
     pd.testing.assert_frame_equal(manifest.drop(columns="split"), before)
     exact = np.outer(sizes, [*FRACTIONS.values()])
@@ -268,12 +268,12 @@ def test_split_depends_on_the_seed_and_the_class_only() -> None:
     """Not on the other classes' images."""
 
     def drawn(sizes: tuple[int, int], seed: int) -> list[str]:
-        manifest = datasets.split(_images(*sizes), FRACTIONS, seed=seed)
+        manifest = splits.split(_images(*sizes), FRACTIONS, seed=seed)
         return manifest.loc[manifest["label"] == 0, "split"].tolist()
 
     assert drawn((20, 30), 1) == drawn((20, 30), 1) == drawn((20, 50), 1)
     assert drawn((20, 30), 1) != drawn((20, 30), 2)
-    classes = datasets.split(_images(20, 20), FRACTIONS, seed=1).groupby("label")["split"]
+    classes = splits.split(_images(20, 20), FRACTIONS, seed=1).groupby("label")["split"]
     assert len({tuple(splits) for _, splits in classes}) == 2  # nor are all drawn alike
 
 
@@ -281,7 +281,7 @@ def test_every_image_can_come_into_every_split() -> None:
     seeds = range(150)
     images = _images(20, 6)
     of_first = images["label"] == 0
-    drawn = [datasets.split(images, FRACTIONS, seed=seed)["split"][of_first] for seed in seeds]
+    drawn = [splits.split(images, FRACTIONS, seed=seed)["split"][of_first] for seed in seeds]
     share = np.mean([splits == "test" for splits in drawn], axis=0)
     assert np.abs(share - 0.15).max() < 0.12  # four standard deviations
 
@@ -290,7 +290,7 @@ def test_neighbouring_seeds_and_classes_draw_apart() -> None:
     """Class 1 of one seed is not class 0 of the next, nor is any other pair of them."""
     drawn = set()
     for seed in range(4):
-        manifest = datasets.split(_images(40, 40, 40, 40), FRACTIONS, seed=seed)
+        manifest = splits.split(_images(40, 40, 40, 40), FRACTIONS, seed=seed)
         drawn |= {tuple(splits) for _, splits in manifest.groupby("label")["split"]}
     assert len(drawn) == 16
 
@@ -300,13 +300,13 @@ def test_a_class_that_is_not_in_every_split() -> None:
     counts = r"\{'train': 2, 'valid': 1, 'test': 0\}"
     message = f"class class1 has 3 images, split into {counts}, .+ .2 classes lack some.: add"
     with pytest.raises(InputError, match=message):
-        datasets.split(_images(20, 3, 20, 1), FRACTIONS, seed=0)
-    assert (_counts(datasets.split(_images(6, 7), FRACTIONS, seed=0)) >= 1).all(axis=None)
+        splits.split(_images(20, 3, 20, 1), FRACTIONS, seed=0)
+    assert (_counts(splits.split(_images(6, 7), FRACTIONS, seed=0)) >= 1).all(axis=None)
 
 
 def test_a_single_class() -> None:
     with pytest.raises(InputError, match="the 20 images are of one class, class0: add another"):
-        datasets.split(_images(20), FRACTIONS, seed=0)
+        splits.split(_images(20), FRACTIONS, seed=0)
 
 
 def test_copies_of_an_image_stay_together(caplog: pytest.LogCaptureFixture) -> None:
@@ -315,10 +315,10 @@ def test_copies_of_an_image_stay_together(caplog: pytest.LogCaptureFixture) -> N
     rows = images.index[images["label"] == 0]
     copied = images.copy()
     copied.loc[rows[5:15], "sha256"] = images.loc[rows[4], "sha256"]
-    before = datasets.split(images, FRACTIONS, seed=2)["split"]
+    before = splits.split(images, FRACTIONS, seed=2)["split"]
     assert before[rows[4:15]].nunique() == 3  # or there would be nothing to see
     assert not caplog.records
-    after = datasets.split(copied, FRACTIONS, seed=2)["split"]
+    after = splits.split(copied, FRACTIONS, seed=2)["split"]
     assert (after[rows[4:15]] == before[rows[4]]).all()
     others = images.index.difference(rows[5:15])
     pd.testing.assert_series_equal(after[others], before[others])
@@ -334,11 +334,11 @@ def test_one_content_of_two_classes(tmp_path: Path) -> None:
     _image(tmp_path / "cat/2.png")
     _image(tmp_path / "dog/1.png", (5, 5))
     (tmp_path / "cat/3.png").symlink_to(tmp_path / "cat/2.png")
-    datasets.check_labels(datasets.scan(tmp_path), tmp_path)
+    splits.check_labels(folders.scan(tmp_path), tmp_path)
     (tmp_path / "dog/again.png").hardlink_to(tmp_path / "cat/2.png")
     names = f"{tmp_path / 'cat/2.png'} has the same content as {tmp_path / 'dog/again.png'}"
     with pytest.raises(InputError, match=re.escape(names)):
-        datasets.check_labels(datasets.scan(tmp_path), tmp_path)
+        splits.check_labels(folders.scan(tmp_path), tmp_path)
 
 
 # -------------------------------------------------------------------------------- contents
@@ -353,12 +353,12 @@ def test_contents_are_counted() -> None:
     """A split that is swapped has another number of test images."""
     root = Path("birds/images")
     found = _manifest({"train": 13, "test": 11}, 3)
-    datasets.check_contents(found, root, classes=3, images=24, test_images=11)
-    datasets.check_contents(found, root, classes=3, images=24)
+    splits.check_contents(found, root, classes=3, images=24, test_images=11)
+    splits.check_contents(found, root, classes=3, images=24)
     message = "has 3 classes instead of 200, 24 images instead of 11,788, 11 test images instead"
     with pytest.raises(InputError, match=message):
-        datasets.check_contents(found, root, classes=200, images=11788, test_images=5794)
+        splits.check_contents(found, root, classes=200, images=11788, test_images=5794)
     with pytest.raises(InputError, match="images has 24 images instead of 25: replace it"):
-        datasets.check_contents(found, root, classes=3, images=25)
+        splits.check_contents(found, root, classes=3, images=25)
     with pytest.raises(InputError, match="images has 11 test images instead of 13: replace it"):
-        datasets.check_contents(found, root, classes=3, images=24, test_images=13)
+        splits.check_contents(found, root, classes=3, images=24, test_images=13)

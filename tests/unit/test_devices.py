@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from deadpixel import devices
 from deadpixel.errors import InputError
+from deadpixel.operations import devices
 from waiting import ended
 
 
@@ -116,8 +116,9 @@ def test_a_folder_of_leases_that_another_could_have_made_is_refused(
 HOLDER = """
 import sys, time
 sys.path.insert(0, "scripts")
-from deadpixel import devices, logs
-logs.configure(sys.argv[1])
+from deadpixel import logs
+from deadpixel.operations import devices
+logs.to_file(sys.argv[1])
 asked = time.time()
 index = devices.lease(["a", "b"])
 print(index, asked, time.time(), flush=True)

@@ -7,7 +7,15 @@ import pytest
 import torch
 from scipy import stats
 
-from deadpixel.draws import Purpose, generator, initialising, philox, stream, torch_seed, uniforms
+from deadpixel.data.draws import (
+    Purpose,
+    generator,
+    initialising,
+    philox,
+    stream,
+    torch_seed,
+    uniforms,
+)
 
 LIKELY = 0.001  # p-values below this fail; seeds are fixed, so a test passes always or never
 LARGE_SEEDS = [0, 1, 2**32 - 1, 2**32, 2**32 + 1, 2**62, 2**63 - 1]
@@ -47,7 +55,7 @@ def all_streams():
             drawn = uniforms(0, purpose, epoch, np.arange(N), 2)
             yield (purpose, epoch, "first"), drawn[:, 0]
             yield (purpose, epoch, "second"), drawn[:, 1]
-    for label in (0, 1):  # of `datasets.split` and `synthetic`
+    for label in (0, 1):  # of `splits.split` and `synthetic`
         yield ("split", label), np.random.default_rng([0, label]).random(N)
         yield ("synthetic", label), np.random.default_rng([0, label, 1]).random(N)
 

@@ -10,9 +10,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from deadpixel import erf, features, images, maps, models, receptive_field, store
+from deadpixel import erf, receptive_field, targets
+from deadpixel.data import packs
+from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
 from deadpixel.errors import InputError
-from deadpixel.preprocessing import EvaluationImages, evaluation_transform
+from deadpixel.files import maps, parquet, resume, schemas
+from deadpixel.networks import calibration, zoo
 from packs import listed
 
 TARGETS = ["layer3", "layer4", "output"]
@@ -49,9 +52,9 @@ def distance(found: np.ndarray, truth: np.ndarray) -> float:
 
 
 def calibrated(name: str, side: int):
-    model = models.build(name)
+    model = zoo.build(name)
     images = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(1))
-    models.calibrate(model, images.split(4), device=torch.device("cpu"))
+    calibration.calibrate(model, images.split(4), device=torch.device("cpu"))
     return model, images[:4]
 
 
@@ -341,9 +344,9 @@ def evaluated(small, tmp_path):
     names = [f"{number}.png" for number in range(7)]
     for name in names:
         Image.fromarray(rng.integers(0, 255, (12, 11, 3), dtype=np.uint8)).save(folder / name)
-    images.pack(listed(names, folder), folder, tmp_path / "images.arrow", {})
+    packs.pack(listed(names, folder), folder, tmp_path / "images.arrow", {})
     labels = [0, 1, 2, 0, 1, 2, 0]
-    pack = images.Pack(tmp_path / "images.arrow")
+    pack = packs.Pack(tmp_path / "images.arrow")
     return EvaluationImages(pack, np.arange(7), labels, evaluation_transform(10, 9))
 
 
@@ -358,7 +361,7 @@ def in_blocks(small, evaluated, scratch, *, n_blocks=3, logit="true", **shard):
 
 
 def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, tmp_path):
-    scratch = store.Scratch(tmp_path / "scratch", [])
+    scratch = resume.Scratch(tmp_path / "scratch", [])
     blocks = in_blocks(small, evaluated, scratch)
     everything = torch.stack([evaluated[number] for number in range(7)])
     whole = erf.accumulate(
@@ -396,7 +399,7 @@ def changed(part, change):
     ids=["no sums", "no count", "target", "shape", "NaN", "float32", "negative", "count"],
 )
 def test_a_saved_block_that_is_none_is_computed_again(small, evaluated, tmp_path, change, caplog):
-    scratch = store.Scratch(tmp_path / "scratch", [])
+    scratch = resume.Scratch(tmp_path / "scratch", [])
     blocks = in_blocks(small, evaluated, scratch)
     scratch.save("block-1", change(scratch.load("block-1")))
     again = in_blocks(small, evaluated, scratch)
@@ -410,7 +413,7 @@ def test_a_saved_block_that_is_none_is_computed_again(small, evaluated, tmp_path
 @pytest.mark.parametrize("logit", ["mean", "predicted"])
 def test_blocks_are_of_the_logit_asked_for(small, evaluated, tmp_path, logit):
     """`predicted` is no default that another could fall back to."""
-    blocks = in_blocks(small, evaluated, store.Scratch(tmp_path / "scratch", []), logit=logit)
+    blocks = in_blocks(small, evaluated, resume.Scratch(tmp_path / "scratch", []), logit=logit)
     everything = torch.stack([evaluated[number] for number in range(7)])
     whole = erf.accumulate(small[0], everything, ["output"], logit=logit, dtype=torch.float64)
     parts = blocks["output"]
@@ -418,7 +421,7 @@ def test_blocks_are_of_the_logit_asked_for(small, evaluated, tmp_path, logit):
 
 
 def test_there_are_no_more_blocks_than_images(small, evaluated, tmp_path):
-    scratch = store.Scratch(tmp_path / "scratch", [])
+    scratch = resume.Scratch(tmp_path / "scratch", [])
     parts = in_blocks(small, evaluated, scratch, n_blocks=9)["output"]
     assert [part.count for part in parts.values()] == [1] * 7
     last = in_blocks(small, evaluated, scratch, n_blocks=9, shard=6, shards=9)["output"]
@@ -432,10 +435,10 @@ def test_a_network_is_prepared_once_for_all_blocks(small, evaluated, tmp_path, m
 
     def prepared(model, images, *others):
         calls.append(images)
-        return features.prepared(model, images, *others)
+        return targets.prepared(model, images, *others)
 
     monkeypatch.setattr(erf, "prepared", prepared)
-    scratch = store.Scratch(tmp_path / "scratch", [])
+    scratch = resume.Scratch(tmp_path / "scratch", [])
     in_blocks(small, evaluated, scratch, shard=1, shards=2)
     in_blocks(small, evaluated, scratch)
     first = torch.stack([evaluated[0], evaluated[1]])
@@ -445,13 +448,13 @@ def test_a_network_is_prepared_once_for_all_blocks(small, evaluated, tmp_path, m
 @pytest.mark.parametrize("shards", [2, 3, 4])
 def test_shards_are_one_pass_through_files_too(small, evaluated, tmp_path, shards):
     """Four are one more than there are blocks, so one of them has none."""
-    whole = in_blocks(small, evaluated, store.Scratch(tmp_path / "scratch", []))["output"]
+    whole = in_blocks(small, evaluated, resume.Scratch(tmp_path / "scratch", []))["output"]
     paths = []
     for shard in range(shards):
-        scratch = store.Scratch(tmp_path / "scratch", [], shard=shard)
+        scratch = resume.Scratch(tmp_path / "scratch", [], shard=shard)
         found = in_blocks(small, evaluated, scratch, shard=shard, shards=shards)["output"]
         paths.append(tmp_path / f"shard={shard}.parquet")
-        store.write(maps.sums_to_frame(found), paths[-1], store.ERF_SUMS, {})
+        parquet.write(maps.sums_to_frame(found), paths[-1], schemas.ERF_SUMS, {})
     merged = maps.read_sums(reversed(paths))
     assert len(merged) == len(whole) == 3
     for one, other in zip(merged, whole.values(), strict=True):
@@ -463,7 +466,7 @@ def test_shards_are_one_pass_through_files_too(small, evaluated, tmp_path, shard
 def test_a_gradient_that_is_not_finite_names_the_file(evaluated, tmp_path):
     evaluated._transform = lambda pixels: torch.full((3, 4, 4), float(pixels[0, 0, 0] != first))
     first = evaluated._pack[4][0, 0, 0]
-    scratch = store.Scratch(tmp_path / "scratch", [])
+    scratch = resume.Scratch(tmp_path / "scratch", [])
     with pytest.raises(InputError, match=r"4\.png: .*not finite"):
         erf.accumulate_blocks(
             Root(), evaluated, ["output"], 3, scratch, logit="predicted", batch_size=2

@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from deadpixel import erf
 from deadpixel.errors import InputError
-from deadpixel.features import features
+from deadpixel.targets import features
 
 
 class Net(nn.Module):

@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from deadpixel import field_rules, receptive_field
-from deadpixel.field_algebra import Field, UnknownFieldError, reduced
+from deadpixel import receptive_field
+from deadpixel.trf import rules
+from deadpixel.trf.algebra import Field, UnknownFieldError, reduced
 
 SIZE = (40, 36)
 IMAGES = 24
@@ -327,7 +328,7 @@ def test_operations_against_gradients_in_float64(example: Example) -> None:
 
 def test_every_operation_with_a_rule_has_an_example() -> None:
     examples = {example.operation for example in EXAMPLES}
-    assert {*field_rules.RULES, *field_rules.ALSO_POINTWISE} - examples == TAKEN_APART
+    assert {*rules.RULES, *rules.ALSO_POINTWISE} - examples == TAKEN_APART
 
 
 def test_places_that_all_see_one_pixel_are_no_map() -> None:

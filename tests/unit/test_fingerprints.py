@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from deadpixel.fingerprints import Fingerprints
+from deadpixel.operations.fingerprints import Fingerprints
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 ALL = sorted(script.stem for script in SCRIPTS.glob("*.py"))
@@ -23,7 +23,7 @@ for script in sys.argv[2:]:
     tree = ast.parse(open(f"{sys.argv[1]}/{script}.py").read())
     tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
     exec(compile(tree, script, "exec"), {})
-    found[script] = [n.partition(".")[2] for n in sys.modules if n.startswith("deadpixel.")]
+    found[script] = [n for n in sys.modules if n.startswith("deadpixel.")]
 print(json.dumps(found))
 """
 
@@ -68,7 +68,10 @@ def test_imports_inside_functions_and_of_the_package_count(tmp_path):
     for name in ("three", "four", "five"):
         (library / f"{name}.py").write_text("x = 1\n")
     found = Fingerprints(tmp_path, tmp_path / "cache").modules("run")
-    assert found == ["__init__", "four", "one", "three", "two"]
+    assert found == [
+        "deadpixel",
+        *(f"deadpixel.{name}" for name in ("four", "one", "three", "two")),
+    ]
 
 
 def test_prose_changes_nothing(scripts):
@@ -99,5 +102,5 @@ def test_what_was_kept_is_known_by_contents(scripts, tmp_path):
         cache.write_text(damaged)
         assert Fingerprints(scripts, cache).of("make_plan") == expected
     cache.write_text(kept)
-    (scripts / "deadpixel/plan.py").write_text("x = 1\n")
+    (scripts / "deadpixel/operations/plan.py").write_text("x = 1\n")
     assert Fingerprints(scripts, cache).of("make_plan") != expected

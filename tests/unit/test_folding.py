@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from deadpixel import erf, features, folding, models
+from deadpixel import erf, targets
+from deadpixel.networks import folding, zoo
 
 
 class Net(nn.Module):
@@ -222,7 +223,7 @@ def test_a_convolution_of_two_names_is_watched_by_either(images):
 
 
 def test_folding_yields_the_same_logits_and_happens_once():
-    resnet = models.build("resnet18").double()
+    resnet = zoo.build("resnet18").double()
     image = torch.randn(1, 3, 64, 64, dtype=torch.float64)
     before = resnet(image)
     assert folding.fold_batch_norms(resnet) == 20
@@ -277,7 +278,7 @@ def spoilt_folding(model: nn.Module, *, keep) -> int:
 def test_a_folding_that_changes_the_features_is_taken_back(images, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "deadpixel")
     model = settled(Net)
-    monkeypatch.setattr(features, "fold_batch_norms", spoilt_folding)
+    monkeypatch.setattr(targets, "fold_batch_norms", spoilt_folding)
     found = erf.accumulate(model, images, ["output"], dtype=torch.float64)["output"].mean
     truth = loop(model, images, "output")
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)

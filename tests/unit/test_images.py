@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from deadpixel import images
+from deadpixel.data import packs
 from deadpixel.errors import InputError
 from packs import listed
 
@@ -69,11 +69,11 @@ def test_decode_of_every_mode(
 ) -> None:
     """Alpha is dropped, grey repeated, and a palette's colours looked up."""
     image.save(tmp_path / name)
-    decoded = images.decode(tmp_path / name)
+    decoded = packs.decode(tmp_path / name)
     assert decoded.dtype == np.uint8
     assert decoded.shape == (9, 7, 3)
     assert np.abs(decoded - expected.astype(float)).max() <= (image.mode == "CMYK")
-    assert images.upright_size(tmp_path / name) == (7, 9)
+    assert packs.upright_size(tmp_path / name) == (7, 9)
 
 
 @pytest.mark.filterwarnings("ignore:Palette images with Transparency")
@@ -83,7 +83,7 @@ def test_decode_of_a_transparent_palette(tmp_path: Path, transparency: int | byt
     _palette().save(tmp_path / "a.png", transparency=transparency)
     with Image.open(tmp_path / "a.png") as image:
         assert "transparency" in image.info
-    np.testing.assert_array_equal(images.decode(tmp_path / "a.png"), PALETTE[PLACES])
+    np.testing.assert_array_equal(packs.decode(tmp_path / "a.png"), PALETTE[PLACES])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
@@ -95,9 +95,9 @@ def test_decode_turns_upright(tmp_path: Path, suffix: str, orientation: int) -> 
     stored, turned = tmp_path / f"stored.{suffix}", tmp_path / f"turned.{suffix}"
     Image.fromarray(COLOUR).save(stored)
     Image.fromarray(COLOUR).save(turned, exif=exif)
-    expected = UPRIGHT[orientation](images.decode(stored))
-    np.testing.assert_array_equal(images.decode(turned), expected)
-    assert images.upright_size(turned) == expected.shape[1::-1]
+    expected = UPRIGHT[orientation](packs.decode(stored))
+    np.testing.assert_array_equal(packs.decode(turned), expected)
+    assert packs.upright_size(turned) == expected.shape[1::-1]
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_decode_refuses_more_than_8_bits(
     """It would not be the same image."""
     Image.fromarray(pixels).save(tmp_path / name)
     with pytest.raises(InputError, match=f"{re.escape(str(tmp_path / name))} has mode {mode}:"):
-        images.decode(tmp_path / name)
+        packs.decode(tmp_path / name)
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "tif", "bmp", "webp"])
@@ -126,7 +126,7 @@ def test_decode_names_a_cut_off_file(tmp_path: Path, suffix: str, share: float) 
     content = file.read_bytes()
     file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(InputError, match=f"{re.escape(str(file))} cannot be decoded"):
-        images.decode(file)
+        packs.decode(file)
 
 
 def test_unreadable_headers_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,7 +136,7 @@ def test_unreadable_headers_are_named(tmp_path: Path, monkeypatch: pytest.Monkey
     content = large.read_bytes()
     broken.write_bytes(content[:11] + b"\x01" + content[12:])
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 9)
-    for read in (images.decode, images.upright_size):
+    for read in (packs.decode, packs.upright_size):
         for file in (broken, large, tmp_path / "missing.png"):
             with pytest.raises(InputError, match=re.escape(str(file))):
                 read(file)
@@ -168,13 +168,13 @@ def paths(folder: Path) -> list[str]:
 def test_pack_holds_the_decoded_images(tmp_path: Path, folder: Path, paths: list[str]) -> None:
     """In the given order and each of its own size, with what they are of."""
     manifest = listed(paths, folder)
-    images.pack(manifest, folder, tmp_path / "new" / "a.arrow", {"folder": "caltech"})
-    pack = images.Pack(tmp_path / "new" / "a.arrow", manifest)
+    packs.pack(manifest, folder, tmp_path / "new" / "a.arrow", {"folder": "caltech"})
+    pack = packs.Pack(tmp_path / "new" / "a.arrow", manifest)
     assert len(pack) == len(paths)
     assert [pack.path(i) for i in range(len(pack))] == paths
     for path, pixels in zip(paths, pack, strict=True):
         assert pixels.dtype == np.uint8
-        np.testing.assert_array_equal(pixels, images.decode(folder / path))
+        np.testing.assert_array_equal(pixels, packs.decode(folder / path))
     assert {pixels.shape[:2] for pixels in pack} == {*SHAPES} - {(4, 30)} | {(30, 4)}
     with pa.ipc.open_file(pa.memory_map(str(tmp_path / "new" / "a.arrow"))) as reader:
         assert json.loads(reader.schema.metadata[b"deadpixel"])["folder"] == "caltech"
@@ -184,9 +184,9 @@ def test_pack_holds_the_decoded_images(tmp_path: Path, folder: Path, paths: list
 def test_pack_index_beyond_the_last(
     tmp_path: Path, folder: Path, paths: list[str], index: int
 ) -> None:
-    images.pack(listed(paths, folder), folder, tmp_path / "a.arrow", {})
+    packs.pack(listed(paths, folder), folder, tmp_path / "a.arrow", {})
     with pytest.raises(IndexError):
-        images.Pack(tmp_path / "a.arrow")[index]
+        packs.Pack(tmp_path / "a.arrow")[index]
 
 
 def _square(folder: Path, side: int, count: int) -> pd.DataFrame:
@@ -197,9 +197,9 @@ def _square(folder: Path, side: int, count: int) -> pd.DataFrame:
 
 def test_pack_is_mapped_not_copied(tmp_path: Path, folder: Path) -> None:
     """An image taken twice is the same memory, read-only, and Arrow has allocated none of it."""
-    images.pack(_square(folder, 200, 3), folder, tmp_path / "a.arrow", {})
+    packs.pack(_square(folder, 200, 3), folder, tmp_path / "a.arrow", {})
     before = pa.total_allocated_bytes()
-    pack = images.Pack(tmp_path / "a.arrow")
+    pack = packs.Pack(tmp_path / "a.arrow")
     first, again, second = pack[0], pack[0], pack[1]
     assert pa.total_allocated_bytes() - before < first.size
     assert first.ctypes.data == again.ctypes.data
@@ -219,7 +219,7 @@ def test_pack_takes_the_memory_of_one_image(tmp_path: Path, folder: Path) -> Non
         pa.set_memory_pool(pool)
         tracemalloc.start()
         try:
-            images.pack(names, folder, tmp_path / "a.arrow", {})
+            packs.pack(names, folder, tmp_path / "a.arrow", {})
             return tracemalloc.get_traced_memory()[1] + pool.max_memory()
         finally:
             tracemalloc.stop()
@@ -241,7 +241,7 @@ def test_half_a_pack_is_none(
         output.write_bytes(old)
     (folder / paths[2]).write_bytes(b"damaged")
     with pytest.raises(InputError, match=re.escape(paths[2])):
-        images.pack(listed(paths, folder), folder, output, {})
+        packs.pack(listed(paths, folder), folder, output, {})
     assert [file.read_bytes() for file in output.parent.iterdir()] == ([old] if old else [])
 
 
@@ -269,14 +269,14 @@ def _other_columns(file: Path) -> None:
 
 def _stream(file: Path) -> None:
     buffer = io.BytesIO()
-    with pa.ipc.new_stream(buffer, images._PACK):
+    with pa.ipc.new_stream(buffer, packs._PACK):
         pass
     file.write_bytes(buffer.getvalue())
 
 
 def _cut_off(file: Path) -> None:
     Image.fromarray(COLOUR).save(file.with_suffix(".png"))
-    images.pack(listed([f"{file.stem}.png"] * 3, file.parent), file.parent, file, {})
+    packs.pack(listed([f"{file.stem}.png"] * 3, file.parent), file.parent, file, {})
     file.write_bytes(file.read_bytes()[:-100])
 
 
@@ -288,13 +288,13 @@ def test_no_pack(tmp_path: Path, write: Callable[[Path], None]) -> None:
     write(tmp_path / "a.arrow")
     where = re.escape(str(tmp_path / "a.arrow"))
     with pytest.raises(InputError, match=f"^{where}: .*run again$"):
-        images.Pack(tmp_path / "a.arrow")
+        packs.Pack(tmp_path / "a.arrow")
 
 
 def test_a_pack_is_that_of_its_manifest(tmp_path: Path, folder: Path, paths: list[str]) -> None:
     """Not of other images, of fewer, in another order, or of what the files were before."""
     manifest = listed(paths, folder)
-    images.pack(manifest, folder, tmp_path / "a.arrow", {})
+    packs.pack(manifest, folder, tmp_path / "a.arrow", {})
     others = [
         manifest[::-1],
         manifest[:-1],
@@ -304,7 +304,7 @@ def test_a_pack_is_that_of_its_manifest(tmp_path: Path, folder: Path, paths: lis
     ]
     for other in others:
         with pytest.raises(InputError, match=r"a\.arrow: its images are not .+ delete it"):
-            images.Pack(tmp_path / "a.arrow", other)
+            packs.Pack(tmp_path / "a.arrow", other)
 
 
 def test_a_file_that_changed_after_it_was_listed(
@@ -314,12 +314,12 @@ def test_a_file_that_changed_after_it_was_listed(
     manifest = listed(paths, folder)
     Image.fromarray(_noise(12, 12, 3)).save(folder / "12.gif")
     with pytest.raises(InputError, match=r"12\.gif has changed since .+ run again"):
-        images.pack(manifest, folder, tmp_path / "a.arrow", {})
+        packs.pack(manifest, folder, tmp_path / "a.arrow", {})
 
 
 def _outcome(file: Path, manifest: pd.DataFrame, expected: list[np.ndarray]) -> str:
     try:
-        pack = images.Pack(file, manifest)
+        pack = packs.Pack(file, manifest)
         right = all(np.array_equal(pack[i], pixels) for i, pixels in enumerate(expected))
     except InputError as error:
         assert str(error).startswith(str(file))
@@ -333,9 +333,9 @@ def test_a_damaged_pack_is_refused_by_its_name(tmp_path: Path) -> None:
     for number, side in enumerate((2, 3)):
         Image.fromarray(_noise(side, side + 1, 3)).save(tmp_path / f"{number}.png")
     manifest = listed(["0.png", "1.png"], tmp_path)
-    images.pack(manifest, tmp_path, tmp_path / "a.arrow", {})
+    packs.pack(manifest, tmp_path, tmp_path / "a.arrow", {})
     whole = (tmp_path / "a.arrow").read_bytes()
-    expected = [*images.Pack(tmp_path / "a.arrow")]
+    expected = [*packs.Pack(tmp_path / "a.arrow")]
     outcomes = collections.Counter()
     for place in range(len(whole)):
         damaged = bytearray(whole)
@@ -362,7 +362,7 @@ def test_what_a_pack_leaves_out_is_named(tmp_path: Path, caplog: pytest.LogCaptu
     Image.fromarray(glass).save(tmp_path / "glass.png")
     Image.fromarray(opaque).save(tmp_path / "opaque.png")
     names = ["glass.png", "moving.gif", "opaque.png"]
-    images.pack(listed(names, tmp_path), tmp_path, tmp_path / "a.arrow", {})
+    packs.pack(listed(names, tmp_path), tmp_path, tmp_path / "a.arrow", {})
     assert [record.getMessage() for record in caplog.records] == [
         "1 images: transparency is dropped, the colours under it show; "
         f"the first is {tmp_path / 'glass.png'}",
@@ -374,11 +374,11 @@ def test_every_message_says_what_to_do(tmp_path: Path) -> None:
     """And the reason without the path again, on one line."""
     (tmp_path / "a.jpg").write_text("no image")
     with pytest.raises(InputError) as error:
-        images.decode(tmp_path / "a.jpg")
+        packs.decode(tmp_path / "a.jpg")
     reason = "it is no BMP, GIF, JPEG, PNG, TIFF, WEBP"
     expected = f"image {tmp_path / 'a.jpg'} cannot be decoded ({reason}): replace or remove it"
     assert str(error.value) == expected
-    for read in (images.upright_size, images.checksum):
+    for read in (packs.upright_size, packs.checksum):
         with pytest.raises(InputError, match=r"none\.png cannot be read .+: replace or remove it"):
             read(tmp_path / "none.png")
 
@@ -387,4 +387,4 @@ def test_formats_that_run_programs_are_not_tried(tmp_path: Path) -> None:
     """Pillow hands PostScript to Ghostscript, whatever the file is called."""
     (tmp_path / "a.png").write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n")
     with pytest.raises(InputError, match="it is no BMP"):
-        images.upright_size(tmp_path / "a.png")
+        packs.upright_size(tmp_path / "a.png")

@@ -13,8 +13,9 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deadpixel import erf, folding, gaussian, kernels, models, receptive_field
+from deadpixel import erf, gaussian, kernels, receptive_field
 from deadpixel.errors import InputError
+from deadpixel.networks import calibration, folding, zoo
 
 SIZES = range(7, 41)
 CONVOLUTIONS = {
@@ -296,7 +297,7 @@ def test_even_kernels_and_other_strides_are_left_without_a_word(caplog):
 @pytest.mark.parametrize("change", [kernels.pad, kernels.slice])
 @pytest.mark.parametrize("init", ["zero", "random"])
 def test_the_argument_and_the_generator_are_left_as_they_were(change, init):
-    model = models.build("resnet18")
+    model = zoo.build("resnet18")
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     text, state = str(model), torch.get_rng_state()
     changed, _ = change(model, init)
@@ -319,7 +320,7 @@ FAMILIES = {
 
 
 def test_names_of_resnet50():
-    model = models.build("resnet50")
+    model = zoo.build("resnet50")
     names = [
         *("conv1", "maxpool", "layer2.0.conv2", "layer2.0.downsample.0"),
         *("layer3.0.conv2", "layer3.0.downsample.0", "layer4.0.conv2", "layer4.0.downsample.0"),
@@ -352,7 +353,7 @@ def test_receptive_field_of_layer4_after_padding(name, size):
 
 @pytest.mark.parametrize("size", [127, 128])
 def test_receptive_field_does_not_depend_on_the_size_of_the_image(size):
-    padded, sliced = (kernels.apply(models.build("resnet18"), k) for k in ("padded", "sliced"))
+    padded, sliced = (kernels.apply(zoo.build("resnet18"), k) for k in ("padded", "sliced"))
     field = receptive_field.theoretical(padded, "layer2", (size, size))
     assert (field.size, field.offset) == ((106, 106), (3.5, 3.5))
     field = receptive_field.theoretical(sliced, "layer2", (size, size))
@@ -361,7 +362,7 @@ def test_receptive_field_does_not_depend_on_the_size_of_the_image(size):
 
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_keep_their_shapes_and_every_convolution_its_results(name):
-    model = models.build(name)
+    model = zoo.build(name)
     padded, names = kernels.pad(model)
     assert len(names) == FAMILIES[name]
     captured: dict[nn.Module, Tensor] = {}
@@ -394,7 +395,7 @@ def test_families_keep_their_shapes_and_every_convolution_its_results(name):
 @pytest.mark.parametrize("size", [64, 97])
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5"])
 def test_sliced_networks_keep_their_shapes(name, size):
-    model = models.build(name)
+    model = zoo.build(name)
     sliced = kernels.apply(model, "sliced")
     image = torch.randn(2, 3, size, size)
     output = sliced(image)
@@ -403,20 +404,20 @@ def test_sliced_networks_keep_their_shapes(name, size):
 
 def test_functions_that_no_module_holds_are_reported():
     image = torch.zeros(1, 3, 96, 96)
-    resnet = models.build("resnet18")
+    resnet = zoo.build("resnet18")
     found = kernels.odd_strided(resnet, image)
     assert len(found) == 8
     assert found[0] == "ResNet.conv1: convolution 7 x 7, stride 2 x 2"
     assert kernels.odd_strided(kernels.apply(resnet, "padded"), image) == []
     assert kernels.odd_strided(kernels.apply(resnet, "sliced"), image) == []
-    assert kernels.odd_strided(kernels.apply(models.build("inception_v3"), "padded"), image) == [
+    assert kernels.odd_strided(kernels.apply(zoo.build("inception_v3"), "padded"), image) == [
         "Inception3.Mixed_6a: max_pool2d_with_indices 3 x 3, stride 2 x 2",
         "Inception3.Mixed_7a: max_pool2d_with_indices 3 x 3, stride 2 x 2",
     ]
 
 
 def test_copies_and_pickles_compute_the_same():
-    padded = kernels.apply(models.build("resnet18"), "padded", init="random")
+    padded = kernels.apply(zoo.build("resnet18"), "padded", init="random")
     image = torch.randn(1, 3, 65, 65)
     with torch.no_grad():
         truth = padded(image)
@@ -426,8 +427,8 @@ def test_copies_and_pickles_compute_the_same():
 
 
 def test_batch_norms_fold_as_before():
-    model = models.build("resnet18")
-    models.calibrate(model, [torch.randn(4, 3, 64, 64)], device=torch.device("cpu"))
+    model = zoo.build("resnet18")
+    calibration.calibrate(model, [torch.randn(4, 3, 64, 64)], device=torch.device("cpu"))
     padded = kernels.apply(model, "padded", init="random").double()
     image = torch.randn(2, 3, 97, 97, dtype=torch.float64)
     with torch.no_grad():
@@ -467,7 +468,7 @@ def test_one_map_without_a_batch():
 
 
 def test_random_kernels_depend_on_the_seed_alone():
-    model = models.build("resnet18")
+    model = zoo.build("resnet18")
     torch.manual_seed(1)
     first = kernels.apply(model, "padded", init="random", seed=3)
     torch.manual_seed(2)
@@ -521,7 +522,7 @@ def test_added_weights_are_those_right_and_at_the_bottom():
         padded.weight[..., 3, :] = 1
         padded.weight[..., :3, 3] = 2
     assert float(kernels.added_weights(padded).sum()) == 2 * 5 * (4 * 1 + 3 * 2)
-    assert kernels.added_weights(models.build("resnet18")).numel() == 0
+    assert kernels.added_weights(zoo.build("resnet18")).numel() == 0
 
 
 def test_added_weights_train_and_frozen_ones_stay_frozen():
@@ -534,7 +535,7 @@ def test_added_weights_train_and_frozen_ones_stay_frozen():
 
 
 def test_apply():
-    model = models.build("resnet18")
+    model = zoo.build("resnet18")
     assert kernels.apply(model, "odd") is model
     assert kernels.apply(model, "padded").conv1.kernel_size == (8, 8)
     assert kernels.apply(model, "sliced").conv1.kernel_size == (6, 6)
@@ -561,10 +562,10 @@ def receptive_fields():
     images = smooth + 0.3 * torch.randn(12, 3, 224, 224, generator=generator)
     fields = {}
     for init in (None, "zero", "random"):
-        model = models.build("resnet18")
+        model = zoo.build("resnet18")
         if init:
             model = kernels.apply(model, "padded", init=init)
-        models.calibrate(model, [images[:4]], device=torch.device("cpu"))
+        calibration.calibrate(model, [images[:4]], device=torch.device("cpu"))
         fields[init] = erf.accumulate(model, images, ["layer4", "output"], batch_size=4)
     return fields
 

@@ -23,7 +23,7 @@ from deadpixel.errors import InputError
 class FitError(InputError):
     pass
 
-logs.configure(sys.argv[1])
+logs.to_file(sys.argv[1])
 logs.log.info("started")
 warnings.warn("careful")
 {last}

@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deadpixel import maps, store
 from deadpixel.errors import InputError
+from deadpixel.files import maps, parquet, schemas
 
 
 def _stack(*shape: int) -> np.ndarray:
@@ -24,8 +24,8 @@ def _files(root: Path, blocks: list[maps.Erf], **facts: object) -> tuple[Path, P
     """Write the merged field and its blocks as the workflow does."""
     folder = root / "dataset=cub" / "model=resnet18"
     erf, parts = folder / "erf.parquet", folder / "blocks.parquet"
-    store.write(maps.to_frame(sum(blocks[1:], start=blocks[0])), erf, store.ERF, facts)
-    store.write(maps.blocks_to_frame(blocks), parts, store.ERF_BLOCKS, facts)
+    parquet.write(maps.to_frame(sum(blocks[1:], start=blocks[0])), erf, schemas.ERF, facts)
+    parquet.write(maps.blocks_to_frame(blocks), parts, schemas.ERF_BLOCKS, facts)
     return erf, parts
 
 
@@ -54,7 +54,7 @@ def test_files_hold_the_field(tmp_path: Path) -> None:
     blocks = [_erf(part) for part in np.split(_stack(9, 3, 5), [4, 6])]
     erf, parts = _files(tmp_path, blocks, n_images=9)
     merged = blocks[0] + blocks[1] + blocks[2]
-    pixel = store.read(erf, store.ERF).set_index(["row", "col"]).loc[(1, 4)]
+    pixel = parquet.read(erf, schemas.ERF).set_index(["row", "col"]).loc[(1, 4)]
     assert pixel.tolist() == [merged.mean[1, 4], merged.se[1, 4]]
 
     stored = maps.read(erf)
@@ -104,7 +104,7 @@ def test_missing_and_double_pixels(tmp_path: Path, spoil) -> None:
     frame = spoil(maps.to_frame(_erf(_stack(3, 3, 5))))
     with pytest.raises(InputError, match="not one finite number for each pixel of a map: delete"):
         maps.to_field(frame)
-    store.write(frame, tmp_path / "erf.parquet", store.ERF, {"n_images": 3})
+    parquet.write(frame, tmp_path / "erf.parquet", schemas.ERF, {"n_images": 3})
     with pytest.raises(InputError):
         maps.read(tmp_path / "erf.parquet")
 
@@ -112,7 +112,9 @@ def test_missing_and_double_pixels(tmp_path: Path, spoil) -> None:
 @pytest.mark.parametrize("facts", [{}, {"n_images": "many"}])
 def test_a_map_of_an_unknown_number_of_images(tmp_path: Path, facts: dict) -> None:
     """No traceback: the file may be of another program."""
-    store.write(maps.to_frame(_erf(_stack(3, 3, 5))), tmp_path / "erf.parquet", store.ERF, facts)
+    parquet.write(
+        maps.to_frame(_erf(_stack(3, 3, 5))), tmp_path / "erf.parquet", schemas.ERF, facts
+    )
     with pytest.raises(
         InputError, match=r"erf.parquet: does not say how many images it is of: delete"
     ):
@@ -125,7 +127,7 @@ def test_blocks_of_all_shards_make_one_field(tmp_path: Path) -> None:
     shards = [tmp_path / "shard=0.parquet", tmp_path / "shard=1.parquet"]
     for path, numbers in zip(shards, ([0, 2], [1]), strict=True):
         chosen = {number: blocks[number] for number in numbers}
-        store.write(maps.sums_to_frame(chosen), path, store.ERF_SUMS, {})
+        parquet.write(maps.sums_to_frame(chosen), path, schemas.ERF_SUMS, {})
     read = maps.read_sums(shards)
     for found, block in zip(read, blocks, strict=True):
         assert found.count == block.count
@@ -134,14 +136,14 @@ def test_blocks_of_all_shards_make_one_field(tmp_path: Path) -> None:
 
     erf, parts = tmp_path / "dataset=cub/erf.parquet", tmp_path / "dataset=cub/blocks.parquet"
     maps.write(read, erf, parts, {"seed": 7})
-    assert store.read_provenance(erf) == {"seed": 7, "n_images": 9}
+    assert parquet.read_provenance(erf) == {"seed": 7, "n_images": 9}
     np.testing.assert_allclose(maps.read(erf).mean, _stack(9, 3, 5).mean(0), rtol=1e-12)
-    assert store.read(parts, store.ERF_BLOCKS)["block"].unique().tolist() == [0, 1, 2]
+    assert parquet.read(parts, schemas.ERF_BLOCKS)["block"].unique().tolist() == [0, 1, 2]
     means, counts = maps.read_blocks(parts)
     assert counts == [4, 2, 3]
     for mean, block in zip(means, blocks, strict=True):
         np.testing.assert_array_equal(mean, block.mean)
-    pixels = store.read(erf, store.ERF).set_index(["row", "col"])["mean"]
+    pixels = parquet.read(erf, schemas.ERF).set_index(["row", "col"])["mean"]
     assert pixels.loc[(2, 4)] == pytest.approx(_stack(9, 3, 5)[:, 2, 4].mean(), rel=1e-12)
 
 

@@ -5,9 +5,10 @@ import scipy.stats
 import torch
 from torchvision import transforms
 
-from deadpixel import augment, microobject, training
-from deadpixel.draws import Purpose
-from deadpixel.preprocessing import MEAN, STD
+from deadpixel import microobject, training
+from deadpixel.data import augment
+from deadpixel.data.draws import Purpose
+from deadpixel.data.evaluation import MEAN, STD
 
 SIDE, SIZE = 20, 5
 

@@ -17,8 +17,8 @@ import torchvision
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from deadpixel import forward, models
 from deadpixel.errors import InputError
+from deadpixel.networks import calibration, checkpoints, forward, heads, zoo
 
 ACCURACY = {  # Table 1 of the paper
     "resnet18": (69.758, 89.078),
@@ -45,7 +45,7 @@ def _same(a: nn.Module, b: nn.Module) -> bool:
 def test_the_papers_networks(name: str) -> None:
     """They are torchvision's, ready for evaluation; built without values, which takes seconds."""
     with torch.device("meta"):
-        model = models.build(name)
+        model = zoo.build(name)
     expected = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta["num_params"]
     assert sum(parameter.numel() for parameter in model.parameters()) == expected
     assert not any(module.training for module in model.modules())
@@ -71,17 +71,17 @@ def own(tmp_path: Path) -> str:
 
 def test_own_network(own: str) -> None:
     """Of a factory or a class, drawn by the seed as the others are."""
-    model = models.build(f"{own}:make", seed=1)
+    model = zoo.build(f"{own}:make", seed=1)
     assert not model.training
     assert model(torch.zeros(1, 3, 5, 5)).shape == (1, 4, 3, 3)
-    assert _same(model, models.build(f"{own}:make", seed=1))
-    assert not _same(model, models.build(f"{own}:make", seed=2))
-    assert len(models.build(f"{own}:Net")) == 0
+    assert _same(model, zoo.build(f"{own}:make", seed=1))
+    assert not _same(model, zoo.build(f"{own}:make", seed=2))
+    assert len(zoo.build(f"{own}:Net")) == 0
 
 
 def test_own_file_by_a_relative_path(own: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(Path(own).parent)
-    assert _same(models.build("net.py:make"), models.build(f"{own}:make"))
+    assert _same(zoo.build("net.py:make"), zoo.build(f"{own}:make"))
 
 
 @pytest.mark.parametrize("name", ["resnet18", "googlenet"])
@@ -89,11 +89,11 @@ def test_seed(name: str, recwarn: pytest.WarningsRecorder) -> None:
     """The same seed draws the same weights, wherever the global generator stands."""
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    model = models.build(name, seed=3)
+    model = zoo.build(name, seed=3)
     assert torch.equal(torch.get_rng_state(), before)
     torch.rand(1)
-    assert _same(model, models.build(name, seed=3))
-    assert not _same(model, models.build(name, seed=4))
+    assert _same(model, zoo.build(name, seed=3))
+    assert not _same(model, zoo.build(name, seed=4))
     assert not list(recwarn)
 
 
@@ -118,7 +118,7 @@ def test_unknown_networks(own: str, source: str, problem: str) -> None:
     folder = str(Path(own).parent)
     (Path(folder) / "net.txt").write_text("constant = 3")
     with pytest.raises(InputError, match=problem.replace("{folder}", re.escape(folder))) as error:
-        models.build(source.replace("{folder}", folder))
+        zoo.build(source.replace("{folder}", folder))
     assert len(str(error.value)) < 300 + 2 * len(folder)
 
 
@@ -173,7 +173,7 @@ def test_faulty_files_are_one_line(tmp_path: Path, name: str) -> None:
     (tmp_path / "net.py").write_text(code)
     (tmp_path / "beside.py").touch()
     with pytest.raises(InputError, match=problem) as error:
-        models.build(f"{tmp_path}/net.py:make")
+        zoo.build(f"{tmp_path}/net.py:make")
     assert f"model '{tmp_path}/net.py:make'" in str(error.value)
     assert "\n" not in str(error.value)
 
@@ -198,13 +198,13 @@ def test_own_network_sets_nothing_for_others(tmp_path: Path) -> None:
     expected = random.random(), numpy.rand()
     random.seed(4), numpy.seed(4)
     threads = torch.get_num_threads()
-    model = models.build(source, seed=1)
+    model = zoo.build(source, seed=1)
     assert (random.random(), numpy.rand()) == expected
     assert torch.get_default_dtype() == torch.float32 == model.weight.dtype
     assert torch.get_num_threads() == threads
     assert torch.is_grad_enabled() and not torch.are_deterministic_algorithms_enabled()
-    assert _same(model, models.build(source, seed=1))
-    other = models.build(source, seed=2)
+    assert _same(model, zoo.build(source, seed=1))
+    other = zoo.build(source, seed=2)
     assert not (model.drawn == other.drawn).any()
 
 
@@ -215,7 +215,7 @@ def test_networks_in_half_precision_are_taken_in_single(
     (tmp_path / "net.py").write_text(
         "from torch import nn\ndef make(): return nn.Conv2d(3, 4, 3).half()"
     )
-    model = models.build(f"{tmp_path}/net.py:make")
+    model = zoo.build(f"{tmp_path}/net.py:make")
     assert model(torch.zeros(1, 3, 5, 5)).dtype == torch.float32
     assert "net.py:make' has weights of torch.float16" in caplog.text
 
@@ -225,13 +225,13 @@ def test_networks_in_half_precision_are_taken_in_single(
 
 @pytest.mark.parametrize("name", ACCURACY)
 def test_published_accuracy(name: str) -> None:
-    assert models.imagenet_accuracy(name) == ACCURACY[name]
+    assert zoo.imagenet_accuracy(name) == ACCURACY[name]
 
 
 @pytest.mark.parametrize("name", ["net.py:make", "vit_h_14", "no_such_network"])
 def test_no_published_weights(name: str) -> None:
     """Of the user's own network, of one trained otherwise, and of none at all."""
-    assert models.imagenet_accuracy(name) is None
+    assert zoo.imagenet_accuracy(name) is None
 
 
 # ------------------------------------------------------------------------------------- heads
@@ -249,22 +249,22 @@ def test_no_published_weights(name: str) -> None:
     ],
 )
 def test_a_new_head_has_the_classes_and_is_the_same_for_the_same_seed(name: str, head: str) -> None:
-    model = models.build(name)
+    model = zoo.build(name)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    assert models.replace_head(model, 7, seed=3, side=64) is model
+    assert heads.replace(model, 7, seed=3, side=64) is model
     assert torch.equal(torch.random.get_rng_state(), state)
     changed = {k for k, v in model.state_dict().items() if v.shape != before[k].shape}
     assert changed == {f"{head}.weight", f"{head}.bias"}
     assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
-    again, other = (models.replace_head(models.build(name), 7, seed=s, side=64) for s in (3, 4))
+    again, other = (heads.replace(zoo.build(name), 7, seed=s, side=64) for s in (3, 4))
     weights = [m.get_submodule(head).weight for m in (model, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
 
 def test_a_network_without_a_head() -> None:
     with pytest.raises(InputError, match="calls no linear layer"):
-        models.replace_head(nn.Sequential(nn.ReLU()), 7, seed=0)
+        heads.replace(nn.Sequential(nn.ReLU()), 7, seed=0)
 
 
 class Headed(nn.Module):
@@ -297,7 +297,7 @@ def test_the_head_is_the_layer_that_is_called_last() -> None:
     model = Headed().train()
     model.drop.eval()
     before = copy.deepcopy(model.state_dict())
-    models.replace_head(model, 7, seed=3, side=16)
+    heads.replace(model, 7, seed=3, side=16)
     assert model.training and not model.drop.training
     after = model.state_dict()
     changed = {k for k, v in after.items() if v.shape != before[k].shape}
@@ -326,18 +326,18 @@ NO_HEADS = {
 def test_a_head_that_is_none_is_refused(problem: str) -> None:
     """One forward pass tells: the network has to put out as many logits as there are classes."""
     with pytest.raises(InputError, match=f"^fc, the last layer .* {problem}"):
-        models.replace_head(Headed(NO_HEADS[problem]), 7, seed=0, side=16)
+        heads.replace(Headed(NO_HEADS[problem]), 7, seed=0, side=16)
 
 
 def test_a_head_that_computes_its_weights_is_refused() -> None:
     model = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(12, 4)))
     with pytest.raises(InputError, match="the head 1 computes its weights"):
-        models.replace_head(model, 7, seed=0, side=2)
+        heads.replace(model, 7, seed=0, side=2)
 
 
 def test_the_networks_own_size_is_needed_for_a_head() -> None:
     with pytest.raises(InputError, match=r"shape \(1, 3, 32, 32\) .*choose a size that it takes"):
-        models.replace_head(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), 7, seed=0, side=32)
+        heads.replace(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), 7, seed=0, side=32)
 
 
 def test_logits_of_a_network_in_training() -> None:
@@ -382,7 +382,7 @@ def test_calibration_is_update_bn() -> None:
     ours, theirs = _net(), _net()
     ours[1].running_mean.fill_(99)
     ours[1].num_batches_tracked.fill_(7)
-    models.calibrate(ours, iter(batches), device=CPU)
+    calibration.calibrate(ours, iter(batches), device=CPU)
     torch.optim.swa_utils.update_bn(batches, theirs)
     for name, value in _statistics(theirs).items():
         torch.testing.assert_close(_statistics(ours)[name], value, msg=name)
@@ -396,7 +396,7 @@ def test_calibrated_activations_are_normalised() -> None:
     """On the batch that the statistics are of."""
     model = _net()
     (batch,) = _batches(64)
-    models.calibrate(model, [batch], device=CPU)
+    calibration.calibrate(model, [batch], device=CPU)
     for last in (1, 5, 9):
         out = model[: last + 1](batch).transpose(0, 1).flatten(1)
         torch.testing.assert_close(out.mean(1), torch.zeros(len(out)), atol=0.01, rtol=0)
@@ -407,7 +407,7 @@ def test_calibration_is_without_dropout() -> None:
     """So the result is the same every time, even of a network that is being trained."""
     plain, dropping = _net(), _net(0.5).train()
     for model in (plain, dropping):
-        models.calibrate(model, _batches(8), device=CPU)
+        calibration.calibrate(model, _batches(8), device=CPU)
     assert _same(plain, dropping)
 
 
@@ -426,13 +426,13 @@ def test_what_is_not_calibrated_is_named(caplog: pytest.LogCaptureFixture) -> No
         nn.InstanceNorm2d(4, track_running_stats=True),
     )
     model[0].unused = nn.BatchNorm2d(4)
-    models.calibrate(model, _batches(8), device=CPU)
+    calibration.calibrate(model, _batches(8), device=CPU)
     assert model[2].running_mean.any()
     assert "not calibrated, as they are frozen or not called: 0.unused, 3, 4, 5" in caplog.text
 
 
 def test_nothing_to_calibrate_is_named(caplog: pytest.LogCaptureFixture) -> None:
-    models.calibrate(nn.Sequential(nn.Conv2d(3, 4, 3)), _batches(8), device=CPU)
+    calibration.calibrate(nn.Sequential(nn.Conv2d(3, 4, 3)), _batches(8), device=CPU)
     assert "no batch norm has statistics to calibrate" in caplog.text
 
 
@@ -452,7 +452,7 @@ def test_nothing_to_calibrate_is_named(caplog: pytest.LogCaptureFixture) -> None
 def test_failed_calibration_is_one_line(batches: list[Tensor], problem: str) -> None:
     model = _net()
     with pytest.raises(InputError, match=problem) as error:
-        models.calibrate(model, batches, device=CPU)
+        calibration.calibrate(model, batches, device=CPU)
     assert "\n" not in str(error.value)
     assert [model[place].momentum for place in (1, 5, 9)] == [0.3, None, 0.1]
     assert not any(module.training for module in model.modules())
@@ -484,9 +484,9 @@ def fresh(net: nn.Module) -> nn.Module:
 def test_checkpoint_round_trip(tmp_path: Path, net: nn.Module, fresh: nn.Module) -> None:
     """With its provenance, that other programs find under one key."""
     file = tmp_path / "new" / "checkpoint.safetensors"
-    models.save_checkpoint(net, file, {"model": "net", "seed": 1})
+    checkpoints.save(net, file, {"model": "net", "seed": 1})
     assert not _same(fresh, net)
-    assert models.load_checkpoint(fresh, file) is fresh
+    assert checkpoints.load(fresh, file) is fresh
     assert _same(fresh, net)
     with safe_open(file, framework="pt") as stored:
         assert json.loads(stored.metadata()["deadpixel"]) == {"model": "net", "seed": 1}
@@ -500,14 +500,14 @@ def test_checkpoint_of_torch_save(
     """Of now and of before PyTorch 1.6."""
     file = tmp_path / "checkpoint.pt"
     torch.save(net.state_dict(), file, _use_new_zipfile_serialization=zipped)
-    assert _same(models.load_checkpoint(fresh, str(file)), net)
+    assert _same(checkpoints.load(fresh, str(file)), net)
 
 
 def test_counters_may_be_missing(net: nn.Module, fresh: nn.Module) -> None:
     """torchvision's older weights are from before batch norm had them."""
     state = {k: v for k, v in net.state_dict().items() if "num_batches_tracked" not in k}
     assert len(state) < len(net.state_dict())
-    models.load_state(fresh, state, "resnet18")
+    checkpoints.load_state(fresh, state, "resnet18")
     for name, value in state.items():
         assert torch.equal(fresh.state_dict()[name], value)
 
@@ -528,7 +528,7 @@ def test_hostile_checkpoint_is_not_run(tmp_path: Path, net: nn.Module, zipped: b
     content = {**net.state_dict(), "code": Hostile(tmp_path / "made")}
     torch.save(content, file, _use_new_zipfile_serialization=zipped)
     with pytest.raises(InputError, match=re.escape(str(file))) as error:
-        models.load_checkpoint(net, file)
+        checkpoints.load(net, file)
     assert not (tmp_path / "made").exists()
     assert "\n" not in str(error.value)  # torch's own advice is long, and to switch this off
 
@@ -537,7 +537,7 @@ def _half(file: Path, net: nn.Module) -> None:
     if file.suffix == ".pt":
         torch.save(net.state_dict(), file)
     else:
-        models.save_checkpoint(net, file, {})
+        checkpoints.save(net, file, {})
     content = file.read_bytes()
     file.write_bytes(content[: len(content) // 2])
 
@@ -571,7 +571,7 @@ def test_unreadable_checkpoint(tmp_path: Path, net: nn.Module, suffix: str, spoi
     spoil(file, net)
     problem = PROBLEMS.get(spoil, "cannot be read")
     with pytest.raises(InputError, match=f"{re.escape(str(file))} {problem}") as error:
-        models.load_checkpoint(net, file)
+        checkpoints.load(net, file)
     assert "\n" not in str(error.value)
 
 
@@ -608,7 +608,7 @@ def test_no_state_dict(tmp_path: Path, name: str) -> None:
     make, problem = CONTENTS[name]
     torch.save(make(model.state_dict()), file)
     with pytest.raises(InputError, match=problem) as error:
-        models.load_checkpoint(model, file)
+        checkpoints.load(model, file)
     assert str(file) in str(error.value) and "\n" not in str(error.value)
 
 
@@ -657,7 +657,7 @@ def test_weights_of_no_network_are_refused(name: str) -> None:
     state = dict(model.state_dict())
     change(state)
     with pytest.raises(InputError, match=f"^checkpoint a/file: .*{problem}"):
-        models.load_state(model, state, "a/file")
+        checkpoints.load_state(model, state, "a/file")
     assert _same(model, _net())
 
 
@@ -669,7 +669,7 @@ def test_what_a_network_starts_with_is_no_damage(caplog: pytest.LogCaptureFixtur
     fresh = copy.deepcopy(model)
     with torch.no_grad():
         model[4].weight.mul_(2)
-    models.load_state(fresh, model.state_dict(), "file")
+    checkpoints.load_state(fresh, model.state_dict(), "file")
     assert _same(fresh, model)
     assert not caplog.records
 
@@ -681,7 +681,7 @@ def test_what_may_be_meant_is_named(caplog: pytest.LogCaptureFixture) -> None:
     state["10.bias"] = state["10.bias"].double()
     state["10.weight"] = torch.cat([state["10.weight"][:1], torch.zeros(3, 20)])
     state["1.weight"] = torch.zeros(6)
-    model = models.load_state(_net(), state, "file")
+    model = checkpoints.load_state(_net(), state, "file")
     assert torch.equal(model[0].weight, state["0.weight"].float())
     assert torch.equal(model[10].weight, state["10.weight"])
     first, second = (record.getMessage() for record in caplog.records)
@@ -694,16 +694,16 @@ def test_one_tensor_of_two_names(net: nn.Module, fresh: nn.Module) -> None:
     state = dict(net.state_dict())
     state["0.weight"] = state["0.weight"] + 1
     with pytest.raises(InputError, match=r"twice and 0\.weight are one tensor in the network"):
-        models.load_state(fresh, state, "file")
+        checkpoints.load_state(fresh, state, "file")
     del state["twice"]
-    models.load_state(fresh, state, "file")
+    checkpoints.load_state(fresh, state, "file")
     assert torch.equal(fresh.twice, state["0.weight"])
 
 
 def test_a_network_with_a_version_of_its_own() -> None:
     """MNASNet refuses a state that does not say of which version it is, as none of safetensors'."""
-    model, other = (models.build("mnasnet0_5", seed=seed) for seed in (1, 2))
-    models.load_state(other, dict(model.state_dict()), "file")
+    model, other = (zoo.build("mnasnet0_5", seed=seed) for seed in (1, 2))
+    checkpoints.load_state(other, dict(model.state_dict()), "file")
     assert _same(other, model)
 
 
@@ -711,19 +711,19 @@ def test_a_network_that_refuses_its_state() -> None:
     model = _net()
     model.register_load_state_dict_pre_hook(lambda *_: 1 / 0)
     with pytest.raises(InputError, match=r"^checkpoint file cannot be loaded \(ZeroDivisionError"):
-        models.load_state(model, _net().state_dict(), "file")
+        checkpoints.load_state(model, _net().state_dict(), "file")
 
 
 @pytest.mark.parametrize("zipped", [True, False])
 def test_the_name_of_a_file_does_not_say_its_format(tmp_path: Path, zipped: bool) -> None:
     model = _net()
-    models.save_checkpoint(model, tmp_path / "checkpoint.pth", {})
+    checkpoints.save(model, tmp_path / "checkpoint.pth", {})
     file = tmp_path / "other.safetensors"
     torch.save(model.state_dict(), file, _use_new_zipfile_serialization=zipped)
     for path in (tmp_path / "checkpoint.pth", file):
         fresh = _net()
         nn.init.ones_(fresh[0].weight)
-        assert _same(models.load_checkpoint(fresh, path), model)
+        assert _same(checkpoints.load(fresh, path), model)
 
 
 @pytest.mark.parametrize("suffix", [".pt", ".safetensors"])
@@ -733,13 +733,13 @@ def test_a_flipped_bit_is_seen(tmp_path: Path, suffix: str) -> None:
     if suffix == ".pt":
         torch.save(model.state_dict(), file)
     else:
-        models.save_checkpoint(model, file, {})
+        checkpoints.save(model, file, {})
     content = bytearray(file.read_bytes())
     place = content.index(model[4].weight.detach().numpy().tobytes())
     content[place + 5] ^= 1
     file.write_bytes(content)
     with pytest.raises(InputError, match=f"checkpoint{suffix} is damaged: .*checksum"):
-        models.load_checkpoint(model, file)
+        checkpoints.load(model, file)
 
 
 @pytest.mark.parametrize(
@@ -765,5 +765,5 @@ def test_checkpoint_of_another_architecture(
     torch.save(state, tmp_path / "checkpoint.pt")
     where = re.escape(str(tmp_path / "checkpoint.pt"))
     with pytest.raises(InputError, match=f"{where} belongs to another architecture: {problem}"):
-        models.load_checkpoint(net, tmp_path / "checkpoint.pt")
+        checkpoints.load(net, tmp_path / "checkpoint.pt")
     assert _same(net, before)

@@ -6,12 +6,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
-LISTS = sorted((ROOT / "tests/mutants").glob("*.yaml"))
+LISTS = sorted((ROOT / "tests/mutants").rglob("*.yaml"))
 
 
 @pytest.mark.parametrize("file", LISTS, ids=lambda file: file.stem)
 def test_every_mutant_changes_one_place(file):
-    source = (ROOT / f"scripts/deadpixel/{file.stem}.py").read_text()
+    module = file.relative_to(ROOT / "tests/mutants").with_suffix(".py")
+    source = (ROOT / "scripts/deadpixel" / module).read_text()
     listing = yaml.safe_load(file.read_text())
     for old, new in listing["mutants"]:
         assert source.count(old) == 1, old

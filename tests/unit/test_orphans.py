@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 import deadpixel
-from deadpixel import orphans
+from deadpixel.operations import orphans
 
 SCRIPT = """
 import signal, sys, time
 from pathlib import Path
+from types import SimpleNamespace
 from deadpixel import logs
+from deadpixel.operations import job
 
-logs.configure(sys.argv[1])
+job.begin(SimpleNamespace(log=[sys.argv[1]]))
 logs.log.info("alone")
 time.sleep(float(sys.argv[2]))
 """

@@ -9,7 +9,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from torch.nn import functional
 
-from deadpixel import padding_plots, plots, published
+from deadpixel.results import padding_plots, plots, published
 
 NAN = np.nan
 

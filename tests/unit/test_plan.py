@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deadpixel import costs, plan, store
 from deadpixel.errors import InputError
+from deadpixel.files import parquet, schemas
+from deadpixel.operations import costs, plan
 
 RUN = "results/epochs/model=m/seed=3/epochs.parquet"
 STATE = "results/state.safetensors"
@@ -75,8 +76,8 @@ def test_jobs_wait_for_those_that_make_their_inputs():
 
 def test_rows_keep_the_contract_and_stand_beside_what_was_measured(tmp_path):
     frame = planned()
-    store.write(frame, tmp_path / "plan.parquet", store.PLAN, {})
-    back = store.read(tmp_path / "plan.parquet", store.PLAN).set_index("job")
+    parquet.write(frame, tmp_path / "plan.parquet", schemas.PLAN, {})
+    back = parquet.read(tmp_path / "plan.parquet", schemas.PLAN).set_index("job")
     assert [*back.loc["train/m_3", "after"]] == ["pack"]
     assert back.loc["train/m_3", "seed"] == "3" and pd.isna(back.loc["pack", "seed"])
     assert back.loc["pack", "measured_seconds"] == 8 and back.loc["pack", "predicted_seconds"] == 10

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deadpixel import plan_plots
+from deadpixel.operations import plan_plots
 
 RULES = [f"rule{number}" for number in range(9)]
 MAKESPANS = pd.DataFrame(

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from deadpixel import models, plots, training
+from deadpixel import training
 from deadpixel.errors import InputError
+from deadpixel.networks import checkpoints, zoo
+from deadpixel.results import plots
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/plot_padded_kernel.py"
 
@@ -31,12 +33,12 @@ def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
 def test_the_middle_panel_is_what_training_starts_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, title: str
 ) -> None:
-    before = models.build("resnet18", seed=3)
+    before = zoo.build("resnet18", seed=3)
     start = training.starting_network(copy.deepcopy(before), 5, "padded", init=init, seed=7)
     tuned = copy.deepcopy(start)
     tuned.conv1.weight.data += 1
     for name, network in {"before": before, "after": tuned}.items():
-        models.save_checkpoint(network, tmp_path / f"{name}.safetensors", {})
+        checkpoints.save(network, tmp_path / f"{name}.safetensors", {})
     drawn: list[Figure] = []
     monkeypatch.setattr(plots, "save", lambda figure, _: drawn.append(figure))
     files = {name: str(tmp_path / f"{name}.safetensors") for name in ("before", "after")}
@@ -53,8 +55,8 @@ def test_the_middle_panel_is_what_training_starts_from(
 
 
 def test_a_network_of_which_only_pools_change_has_no_kernel_to_show(tmp_path: Path) -> None:
-    before = models.build("alexnet")
-    models.save_checkpoint(before, tmp_path / "before.safetensors", {})
+    before = zoo.build("alexnet")
+    checkpoints.save(before, tmp_path / "before.safetensors", {})
     files = {"before": str(tmp_path / "before.safetensors"), "after": ""}
     with pytest.raises(InputError, match=r"shape_test.model: of mine only pools change"):
         _run(tmp_path, files, model="alexnet", init="zero")

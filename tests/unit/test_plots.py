@@ -13,7 +13,8 @@ from matplotlib.patches import Ellipse, Rectangle
 from PIL import Image
 from torch import nn
 
-from deadpixel import erf, plots, published, receptive_field, tables
+from deadpixel import erf, receptive_field
+from deadpixel.results import plots, published, tables
 
 INF, NAN = np.inf, np.nan
 

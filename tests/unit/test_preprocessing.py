@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 from torchvision.transforms import functional
 
-from deadpixel import images
-from deadpixel.preprocessing import evaluation_images, evaluation_transform
+from deadpixel.data import packs
+from deadpixel.data.evaluation import evaluation_images, evaluation_transform
 from packs import listed
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -43,7 +43,7 @@ def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     names = [f"{number}.png" for number in range(COUNT)]
     for number, name in enumerate(names):
         Image.new("RGB", (10 + number, 40 - number), (10 * number,) * 3).save(root / name)
-    images.pack(listed(names, root), root, root / "images.arrow", {})
+    packs.pack(listed(names, root), root, root / "images.arrow", {})
     return root / "images.arrow"
 
 

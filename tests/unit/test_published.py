@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from deadpixel import published
+from deadpixel.results import published
 
 SETTINGS = published.SETTINGS
 

@@ -13,9 +13,11 @@ import pytest
 import torch
 from torch import nn
 
-from deadpixel import augment, datasets, draws, microobject, models, training
-from deadpixel.draws import Purpose
-from deadpixel.store import Scratch
+from deadpixel import microobject, training
+from deadpixel.data import augment, draws, splits
+from deadpixel.data.draws import Purpose
+from deadpixel.files.resume import Scratch
+from deadpixel.networks import heads, zoo
 
 ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.arange(500)
@@ -32,7 +34,7 @@ def drawn_everywhere() -> dict[str, str]:
     labels = pd.DataFrame(
         {"label": IMAGES % 7, "class_name": IMAGES % 7, "path": IMAGES, "sha256": IMAGES}
     )
-    split = datasets.split(labels, {"train": 0.7, "valid": 0.15, "test": 0.15}, seed=3)["split"]
+    split = splits.split(labels, {"train": 0.7, "valid": 0.15, "test": 0.15}, seed=3)["split"]
     return {
         "split": digest(split.map({"train": 0, "valid": 1, "test": 2}).to_numpy(np.int64)),
         "order": digest(np.concatenate(training.shuffled(500, 64, 3, 2))),
@@ -51,8 +53,8 @@ def drawn_everywhere() -> dict[str, str]:
 
 def initial_weights() -> dict[str, torch.Tensor]:
     """Of normal and of uniform distribution, and a head, all of seed 3."""
-    network = models.build(f"{Path(__file__).resolve()}:normal_and_uniform", seed=3)
-    return models.replace_head(network, 5, seed=3).state_dict()
+    network = zoo.build(f"{Path(__file__).resolve()}:normal_and_uniform", seed=3)
+    return heads.replace(network, 5, seed=3).state_dict()
 
 
 def normal_and_uniform() -> nn.Module:

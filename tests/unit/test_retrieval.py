@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from deadpixel import retrieval
+from deadpixel.data import retrieval
 from deadpixel.errors import InputError
 from publisher import Publisher
 

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from deadpixel.errors import InputError
-from deadpixel.schedule import (
+from deadpixel.operations.schedule import (
     Job,
     list_schedule,
     longest_chain,

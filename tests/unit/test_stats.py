@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from deadpixel import stats
+from deadpixel.results import stats
 
 TIED = ([427, 971, 427, 1451, 971], [3.0, 1.0, 2.0, 5.0, 4.0])
 PLAIN = ([5.0, 1.0, 4.0, 2.0, 3.0, 6.0], [2.0, 1.0, 6.0, 3.0, 4.0, 5.0])

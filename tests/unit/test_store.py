@@ -18,11 +18,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deadpixel import store
 from deadpixel.errors import InputError
+from deadpixel.files import atomic, parquet, resume, schemas
 
 SCHEMAS = {
-    name: getattr(store, name)
+    name: getattr(schemas, name)
     for name in ("MANIFEST", "ERF", "ERF_BLOCKS", "TRF", "FITS", "IMBALANCE")
 }
 FIRST_COLUMNS = {  # further columns may follow
@@ -36,7 +36,7 @@ ERF = pd.DataFrame({"row": [0, 0], "col": [0, 1], "mean": [0.5, 1.5], "se": [0.1
 
 
 def _written(path: Path, frame: pd.DataFrame = ERF, **facts: object) -> Path:
-    store.write(frame, path, store.ERF, facts)
+    parquet.write(frame, path, schemas.ERF, facts)
     return path
 
 
@@ -52,7 +52,7 @@ def test_contract(name: str) -> None:
     """The agreed columns come first and in the agreed order; a map's are of the agreed types."""
     agreed = FIRST_COLUMNS[name].split()
     assert SCHEMAS[name].names[: len(agreed)] == agreed
-    assert [str(kind) for kind in store.ERF.types] == ["int16", "int16", "double", "double"]
+    assert [str(kind) for kind in schemas.ERF.types] == ["int16", "int16", "double", "double"]
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)
@@ -62,10 +62,10 @@ def test_round_trip(tmp_path: Path, schema: pa.Schema) -> None:
     arrays = [pa.array(values.get(kind, [1, 2]), kind) for kind in schema.types]
     frame = pa.table(arrays, schema).to_pandas()
     shuffled = frame[frame.columns[::-1]].set_index(pd.Index([7, 3]))
-    store.write(shuffled, tmp_path / "new" / "x.parquet", schema, {})
+    parquet.write(shuffled, tmp_path / "new" / "x.parquet", schema, {})
     with pq.ParquetFile(tmp_path / "new" / "x.parquet") as file:
         assert file.schema_arrow.equals(schema)
-    pd.testing.assert_frame_equal(store.read(tmp_path / "new" / "x.parquet", schema), frame)
+    pd.testing.assert_frame_equal(parquet.read(tmp_path / "new" / "x.parquet", schema), frame)
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_other_columns_are_refused(tmp_path: Path, change: Callable, column: str
     types = {"row": np.int16, "col": np.int16}
     change(ERF.astype(types)).to_parquet(file)
     with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .*{column}"):
-        store.read(file, store.ERF)
+        parquet.read(file, schemas.ERF)
     if "expected" not in column:
         with pytest.raises(InputError, match=f"{re.escape(str(tmp_path))}.*{column}"):
             _written(tmp_path / "new.parquet", change(ERF))
@@ -112,14 +112,14 @@ def test_not_parquet(tmp_path: Path, content: bytes | str | None) -> None:
     elif content is not None:
         file.write_bytes(content)
     with pytest.raises(InputError, match=re.escape(str(file))):
-        store.read(file, store.ERF)
+        parquet.read(file, schemas.ERF)
 
 
 def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
     """Any byte of it: read rightly all the same, or refused; never other numbers."""
     frame = pd.DataFrame({"row": 0, "col": range(200), "mean": np.arange(200.0), "se": 0.1})
     whole = _written(tmp_path / "whole.parquet", frame, seed=1).read_bytes()
-    expected = store.read(tmp_path / "whole.parquet", store.ERF)
+    expected = parquet.read(tmp_path / "whole.parquet", schemas.ERF)
     file = tmp_path / "x.parquet"
     outcomes = {"right": 0, "refused": 0}
     for place in range(0, len(whole), 3):
@@ -127,8 +127,8 @@ def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
         damaged[place] ^= 1 << place % 8
         file.write_bytes(damaged)
         try:
-            found = store.read(file, store.ERF)
-            assert isinstance(store.read_provenance(file), dict)
+            found = parquet.read(file, schemas.ERF)
+            assert isinstance(parquet.read_provenance(file), dict)
         except InputError as error:
             assert str(error).startswith(str(file))
             assert str(error).endswith("delete it and run again") or "delete the file" in str(error)
@@ -144,7 +144,7 @@ def test_provenance_that_is_none(tmp_path: Path, facts: bytes) -> None:
     file = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata({b"deadpixel": facts}), file)
     with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .+; delete it and run again$"):
-        store.read_provenance(file)
+        parquet.read_provenance(file)
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", None, "folder", "pipe"])
@@ -156,7 +156,7 @@ def test_provenance_of_no_parquet(tmp_path: Path, content: bytes | str | None) -
         os.mkfifo(file)
     elif content is not None:
         file.write_bytes(content)
-    for read in (store.read_provenance, lambda path: store.read(path, store.ERF)):
+    for read in (parquet.read_provenance, lambda path: parquet.read(path, schemas.ERF)):
         with pytest.raises(InputError, match=f"^{re.escape(str(file))}: .+; delete it and run ag"):
             read(file)
 
@@ -166,8 +166,8 @@ def test_a_tree_reads_as_one_table(tmp_path: Path) -> None:
     for model in ("resnet18", "resnet50"):
         folder = tmp_path / "erf" / "dataset=cub" / f"model={model}"
         _written(folder / "erf.parquet")
-        assert store.partitions(folder / "erf.parquet") == {"dataset": "cub", "model": model}
-        with store.atomic(folder / "erf.parquet") as partial:
+        assert parquet.partitions(folder / "erf.parquet") == {"dataset": "cub", "model": model}
+        with atomic.writing(folder / "erf.parquet") as partial:
             partial.write_bytes(b"half")
             table = pd.read_parquet(tmp_path / "erf")
             _written(partial)
@@ -179,8 +179,8 @@ def test_a_tree_reads_as_one_table(tmp_path: Path) -> None:
 
 
 def test_partitions_of_any_path() -> None:
-    assert store.partitions("results/fits.parquet") == {}
-    assert store.partitions("a/b=c=d/e.parquet") == {"b": "c=d"}
+    assert parquet.partitions("results/fits.parquet") == {}
+    assert parquet.partitions("a/b=c=d/e.parquet") == {"b": "c=d"}
 
 
 # -------------------------------------------------------------------------------- atomicity
@@ -190,7 +190,7 @@ def test_atomic_shows_whole_files_only(tmp_path: Path) -> None:
     """Nothing but the old file is to be seen until the block is done, nothing but the new after."""
     file = _written(tmp_path / "x.parquet")
     old = file.read_bytes()
-    with store.atomic(file) as partial:
+    with atomic.writing(file) as partial:
         assert partial.parent == file.parent  # the same file system
         assert partial.suffix == file.suffix  # writers choose the format by it
         partial.write_text("new")
@@ -207,7 +207,7 @@ def test_atomic_failure_keeps_the_old_file(
     """So it does if the block raises, is interrupted, or writes nothing."""
     file = tmp_path / "x.txt"
     file.write_text("old")
-    with pytest.raises(error or FileNotFoundError), store.atomic(file) as partial:
+    with pytest.raises(error or FileNotFoundError), atomic.writing(file) as partial:
         if error:
             partial.write_text("half")
             raise error
@@ -224,7 +224,7 @@ def test_failed_write_keeps_the_old_table(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(pq, "write_table", full_disk)
     with pytest.raises(OSError, match="no space"):
         _written(file, ERF.assign(mean=0.0))
-    assert store.read(file, store.ERF)["mean"].tolist() == [0.5, 1.5]
+    assert parquet.read(file, schemas.ERF)["mean"].tolist() == [0.5, 1.5]
     assert _names(tmp_path) == [file.name]
 
 
@@ -233,19 +233,19 @@ def test_kill_keeps_the_old_file(tmp_path: Path) -> None:
     file = tmp_path / "x.txt"
     file.write_text("old")
     script = (
-        "import os, signal; from deadpixel import store\n"
-        f"with store.atomic({str(file)!r}) as partial:\n"
+        "import os, signal; from deadpixel.files import atomic\n"
+        f"with atomic.writing({str(file)!r}) as partial:\n"
         "    partial.write_text('half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
     )
-    library = str(Path(store.__file__).parents[1])
+    library = str(Path(atomic.__file__).parents[2])
     killed = subprocess.run(
         [sys.executable, "-c", script], env={**os.environ, "PYTHONPATH": library}, check=False
     )
     assert killed.returncode == -signal.SIGKILL
     assert file.read_text() == "old"
     assert [name for name in _names(tmp_path) if not name.startswith(".")] == ["x.txt"]
-    with store.atomic(file) as partial:
+    with atomic.writing(file) as partial:
         partial.write_text("new")
     assert file.read_text() == "new"
     assert _names(tmp_path) == ["x.txt"]
@@ -259,7 +259,7 @@ def test_provenance_is_in_the_file(tmp_path: Path) -> None:
     facts = {"n_images": 3, "preprocess": {"crop": 224}, "logit": "true"}
     file = _written(tmp_path / "x.parquet", **facts)
     assert json.loads(pq.read_metadata(file).metadata[b"deadpixel"]) == facts
-    assert store.read_provenance(file) == facts
+    assert parquet.read_provenance(file) == facts
 
 
 @pytest.mark.parametrize("metadata", [None, {b"other": b"1"}])
@@ -267,13 +267,13 @@ def test_missing_provenance(tmp_path: Path, metadata: dict | None) -> None:
     file = tmp_path / "x.parquet"
     pq.write_table(pa.table({"a": [1]}).replace_schema_metadata(metadata), file)
     with pytest.raises(InputError, match=re.escape(str(file))):
-        store.read_provenance(file)
+        parquet.read_provenance(file)
 
 
 def test_provenance_names_versions(monkeypatch: pytest.MonkeyPatch) -> None:
     """The facts, the versions of what computed them, and no commit where there is no git."""
     monkeypatch.setenv("PATH", "")
-    made = store.provenance(seed=1, device="cpu")
+    made = parquet.provenance(seed=1, device="cpu")
     assert made["versions"].items() >= {"numpy": np.__version__, "pyarrow": pa.__version__}.items()
     assert {**made, "versions": None} == {
         **{"seed": 1, "device": "cpu"},
@@ -291,17 +291,17 @@ def test_provenance_names_the_commit(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     code = tmp_path / "store.py"
     code.write_text("1")
-    monkeypatch.setattr(store, "__file__", str(code))
+    monkeypatch.setattr(parquet, "__file__", str(code))
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
-    assert store.provenance()["git_commit"] is None
+    assert parquet.provenance()["git_commit"] is None
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "first")
     git("tag", "-a", "v1", "-m", "v1")
     commit = git("rev-parse", "HEAD")
-    assert store.provenance()["git_commit"] == commit
+    assert parquet.provenance()["git_commit"] == commit
     code.write_text("2")
-    assert store.provenance()["git_commit"] == f"{commit}+"
+    assert parquet.provenance()["git_commit"] == f"{commit}+"
 
 
 # ---------------------------------------------------------------------------------- scratch
@@ -318,12 +318,12 @@ def pack(tmp_path: Path) -> Path:
 def test_scratch_keeps_and_forgets(tmp_path: Path, pack: Path) -> None:
     """The same job finds its arrays again, whatever the order of its settings, until it clears."""
     arrays = {"total": np.arange(6.0).reshape(2, 3), "count": np.array(3)}
-    first = store.Scratch(tmp_path / "scratch", [pack], seed=1, erf={"images": 8})
-    other = store.Scratch(tmp_path / "scratch", [pack], seed=2, erf={"images": 8})
+    first = resume.Scratch(tmp_path / "scratch", [pack], seed=1, erf={"images": 8})
+    other = resume.Scratch(tmp_path / "scratch", [pack], seed=2, erf={"images": 8})
     assert first.load("block0") is None
     first.save("block0", arrays)
     other.save("block0", {})
-    again = store.Scratch(tmp_path / "scratch", [pack], erf={"images": 8}, seed=1)
+    again = resume.Scratch(tmp_path / "scratch", [pack], erf={"images": 8}, seed=1)
     loaded = again.load("block0")
     assert loaded.keys() == arrays.keys()
     for name, array in arrays.items():
@@ -348,7 +348,7 @@ def test_damaged_scratch_is_computed_again(
     tmp_path: Path, pack: Path, save: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One line says so, wherever the damage is."""
-    scratch = store.Scratch(tmp_path / "scratch", [pack])
+    scratch = resume.Scratch(tmp_path / "scratch", [pack])
     scratch.save("block0", {"a": np.ones(20), "rows": np.array("[1]")})
     (file,) = tmp_path.glob("scratch/*/block0.npz")
     whole = file.read_bytes()
@@ -384,12 +384,12 @@ def test_of_large_inputs_both_ends_count(
     tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """There a pack keeps its checksum; no job reads gigabytes to find its scratch."""
-    monkeypatch.setattr(store, "_WHOLE", 8)
-    monkeypatch.setattr(store, "_END", 4)
+    monkeypatch.setattr(resume, "_WHOLE", 8)
+    monkeypatch.setattr(resume, "_END", 4)
 
     def known(contents: str) -> bool:
         pack.write_text(contents)
-        scratch = store.Scratch(tmp_path / "scratch", [pack])
+        scratch = resume.Scratch(tmp_path / "scratch", [pack])
         found = scratch.load("block0") is not None
         scratch.save("block0", {})
         return found
@@ -405,8 +405,8 @@ def test_of_large_inputs_both_ends_count(
 def test_scratch_of_another_job(tmp_path: Path, pack: Path, change: str) -> None:
     """Another setting, or an input that holds something else, and the work starts from nothing."""
 
-    def scratch() -> store.Scratch:
-        return store.Scratch(tmp_path / "scratch", inputs, **settings)
+    def scratch() -> resume.Scratch:
+        return resume.Scratch(tmp_path / "scratch", inputs, **settings)
 
     other = tmp_path / "manifest"
     other.write_text("paths")
@@ -430,10 +430,10 @@ def test_scratch_of_another_job(tmp_path: Path, pack: Path, change: str) -> None
 
 def test_scratch_of_inputs_made_again(tmp_path: Path, pack: Path) -> None:
     """The same contents at another time in another place: finished work is taken up."""
-    store.Scratch(tmp_path / "scratch", [pack]).save("block0", {"a": np.ones(1)})
+    resume.Scratch(tmp_path / "scratch", [pack]).save("block0", {"a": np.ones(1)})
     moved = pack.rename(tmp_path / "moved.arrow")
     os.utime(moved, (1, 1))
-    assert store.Scratch(tmp_path / "scratch", [moved]).load("block0") is not None
+    assert resume.Scratch(tmp_path / "scratch", [moved]).load("block0") is not None
 
 
 def test_interrupted_save_leaves_nothing(
@@ -443,7 +443,7 @@ def test_interrupted_save_leaves_nothing(
         file.write_bytes(b"half")
         raise KeyboardInterrupt
 
-    scratch = store.Scratch(tmp_path / "scratch", [pack])
+    scratch = resume.Scratch(tmp_path / "scratch", [pack])
     monkeypatch.setattr(np, "savez", interrupted)
     with pytest.raises(KeyboardInterrupt):
         scratch.save("block0", {"a": np.ones(1)})

@@ -2,8 +2,8 @@
 
 import pytest
 
-from deadpixel import strict_yaml
 from deadpixel.errors import InputError
+from deadpixel.operations import strict_yaml
 
 MISTAKES = {
     "a: 1\nb: 2\na: 3": "line 3: the key 'a' is there twice",

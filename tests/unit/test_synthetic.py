@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from deadpixel.data.synthetic import CLASSES, OBJECT_SIZE, generate, render
 from deadpixel.errors import InputError
-from deadpixel.synthetic import CLASSES, OBJECT_SIZE, generate, render
 
 
 def _pixels(class_name: str, *seed: int) -> np.ndarray:

@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 from scipy.stats import kendalltau, spearmanr
 
-from deadpixel import published, render, store, tables
 from deadpixel.errors import InputError
+from deadpixel.files import parquet, schemas
+from deadpixel.results import published, render, tables
 
 PAPER = {  # acc@1, acc@5, TRF, sigma x, sigma y, R2 as printed
     "resnet18": (69.758, 89.078, 435, 76.534, 73.662, 0.908),
@@ -33,24 +34,24 @@ def _fits(*models: str, target: str = "layer4") -> pd.DataFrame:
     count = len(models)
     numbers = {
         name: 10.0 * np.arange(1, count + 1)
-        for name in store.FITS.names
+        for name in schemas.FITS.names
         if name.startswith(("sigma", "center", "amplitude"))
     }
     names = {"dataset": "cub", "model": models, "weights": "imagenet", "kernels": "odd"}
     others = {"target": target, "n_images": 8, "r_squared": 0.9, "failure": None}
     index = pd.RangeIndex(5, 5 + count)
-    return pd.DataFrame({**names, **numbers, **others}, index)[store.FITS.names]
+    return pd.DataFrame({**names, **numbers, **others}, index)[schemas.FITS.names]
 
 
 def _trf(*models: str, target: str = "layer4", size: float = 100.0) -> pd.DataFrame:
     """Theoretical fields of `size`, one pixel more from model to model."""
-    sizes = dict.fromkeys(store.TRF.names[3:], size + np.arange(len(models)))
+    sizes = dict.fromkeys(schemas.TRF.names[3:], size + np.arange(len(models)))
     return pd.DataFrame({"model": models, "kernels": "odd", "target": target, **sizes})
 
 
 def _failed(fits: pd.DataFrame, row: int) -> pd.DataFrame:
     """The fits, one of which has no Gaussian."""
-    numbers = [name for name in fits if str(store.FITS.field(name).type) == "double"]
+    numbers = [name for name in fits if str(schemas.FITS.field(name).type) == "double"]
     fits = fits.copy()
     fits.loc[fits.index[row], numbers] = np.nan
     fits.loc[fits.index[row], "failure"] = "the map is constant"
@@ -193,8 +194,8 @@ def test_spearman_is_not_kendall() -> None:
 
 def _imbalance(fits: pd.DataFrame) -> pd.DataFrame:
     """Indices that count the rows of the fits."""
-    numbers = dict.fromkeys(store.IMBALANCE.names[6:], np.arange(1.0, len(fits) + 1))
-    return fits[store.IMBALANCE.names[:6]].reset_index(drop=True).assign(**numbers)
+    numbers = dict.fromkeys(schemas.IMBALANCE.names[6:], np.arange(1.0, len(fits) + 1))
+    return fits[schemas.IMBALANCE.names[:6]].reset_index(drop=True).assign(**numbers)
 
 
 def test_receptive_fields_have_a_row_of_every_map() -> None:
@@ -299,8 +300,8 @@ def test_a_gaussian_that_does_not_fit_has_no_widths_in_print(tmp_path: Path) -> 
     widths = ["σx (px)", "σy (px)", "centre x (px)", "centre y (px)", "R²"]
     assert [first[name] for name in widths] == ["no Gaussian (R² 0.320)", "–", "–", "–", "0.320"]
     assert [second[name] for name in widths] == ["133.000", "20.000", "20.0", "20.0", "0.500"]
-    store.write(table, tmp_path / "a.parquet", tables.FIELDS, {})
-    assert store.read(tmp_path / "a.parquet", tables.FIELDS)["sigma_x"].tolist() == [133, 133]
+    parquet.write(table, tmp_path / "a.parquet", tables.FIELDS, {})
+    assert parquet.read(tmp_path / "a.parquet", tables.FIELDS)["sigma_x"].tolist() == [133, 133]
     assert len(tables.poor_fits(table["r_squared"])) == 1
     assert tables.poor_fits(table["r_squared"][1:]) == []
 
@@ -321,10 +322,10 @@ def test_save_writes_all_three(tmp_path: Path, table: pd.DataFrame) -> None:
     """The Parquet file keeps every digit, and what the numbers are of."""
     files = [tmp_path / "tables" / f"table1.{suffix}" for suffix in ("parquet", "md", "html")]
     render.save(table, tables.TABLE1, {"target": "layer4"}, *map(str, files))
-    read = store.read(files[0], tables.TABLE1)
+    read = parquet.read(files[0], tables.TABLE1)
     pd.testing.assert_frame_equal(read, table.astype({"n_images": "int32"}), check_dtype=True)
     assert read.loc[0, "sigma_x"] == 76.53449
-    assert store.read_provenance(files[0]) == {"target": "layer4"}
+    assert parquet.read_provenance(files[0]) == {"target": "layer4"}
     assert files[1].read_text(encoding="utf-8") == render.markdown(table)
     assert files[2].read_text(encoding="utf-8") == render.html(table)
     assert len([*files[0].parent.iterdir()]) == 3
@@ -338,8 +339,8 @@ def test_every_table_can_be_written(tmp_path: Path, correlations: pd.DataFrame) 
         (fields, tables.FIELDS),
         (correlations.reset_index(), tables.CORRELATIONS),
     ):
-        store.write(frame, tmp_path / "a.parquet", schema, {})
-        assert len(store.read(tmp_path / "a.parquet", schema)) == len(frame)
+        parquet.write(frame, tmp_path / "a.parquet", schema, {})
+        assert len(parquet.read(tmp_path / "a.parquet", schema)) == len(frame)
         assert render.markdown(frame).count("\n") == len(frame) + 2
 
 
@@ -457,7 +458,7 @@ def test_table3_compares_pairs(tmp_path: Path) -> None:
     table = tables.table3(tables.finetune_runs(epochs, predictions), predictions, paper)
     paths = [str(tmp_path / f"t.{suffix}") for suffix in ("parquet", "md", "html")]
     render.save(table, tables.TABLE3, {}, *paths)
-    rows = store.read(paths[0], tables.TABLE3).set_index("model")
+    rows = parquet.read(paths[0], tables.TABLE3).set_index("model")
     assert [*rows.index] == ["resnet101", "mine", tables.ALL_MODELS]
     ours = rows.loc["resnet101"]
     numbers = ours[["n_pairs", "before", "after", "difference"]]
@@ -605,7 +606,7 @@ def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
     table = tables.table4(tables.first_epochs(_microobject(), 0.9), paper)
     paths = [str(tmp_path / f"t.{suffix}") for suffix in ("parquet", "md", "html")]
     render.save(table, tables.TABLE4, {}, *paths)
-    rows = store.read(paths[0], tables.TABLE4).set_index("model")
+    rows = parquet.read(paths[0], tables.TABLE4).set_index("model")
     ours = rows.loc["resnet101"]
     assert (ours["runs_before"], ours["runs_after"]) == ("3, >4, 3", "1, 2, 2")
     assert (ours["epochs_before"], ours["median_before"]) == (pytest.approx(10 / 3), 3)

@@ -17,11 +17,12 @@ import pytest
 import torch
 from torch import nn
 
-from deadpixel import kernels, models, training
-from deadpixel.draws import Purpose, initialising
+from deadpixel import kernels, training
+from deadpixel.data.draws import Purpose, initialising
 from deadpixel.errors import InputError
-from deadpixel.forward import full_precision
-from deadpixel.store import Scratch
+from deadpixel.files.resume import Scratch
+from deadpixel.networks import zoo
+from deadpixel.networks.forward import full_precision
 
 RECIPE = training.Recipe(epochs=5, learning_rate=0.05, momentum=0.9, weight_decay=5e-4, seed=3)
 CPU = torch.device("cpu")
@@ -503,7 +504,7 @@ def arms():
     """resnet18 of one seed as both tasks start it, by kind of kernels and how they are made."""
     return {
         (kind, init): training.starting_network(
-            models.build("resnet18", seed=4), 10, kind, init=init, seed=4
+            zoo.build("resnet18", seed=4), 10, kind, init=init, seed=4
         )
         for kind in ("odd", "padded", "sliced")
         for init in ("zero", "random")
@@ -531,7 +532,7 @@ def test_arms_of_a_seed_differ_in_their_changed_kernels_alone(arms, kind, init):
 def test_heads_and_redrawn_kernels_are_those_of_the_seed(arms):
     states = {
         seed: training.starting_network(
-            models.build("resnet18", seed=4), 10, "padded", init="random", seed=seed
+            zoo.build("resnet18", seed=4), 10, "padded", init="random", seed=seed
         ).state_dict()
         for seed in (4, 5)
     }
@@ -555,7 +556,7 @@ def test_what_starts_a_run_is_uncorrelated(arms):
 
 def test_kernels_are_drawn_for_a_module_whatever_else_is_changed(arms):
     """As in a network of which nothing else is even."""
-    model = models.build("resnet18", seed=4)
+    model = zoo.build("resnet18", seed=4)
     for name in CHANGED[1:]:
         model.get_submodule(name).stride = (1, 1)
     alone, names = kernels.pad(model, "random", seed=4)

@@ -5,7 +5,8 @@ import os
 import numpy as np
 from PIL import Image
 
-from deadpixel import images, store
+from deadpixel.data import packs
+from deadpixel.files import parquet, schemas
 from workflow.test_mistakes import MANIFEST, PACK, own_data, write_images
 
 
@@ -42,17 +43,17 @@ def test_every_change_of_the_users_folder_is_seen(checkout):
             Image.fromarray(np.full((70, 80, 3), 9 * number, np.uint8)).save(file)
 
     assert jobs("--cores", "1") == ["split_dataset", "pack_images"]
-    before = store.read(checkout.folder / MANIFEST, store.MANIFEST)
+    before = parquet.read(checkout.folder / MANIFEST, schemas.MANIFEST)
     for change in (added, replaced, renamed, removed, another_class):
         change()
         assert jobs("-n") == ["split_dataset", "pack_images"], change.__name__
         if change in (replaced, another_class):
             assert jobs("--until", "split_dataset", "--cores", "1") == ["split_dataset"]
-            manifest = store.read(checkout.folder / MANIFEST, store.MANIFEST)
+            manifest = parquet.read(checkout.folder / MANIFEST, schemas.MANIFEST)
             assert not manifest.equals(before), change.__name__
             before = manifest
     assert jobs("--cores", "1") == ["pack_images"]
-    assert len(before) == len(images.Pack(checkout.folder / PACK, before)) == 24
+    assert len(before) == len(packs.Pack(checkout.folder / PACK, before)) == 24
 
     # The same images with other times of change: once they are listed again, results stand.
     written = (checkout.folder / PACK).stat().st_mtime_ns

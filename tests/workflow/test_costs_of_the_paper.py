@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from deadpixel import store
+from deadpixel.files import parquet, schemas
 from workflow.conftest import Checkout
 
 
@@ -29,7 +29,7 @@ def planned(tmp_path_factory):
 
 @pytest.fixture
 def plan(planned):
-    return store.read(planned[0].folder / "results/plan.parquet", store.PLAN)
+    return parquet.read(planned[0].folder / "results/plan.parquet", schemas.PLAN)
 
 
 def test_it_answers_before_anything_is_downloaded(planned):
@@ -62,7 +62,7 @@ def test_the_work_is_that_of_the_paper(plan):
 
 
 def test_the_optimum_is_between_its_bound_and_the_schedulers_time(planned, plan):
-    spans = store.read(planned[0].folder / "results/plan_makespans.parquet", store.MAKESPANS)
+    spans = parquet.read(planned[0].folder / "results/plan_makespans.parquet", schemas.MAKESPANS)
     assert spans["devices"].tolist()[:4] == [1, 2, 4, 8]
     on_gpus = plan.loc[plan["needs_device"], "predicted_seconds"].sum()
     for row in spans.itertuples():

@@ -14,7 +14,8 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from deadpixel import maps, store, tables
+from deadpixel.files import maps, parquet, schemas
+from deadpixel.results import tables
 
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
@@ -33,9 +34,9 @@ def erf_path(results, model, target):
 
 def test_every_file_keeps_its_contract(results):
     contracts = {
-        "trf.parquet": store.TRF,
-        "fits.parquet": store.FITS,
-        "imbalance.parquet": store.IMBALANCE,
+        "trf.parquet": schemas.TRF,
+        "fits.parquet": schemas.FITS,
+        "imbalance.parquet": schemas.IMBALANCE,
         "tables/table1.parquet": tables.TABLE1,
         "tables/correlations.parquet": tables.CORRELATIONS,
         "tables/receptive_fields.parquet": tables.FIELDS,
@@ -44,11 +45,11 @@ def test_every_file_keeps_its_contract(results):
         "tables/table3.parquet": tables.TABLE3,
         "tables/table4.parquet": tables.TABLE4,
         "tables/first_epochs.parquet": tables.FIRST_EPOCHS,
-        "data/dataset=synthetic/manifest.parquet": store.MANIFEST,
+        "data/dataset=synthetic/manifest.parquet": schemas.MANIFEST,
     }
     for name, schema in contracts.items():
         assert pq.read_schema(results / name).remove_metadata() == schema, name
-        facts = store.read_provenance(results / name)
+        facts = parquet.read_provenance(results / name)
         # that of a manifest says nothing else, so that equal images give an equal file
         assert facts.get("versions", {}).get("torch") or facts.keys() == {"fractions", "seed"}, name
     figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies"]
@@ -94,24 +95,24 @@ def test_one_read_sees_every_map(results):
 
 
 def test_provenance_of_a_map(results):
-    facts = store.read_provenance(erf_path(results, "resnet18", "output"))
+    facts = parquet.read_provenance(erf_path(results, "resnet18", "output"))
     assert facts["n_images"] >= 64
     assert facts["device"] == "cpu" and facts["dtype"] == "float32"
     assert facts["logit"] == "predicted" and facts["input_size"] == 224 and facts["seed"] == 0
     assert {"batch_size", "seconds", "git_commit", "versions"} <= set(facts)
     path = "dataset=synthetic/model=resnet18/weights=finetuned/kernels=odd/target=output"
-    facts = store.read_provenance(results / "erf" / path / "erf.parquet")
+    facts = parquet.read_provenance(results / "erf" / path / "erf.parquet")
     assert facts["logit"] == "true", "the head was made for these images"
 
 
 def test_the_numbers_are_those_of_the_networks(results):
-    trf = store.read(results / "trf.parquet", store.TRF)
+    trf = parquet.read(results / "trf.parquet", schemas.TRF)
     trf = trf.set_index(["model", "kernels", "target"])["size_h"]
     assert trf[("resnet18", "odd", "layer4")] == 435
     assert trf[("resnet18", "padded", "layer4")] == 466
     assert trf[("resnet50", "odd", "layer4")] == 427
     assert trf[("resnet50", "odd", "output")] == np.inf
-    fits = store.read(results / "size_test/fits.parquet", store.FITS)
+    fits = parquet.read(results / "size_test/fits.parquet", schemas.FITS)
     fits = fits.set_index(["model", "target"])
     for model in MODELS:
         assert fits.loc[(model, "layer4"), "center_x"] == pytest.approx(96, abs=2)
@@ -129,7 +130,7 @@ def test_the_checkerboard_shows(results):
         stored = maps.read(erf_path(results, model, "output"))
         strong, weak = stored.mean[1::2, 1::2].mean(), stored.mean[::2, ::2].mean()
         assert strong > 1.2 * weak
-    imbalance = store.read(results / "imbalance.parquet", store.IMBALANCE)
+    imbalance = parquet.read(results / "imbalance.parquet", schemas.IMBALANCE)
     for index in ("l1", "l2", "contrast"):
         assert (imbalance[f"{index}_unbiased"] > 4 * imbalance[f"{index}_unbiased_se"]).all()
         assert (imbalance[f"{index}_floor"] < imbalance[index]).all()
@@ -137,11 +138,11 @@ def test_the_checkerboard_shows(results):
 
 def test_padding_moves_the_field_and_lessens_the_imbalance(results):
     """Of the fine-tuned network: layer4 looks at the middle, the output is more even."""
-    fits = store.read(results / "shape_test/fits.parquet", store.FITS)
+    fits = parquet.read(results / "shape_test/fits.parquet", schemas.FITS)
     centres = fits[fits["target"] == "layer4"].set_index("kernels")[["center_x", "center_y"]]
     assert (centres.loc["odd"] - 96).abs().max() < 6
     assert (centres.loc["padded"] - 111.5).abs().max() < 6
-    imbalance = store.read(results / "shape_test/imbalance.parquet", store.IMBALANCE)
+    imbalance = parquet.read(results / "shape_test/imbalance.parquet", schemas.IMBALANCE)
     output = imbalance[imbalance["target"] == "output"].set_index("kernels")
     for index in ("l1_unbiased", "l2_unbiased", "contrast_unbiased"):
         fall = output.loc["odd", index] - output.loc["padded", index]
@@ -149,15 +150,15 @@ def test_padding_moves_the_field_and_lessens_the_imbalance(results):
 
 
 def test_fine_tuning_learns_and_leaves_something_to_learn(results):
-    runs = store.read(results / "tables/finetune_runs.parquet", tables.RUNS)
+    runs = parquet.read(results / "tables/finetune_runs.parquet", tables.RUNS)
     assert len(runs) == 4
     assert (runs["test_acc"] > 20).all() and (runs["test_acc"] < 95).all()
     path = "model=resnet18/weights=calibrated/kernels={}/seed=0"
     for kernels in KERNELS:
         folder = results / "finetune/epochs/dataset=synthetic" / path.format(kernels)
-        epochs = store.read(folder / "epochs.parquet", store.EPOCHS)
+        epochs = parquet.read(folder / "epochs.parquet", schemas.EPOCHS)
         assert epochs["epoch"].tolist() == [*range(1, 13)]
-        norm = store.read_provenance(folder / "epochs.parquet")["added_weights_norm"]
+        norm = parquet.read_provenance(folder / "epochs.parquet")["added_weights_norm"]
         assert (norm > 0) == (kernels == "padded")
     assert len(pd.read_parquet(results / "finetune/epochs")) == 4 * 12
     everything = pd.read_parquet(results / "finetune/predictions")
@@ -165,19 +166,19 @@ def test_fine_tuning_learns_and_leaves_something_to_learn(results):
 
 
 def test_only_arithmetic_of_the_paper_stands_beside_untrained_networks(results):
-    table = store.read(results / "tables/table1.parquet", tables.TABLE1).set_index("model")
+    table = parquet.read(results / "tables/table1.parquet", tables.TABLE1).set_index("model")
     assert table.loc["resnet50", ["trf", "paper_trf"]].tolist() == [427, 427]
     assert table[["acc1", "paper_acc1", "paper_sigma_x"]].isna().all(axis=None)
     page = (results / "tables/table1.md").read_text()
     assert "No accuracy stands beside our sizes" in page
     assert "data set: synthetic instead of cub200" in page
-    correlations = store.read(results / "tables/correlations.parquet", tables.CORRELATIONS)
+    correlations = parquet.read(results / "tables/correlations.parquet", tables.CORRELATIONS)
     assert set(correlations["source"]) == {"the paper, all nine"}
 
 
 def test_the_square_is_seen_and_every_run_is_kept(results):
     """Most runs get there in the demo's few epochs; which kernels are faster is not asserted."""
-    firsts = store.read(results / "tables/first_epochs.parquet", tables.FIRST_EPOCHS)
+    firsts = parquet.read(results / "tables/first_epochs.parquet", tables.FIRST_EPOCHS)
     assert len(firsts) == 6
     assert (firsts["best_test_acc"] > 90).sum() >= 4
     everything = pd.read_parquet(results / "microobject")
@@ -189,7 +190,7 @@ def test_the_plan_sets_measured_beside_predicted(demo, results):
     status, output = demo.snakemake("plan", *DEMO)
     assert status == 0, output
     assert "Predicted against measured: median error" in output
-    plan = store.read(results / "plan.parquet", store.PLAN)
+    plan = parquet.read(results / "plan.parquet", schemas.PLAN)
     assert (plan["measured_seconds"] > 0).all() and plan["needs_device"].all()
     assert (plan["predicted_seconds"] > 0).all()
     trained = plan[plan["rule"] == "train_microobject"]
@@ -211,7 +212,7 @@ def planned(output: str) -> dict[str, int]:
 def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
     path = erf_path(results, "resnet18", "layer4")
     before = shutil.copy(path, tmp_path / "before.parquet")
-    fits_before = store.read(results / "fits.parquet", store.FITS)
+    fits_before = parquet.read(results / "fits.parquet", schemas.FITS)
     path.unlink()
     status, output = demo.snakemake("-n", *DEMO)
     assert status == 0
@@ -249,9 +250,9 @@ def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, t
     assert process.returncode == 0, printed.read_text()
     assert kept == finished, "finished blocks were computed again"
     assert not list(scratch.iterdir())
-    after = store.read(path, store.ERF)
-    pd.testing.assert_frame_equal(after, store.read(before, store.ERF), check_exact=True)
-    fits_after = store.read(results / "fits.parquet", store.FITS)
+    after = parquet.read(path, schemas.ERF)
+    pd.testing.assert_frame_equal(after, parquet.read(before, schemas.ERF), check_exact=True)
+    fits_after = parquet.read(results / "fits.parquet", schemas.FITS)
     pd.testing.assert_frame_equal(fits_after, fits_before, check_exact=True)
 
 

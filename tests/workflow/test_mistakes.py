@@ -7,7 +7,9 @@ import torchvision
 import yaml
 from PIL import Image
 
-from deadpixel import images, store, tables
+from deadpixel.data import packs
+from deadpixel.files import parquet, schemas
+from deadpixel.results import tables
 
 # What the schema sees is told together.
 SCHEMA_MISTAKES = (
@@ -246,7 +248,7 @@ def test_a_truncated_jpeg_and_a_gpu_that_is_not_there(checkout):
     broken.write_bytes(whole)
     status, output = checkout.snakemake(PACK, "--cores", "1", overlay=own_data())
     assert status == 0, output
-    assert len(images.Pack(checkout.folder / PACK)) == 16
+    assert len(packs.Pack(checkout.folder / PACK)) == 16
 
     if not torch.cuda.is_available():
         overlay = {**own_data(), "device": "cuda"}
@@ -334,7 +336,7 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     assert status == 0, output
     logged = [f.read_text() for f in checkout.folder.glob("logs/train_microobject/*.log")]
     assert [("leased a;" in log) + ("leased b;" in log) for log in logged] == [1] * 4
-    trf = store.read(checkout.folder / "results/trf.parquet", store.TRF)
+    trf = parquet.read(checkout.folder / "results/trf.parquet", schemas.TRF)
     trf = trf.set_index(["kernels", "target"])["size_h"]
     assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
     assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
@@ -342,14 +344,14 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     log = (checkout.folder / "logs/compute_trf/mine_odd.log").read_text()
     assert "fft" in log
     tables_of = checkout.folder / "results/tables"
-    assert len(store.read(tables_of / "table3.parquet", tables.TABLE3)) == 1
-    assert len(store.read(tables_of / "table4.parquet", tables.TABLE4)) == 1
+    assert len(parquet.read(tables_of / "table3.parquet", tables.TABLE3)) == 1
+    assert len(parquet.read(tables_of / "table4.parquet", tables.TABLE4)) == 1
     run = "dataset=mine/model=mine/weights=file/kernels=padded/seed=0/epochs.parquet"
-    facts = store.read_provenance(checkout.folder / "results/finetune/epochs" / run)
+    facts = parquet.read_provenance(checkout.folder / "results/finetune/epochs" / run)
     assert facts["added_weights_norm"] > 0
     path = "results/erf/dataset=mine/model=mine/weights=file/kernels=odd/target=output/erf.parquet"
-    facts = store.read_provenance(checkout.folder / path)
+    facts = parquet.read_provenance(checkout.folder / path)
     assert facts["logit"] == "true" and facts["n_images"] == 8
     finetuned = path.replace("weights=file", "weights=finetuned")
-    assert store.read_provenance(checkout.folder / finetuned)["logit"] == "true"
+    assert parquet.read_provenance(checkout.folder / finetuned)["logit"] == "true"
     assert "–" in (checkout.folder / "results/tables/receptive_fields.md").read_text()

@@ -74,7 +74,7 @@ def edit(finished):
 
 def test_prose_computes_nothing_again(finished, edit):
     edit("deadpixel/erf.py", '"""Effective receptive fields:', '"""Said otherwise:')
-    edit("deadpixel/store.py", "import contextlib\n", "# a comment\nimport contextlib\n")
+    edit("deadpixel/files/parquet.py", "import contextlib\n", "# a comment\nimport contextlib\n")
     edit("accumulate_erf.py", "import time\n", "# a comment\nimport time\n")
     assert not planned(finished)
 

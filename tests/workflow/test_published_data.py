@@ -10,7 +10,10 @@ import pytest
 import torch
 import yaml
 
-from deadpixel import images, models, store, tables
+from deadpixel.data import packs
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import checkpoints
+from deadpixel.results import tables
 from publisher import Publisher, caltech_archive, cub_archive, cub_files, entry, tar, weight_file
 
 CUB, CALTECH = "CUB_200_2011.tgz", "caltech-101.zip"
@@ -89,15 +92,18 @@ def test_table1_from_the_archive_and_the_weight_file(checkout, publisher, overla
     status, output = checkout.snakemake(table, "--cores", "2", overlay=config)
     assert status == 0, output
 
-    row = store.read(checkout.folder / table, tables.TABLE1).iloc[0]
+    row = parquet.read(checkout.folder / table, tables.TABLE1).iloc[0]
     assert (row["model"], row["acc1"], row["trf"]) == ("resnet18", 69.758, 435)
-    manifest = store.read(checkout.folder / DATASET.format("cub200"), store.MANIFEST)
+    manifest = parquet.read(checkout.folder / DATASET.format("cub200"), schemas.MANIFEST)
     assert manifest["split"].value_counts().to_dict() == {"train": 12, "test": 12}
     assert manifest["class_name"].iloc[-1] == "003.Sooty_Albatross"
     assert manifest["label"].iloc[-1] == 2
-    assert len(images.Pack(checkout.folder / "results/data/dataset=cub200/images.arrow")) == 24
+    assert len(packs.Pack(checkout.folder / "results/data/dataset=cub200/images.arrow")) == 24
     kept = "results/checkpoints/model=resnet18/weights=imagenet/kernels=odd/checkpoint.safetensors"
-    ours, theirs = models.read_state(checkout.folder / kept), torch.load(file, weights_only=True)
+    ours, theirs = (
+        checkpoints.read_state(checkout.folder / kept),
+        torch.load(file, weights_only=True),
+    )
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
     status, output = checkout.snakemake(table, "-n", overlay=config)
@@ -108,8 +114,8 @@ def test_table1_from_the_archive_and_the_weight_file(checkout, publisher, overla
     needed = (DATASET.format("cub200"), kept)  # what lies between the downloads and all else
     status, output = checkout.snakemake(*needed, "--cores", "2", overlay=config)
     assert status == 0, output
-    assert store.read(checkout.folder / needed[0], store.MANIFEST).equals(manifest)
-    again = models.read_state(checkout.folder / kept)
+    assert parquet.read(checkout.folder / needed[0], schemas.MANIFEST).equals(manifest)
+    again = checkpoints.read_state(checkout.folder / kept)
     assert all(torch.equal(again[name], theirs[name]) for name in theirs)
 
 
@@ -253,7 +259,7 @@ def test_caltech101_with_and_without_its_clutter(checkout, publisher, overlay):
     status, output = checkout.snakemake(*packs, "--cores", "2", overlay=config)
     assert status == 0, output
     for background, name in enumerate(datasets):
-        manifest = store.read(checkout.folder / DATASET.format(name), store.MANIFEST)
+        manifest = parquet.read(checkout.folder / DATASET.format(name), schemas.MANIFEST)
         names = ["BACKGROUND_Google"] * background + ["Faces_easy", "accordion", "yin_yang"]
         assert [*manifest["class_name"].unique()] == names
         assert len(manifest) == 10 * len(names)

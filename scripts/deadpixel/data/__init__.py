@@ -1,0 +1,1 @@
+"""From archives and folders to the batches that networks are given."""

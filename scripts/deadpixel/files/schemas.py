@@ -1,0 +1,109 @@
+"""The columns of each Parquet file that jobs hand on."""
+
+import pyarrow as pa
+
+
+def _schema(**columns: pa.DataType) -> pa.Schema:
+    return pa.schema([pa.field(name, kind) for name, kind in columns.items()])
+
+
+_MAP = {
+    "dataset": pa.string(),
+    "model": pa.string(),
+    "weights": pa.string(),
+    "kernels": pa.string(),
+}
+
+MANIFEST = _schema(
+    path=pa.string(),
+    label=pa.int16(),
+    class_name=pa.string(),
+    split=pa.string(),
+    width=pa.int32(),
+    height=pa.int32(),
+    sha256=pa.string(),
+)
+
+ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64())
+
+ERF_BLOCKS = _schema(
+    block=pa.int16(), count=pa.int32(), row=pa.int16(), col=pa.int16(), mean=pa.float64()
+)
+
+ERF_SUMS = _schema(
+    block=pa.int16(),
+    count=pa.int32(),
+    row=pa.int16(),
+    col=pa.int16(),
+    total=pa.float64(),
+    total_squares=pa.float64(),
+)
+
+TRF = _schema(
+    model=pa.string(),
+    kernels=pa.string(),
+    target=pa.string(),
+    **{
+        f"{name}_{axis}": pa.float64()
+        for name in ("size", "stride", "offset", "center", "gateless_size")
+        for axis in "hw"
+    },
+)
+
+PLAN = _schema(
+    job=pa.string(),
+    rule=pa.string(),
+    **{name: pa.string() for name in (*_MAP, "seed")},
+    after=pa.list_(pa.string()),
+    priority=pa.int32(),
+    needs_device=pa.bool_(),
+    work=pa.float64(),
+    predicted_seconds=pa.float64(),
+    measured_seconds=pa.float64(),
+    records=pa.int32(),
+    memory_mb=pa.float64(),
+    measured_memory_mb=pa.float64(),
+    disk_mb=pa.float64(),
+)
+
+MAKESPANS = _schema(
+    devices=pa.int32(),
+    **dict.fromkeys(["list_seconds", "optimum_seconds", "bound_seconds"], pa.float64()),
+)
+
+FITS = _schema(
+    **_MAP,
+    target=pa.string(),
+    n_images=pa.int32(),
+    **dict.fromkeys(
+        ["amplitude", "center_x", "center_y", "sigma_x", "sigma_y", "sigma_x_se", "sigma_y_se"],
+        pa.float64(),
+    ),
+    r_squared=pa.float64(),
+    failure=pa.string(),
+)
+
+IMBALANCE = _schema(
+    **_MAP,
+    target=pa.string(),
+    n_images=pa.int32(),
+    **dict.fromkeys(
+        [
+            *("l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"),
+            *("l1_floor", "l1_unbiased", "l1_unbiased_se"),
+            *("l2_floor", "l2_unbiased", "l2_unbiased_se"),
+            *("contrast", "contrast_se", "contrast_floor", "contrast_unbiased"),
+            "contrast_unbiased_se",
+        ],
+        pa.float64(),
+    ),
+)
+
+EPOCHS = _schema(
+    epoch=pa.int32(),
+    **dict.fromkeys(
+        ["lr", "train_loss", "train_acc", "valid_acc", "test_acc", "seconds"], pa.float64()
+    ),
+)
+
+PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())

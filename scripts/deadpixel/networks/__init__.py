@@ -1,0 +1,1 @@
+"""Anybody's networks: where they come from, their checkpoints, and what runs them."""

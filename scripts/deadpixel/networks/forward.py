@@ -1,0 +1,71 @@
+"""One forward pass of anybody's network: what fails in it is the user's to fix, in one line."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError, in_one_line
+
+
+def forward(model: nn.Module, images: Tensor) -> Any:
+    """`model(images)`; raises `InputError` with the shape of the images if that fails."""
+    try:
+        return model(images)
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code
+        raise InputError(
+            f"the network fails on images of shape {tuple(images.shape)} ({in_one_line(error)}): "
+            "choose a size that it takes, or fix its code"
+        ) from error
+
+
+@contextlib.contextmanager
+def full_precision() -> Iterator[None]:
+    """Products of float32 matrices are float32, and convolutions on a GPU the same every time."""
+    before = torch.get_float32_matmul_precision()
+    cudnn = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(**cudnn):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def logits(output: Any) -> Tensor:
+    """The logits (N, classes) in what a network put out, in training or in evaluation.
+
+    Of a tuple with names (torchvision's GoogLeNet and Inception while they are trained) it is what
+    the network itself calls ``logits``. Raises `InputError` for all else: nothing says which part
+    of it the logits are.
+    """
+    found = getattr(output, "logits", None) if isinstance(output, tuple) else output
+    if not isinstance(found, Tensor):
+        raise InputError(
+            f"the network puts out {_described(output)}, no tensor of logits: let its forward() "
+            "return them alone"
+        )
+    if found.ndim != 2:
+        raise InputError(
+            f"the network puts out a tensor of shape {tuple(found.shape)}, no logits (images, "
+            "classes): let its forward() return these"
+        )
+    dense = found.layout == torch.strided and not found.is_meta
+    if not found.is_floating_point() or not dense or not found.shape[1]:
+        raise InputError(
+            f"the network puts out {found.layout} logits {tuple(found.shape)} of {found.dtype} on "
+            f"{found.device}: let its forward() return dense floating-point numbers, one for each "
+            "class"
+        )
+    return found
+
+
+def _described(output: Any) -> str:
+    kind = type(output).__name__
+    if isinstance(output, dict):
+        return f"a {kind} of {', '.join(map(str, output))}"
+    return f"a {kind} of {len(output)}" if isinstance(output, (tuple, list)) else f"a {kind}"

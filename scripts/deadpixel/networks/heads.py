@@ -1,0 +1,76 @@
+"""A network's last layer, made for the classes of another data set."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data import draws
+from ..errors import InputError
+from .forward import forward, logits
+
+
+def replace(model: nn.Module, n_classes: int, *, seed: int, side: int = 224) -> nn.Module:
+    """Give `model`, in place, a new last layer for `n_classes`, initialised by `seed`; returns it.
+
+    The last layer is the linear layer or convolution that is called last in a forward pass of an
+    image of `side` x `side` px, so none of an auxiliary head. Raises `InputError` if there is none
+    or if the network does not put out `n_classes` logits with the new one: it is then no head.
+    """
+    name = _last_layer(model, side)
+    old = model.get_submodule(name)
+    width = "out_features" if isinstance(old, nn.Linear) else "out_channels"
+    if old._parameters.get("weight") is None:
+        raise InputError(f"the head {name} computes its weights: make it an ordinary layer")
+    head = copy.deepcopy(old)
+    setattr(head, width, n_classes)
+    head.weight = nn.Parameter(old.weight.new_empty(n_classes, *old.weight.shape[1:]))
+    if old.bias is not None:
+        head.bias = nn.Parameter(old.bias.new_empty(n_classes))
+    with draws.initialising(seed, draws.Purpose.HEAD):
+        head.reset_parameters()
+    model.set_submodule(name, head)
+    _check_head(model, name, n_classes, side)
+    return model
+
+
+def _check_head(model: nn.Module, name: str, n_classes: int, side: int) -> None:
+    try:
+        found = logits(_evaluated(model, side)).shape[1]
+        problem = f"there are {found} logits" if found != n_classes else ""
+    except InputError as error:
+        problem = str(error)
+    if problem:
+        raise InputError(
+            f"{name}, the last layer that is called, is not the head: made for {n_classes} "
+            f"classes, {problem}; let the network end in the layer that puts out its logits"
+        )
+
+
+def _last_layer(model: nn.Module, side: int) -> str:
+    called: list[str] = []
+    hooks = [
+        module.register_forward_hook(lambda *_, name=name: called.append(name))
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.Linear, nn.Conv2d))
+    ]
+    try:
+        _evaluated(model, side)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    if not called:
+        raise InputError("the network calls no linear layer whose classes could be replaced")
+    return called[-1]
+
+
+@torch.no_grad()
+def _evaluated(model: nn.Module, side: int) -> Any:
+    """What `model` puts out for a black image in evaluation mode; it is left in its own modes."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        return forward(model.eval(), torch.zeros(1, 3, side, side))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

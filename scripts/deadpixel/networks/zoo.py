@@ -1,0 +1,75 @@
+"""Networks by torchvision name or from the user's own file; published accuracies."""
+
+import contextlib
+import difflib
+import random
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torchvision
+from torch import nn
+
+from ..data import draws
+from ..errors import InputError
+from .own import from_file
+
+
+def build(source: str, *, seed: int = 0) -> nn.Module:
+    """A freshly initialised network in evaluation mode, the same for the same `seed`.
+
+    `source` is a torchvision classifier's name, such as ``resnet50``, or ``file.py:factory``, where
+    ``factory()`` returns an `nn.Module` that takes images (N, 3, H, W). Raises `InputError`.
+    """
+    with _undisturbed(seed):
+        model = from_file(source) if ":" in source else _from_torchvision(source)
+    return model.eval()
+
+
+@contextlib.contextmanager
+def _undisturbed(seed: int) -> Iterator[None]:
+    """Draw by `seed`; whatever a network's code draws or sets for all of PyTorch is put back."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002  others may use it
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    gradients, device = torch.is_grad_enabled(), torch.get_default_device()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    with draws.initialising(seed, draws.Purpose.NETWORK), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # GoogLeNet's change of default
+        random.seed(seed)
+        np.random.seed(seed % 2**32)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(gradients)
+            torch.use_deterministic_algorithms(deterministic, warn_only=warned)
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)
+            if torch.get_default_device() != device:
+                torch.set_default_device(device)
+
+
+def _from_torchvision(name: str) -> nn.Module:
+    known = torchvision.models.list_models(module=torchvision.models)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, 3)
+        raise InputError(
+            f"unknown model {name!r}: "
+            + (f"did you mean {' or '.join(near)}? N" if near else "n")
+            + "ame one of torchvision's classifiers, or give your own as file.py:factory"
+        )
+    return torchvision.models.get_model(name, weights=None)
+
+
+def imagenet_accuracy(name: str) -> tuple[float, float] | None:
+    """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
+    try:
+        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+    except (ValueError, KeyError):
+        return None
+    metrics = weights.meta["_metrics"]["ImageNet-1K"]
+    return metrics["acc@1"], metrics["acc@5"]

@@ -1,0 +1,1 @@
+"""How the workflow runs: jobs, devices, costs and the plan. The only room that knows Snakemake."""

@@ -1,0 +1,41 @@
+"""What one forward pass of a network takes: arithmetic, parameters, activations."""
+
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from ..networks.forward import forward
+
+
+@torch.no_grad()
+def forward_costs(model: nn.Module, side: int) -> dict[str, int]:
+    """Of one image of `side` x `side` px, in evaluation mode, as `costs.CostModel` takes them.
+
+    flops: floating-point operations of convolutions and matrix products, an addition and a
+    multiplication counted as two. parameters: their number. activations: numbers that the modules
+    without children put out; training keeps them until the way back. Raises `InputError` if the
+    network fails on an image of that size.
+    """
+    outputs: list[int] = []
+
+    def count(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor):
+            outputs.append(output.numel())
+
+    leaves = [module for module in model.modules() if not [*module.children()]]
+    hooks = [module.register_forward_hook(count) for module in leaves]
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with FlopCounterMode(display=False) as counter:
+            forward(model.eval(), torch.zeros(1, 3, side, side))
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        for hook in hooks:
+            hook.remove()
+    return {
+        "side": side,
+        "flops": counter.get_total_flops(),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "activations": sum(outputs),
+    }

@@ -1,0 +1,15 @@
+"""What every job of the workflow does first."""
+
+from pathlib import Path
+from typing import Any
+
+from .. import logs
+from .orphans import replace_predecessor
+
+
+def begin(snakemake: Any) -> None:
+    """Log to the job's own file, as its only process: an orphan of a killed Snakemake is ended."""
+    file = Path(snakemake.log[0])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    replace_predecessor(file)
+    logs.to_file(file)

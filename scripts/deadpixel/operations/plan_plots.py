@@ -1,0 +1,98 @@
+"""The plan as a figure: how long on how many devices, and predicted beside measured."""
+
+from collections.abc import Callable
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..results.plots import STYLE
+from .plan import duration, measured_jobs
+
+_MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
+_TICKS = [
+    *(1, 3, 10, 30),
+    *(n * _MINUTE for n in (2, 5, 15, 30)),
+    *(n * _HOUR for n in (2, 6, 12)),
+    *(n * _DAY for n in (1, 3, 7, 30, 90)),
+]
+_MOST_TICKS = 8
+_BAND = 0.3  # of the measured time
+
+
+def plan(jobs: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> Figure:
+    """Left: time until all is done over the number of `devices`. Right: the jobs.
+
+    jobs: rows of `schemas.PLAN`; makespans: of `schemas.MAKESPANS`. Until half of the jobs have run
+    the right panel shows each rule's share, after that each job's predicted over its measured time.
+    """
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+        spans, right = figure.subplots(1, 2)
+        _draw_makespans(spans, makespans, devices)
+        measured = measured_jobs(jobs)
+        if len(measured):
+            _draw_comparison(right, measured)
+        else:
+            _draw_shares(right, jobs)
+        return figure
+
+
+def _draw_makespans(axes: Axes, makespans: pd.DataFrame, devices: str) -> None:
+    n, listed = makespans["devices"], makespans["list_seconds"]
+    best, bound = makespans["optimum_seconds"], makespans["bound_seconds"]
+    axes.plot(n, listed[0] / n, color="0.8", linewidth=1, label="time of one / number")
+    axes.plot(n, listed, "o-", label="by the scheduler's rule")
+    axes.plot(n, best, "s--", markersize=4, label="best schedule found")
+    axes.fill_between(n, bound, best, alpha=0.2, label="none is shorter than its lower edge")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(n, [str(number) for number in n])
+    _scale_seconds(axes.yaxis, axes.set_yscale, [*listed, *bound])
+    axes.set(xlabel=devices, ylabel="time until all is done")
+    axes.legend(frameon=False)
+
+
+def _draw_comparison(axes: Axes, jobs: pd.DataFrame) -> None:
+    extremes = [*jobs["measured_seconds"], *jobs["predicted_seconds"]]
+    ends = np.array([0.7 * min(extremes), 1.4 * max(extremes)])
+    axes.fill_between(ends, (1 - _BAND) * ends, (1 + _BAND) * ends, color="0.92")
+    axes.plot(ends, ends, color="0.6", linewidth=1)
+    for rule, rows in _by_cost(jobs):
+        axes.plot(rows["measured_seconds"], rows["predicted_seconds"], "o", alpha=0.7, label=rule)
+    _scale_seconds(axes.xaxis, axes.set_xscale, extremes)
+    _scale_seconds(axes.yaxis, axes.set_yscale, extremes)
+    axes.set(
+        xlabel="measured", ylabel="predicted from other jobs", title=f"grey: within {_BAND:.0%}"
+    )
+    axes.legend(frameon=False, fontsize=7)
+
+
+def _draw_shares(axes: Axes, jobs: pd.DataFrame) -> None:
+    shares = _by_cost(jobs)[::-1]
+    seconds = [rows["predicted_seconds"].sum() for _, rows in shares]
+    bars = axes.barh([rule for rule, _ in shares], seconds, color="tab:blue")
+    axes.bar_label(bars, [duration(value) for value in seconds], padding=3)
+    axes.set(
+        xlabel="predicted time of all jobs of a rule", xlim=(0, 1.25 * max(seconds)), xticks=[]
+    )
+
+
+def _by_cost(jobs: pd.DataFrame, most: int = 7) -> list[tuple[str, pd.DataFrame]]:
+    """The rules that take longest, longest first, and all others as one."""
+    order = jobs.groupby("rule")["predicted_seconds"].sum().sort_values(ascending=False).index
+    named = jobs["rule"].where(jobs["rule"].isin(order[:most]), "others")
+    groups = dict([*jobs.groupby(named)])
+    return [(rule, groups[rule]) for rule in [*order[:most], "others"] if rule in groups]
+
+
+def _scale_seconds(
+    axis: mpl.axis.Axis, set_scale: Callable[[str], None], values: list[float]
+) -> None:
+    set_scale("log")
+    low, high = min(values) / 1.5, max(values) * 1.5
+    ticks = [tick for tick in _TICKS if low <= tick <= high]
+    ticks = ticks[:: 1 + len(ticks) // _MOST_TICKS]
+    axis.set_ticks(ticks, [duration(tick) for tick in ticks])
+    axis.set_minor_locator(mpl.ticker.NullLocator())

@@ -1,0 +1,1 @@
+"""What is concluded: statistics, tables and figures, beside the paper's."""

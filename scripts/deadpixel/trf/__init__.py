@@ -1,0 +1,1 @@
+"""The exact machine behind `receptive_field`: tracing a network, and the rule of each operation."""
