@@ -25,7 +25,7 @@ from deadpixel.files import maps, parquet, resume, schemas
 from deadpixel.networks import zoo
 
 BLOCKS = 10
-FILE = "sums-{}-of-{}.parquet"
+FILES = "shards={}/block={}/sums.parquet"
 
 
 def work(model: str, n_images: int, shard: int, shards: int, folder: Path) -> None:
@@ -36,7 +36,7 @@ def work(model: str, n_images: int, shard: int, shards: int, folder: Path) -> No
     blocks = erf.accumulate_blocks(
         zoo.build(model),
         chosen,
-        ["layer4"],
+        {"layer4": "layer4"},
         BLOCKS,
         resume.Scratch(folder / "scratch", [], shard=shard, shards=shards),
         shard=shard,
@@ -44,8 +44,9 @@ def work(model: str, n_images: int, shard: int, shards: int, folder: Path) -> No
         logit="predicted",
         batch_size=8,
     )
-    path = folder / FILE.format(shard, shards)
-    parquet.write(maps.sums_to_frame(blocks["layer4"]), path, schemas.ERF_SUMS, {})
+    for number, fields in blocks.items():
+        path = folder / FILES.format(shards, number)
+        parquet.write(maps.block_to_frame(fields), path, schemas.BLOCK, {})
 
 
 def write_pack(n_images: int, folder: Path) -> None:
@@ -75,7 +76,8 @@ def seconds(model: str, n_images: int, shards: int, folder: Path) -> float:
 
 
 def merged(shards: int, folder: Path) -> np.ndarray:
-    blocks = maps.read_sums(folder / FILE.format(shard, shards) for shard in range(shards))
+    files = folder.glob(FILES.format(shards, "*"))
+    blocks = maps.read_blocks(files)["layer4"]
     return sum(blocks[1:], start=blocks[0]).mean
 
 

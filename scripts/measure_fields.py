@@ -26,7 +26,8 @@ for path in output.erf:
     fits.append(counted | fit)
     means, images = [block.mean for block in blocks[target]], [b.count for b in blocks[target]]
     indices.append(counted | imbalance.measure(means, images))
-    tiles.append(maps.tile_to_frame(imbalance.mean_tile(field.mean)).assign(target=target))
+    tile = imbalance.mean_tile(field.mean, min(imbalance.PERIOD, *field.mean.shape))
+    tiles.append(maps.tile_to_frame(tile).assign(target=target))
 for rows, name in ((fits, "fits"), (indices, "imbalance")):
     schema = getattr(schemas, name.upper())
     parquet.write(pd.DataFrame(rows)[schema.names], output[name], schema, facts)

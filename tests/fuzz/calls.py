@@ -117,9 +117,9 @@ def fit(
 
 
 def blocks(model: nn.Module, chosen: Any, kept: resume.Scratch) -> dict[int, Any]:
-    return erf.accumulate_blocks(model, chosen, ["stem"], 3, kept, logit="predicted", batch_size=4)[
-        "stem"
-    ]
+    return erf.accumulate_blocks(
+        model, chosen, {"stem": "stem"}, 3, kept, logit="predicted", batch_size=4
+    )["stem"]
 
 
 def retrieve(entry: dict, root: Path, downloads: Path, link: Path) -> None:

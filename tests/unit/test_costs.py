@@ -1,36 +1,19 @@
 """Costs of jobs: work from the configuration, speed from records of other jobs."""
 
-import dataclasses
 import json
 import os
-from pathlib import Path
 
 import pytest
 import torchvision
-import yaml
 
 from deadpixel.errors import InputError
 from deadpixel.networks import zoo
 from deadpixel.operations import costs, flops
 
-ROOT = Path(__file__).resolve().parents[2]
-CONFIG = yaml.safe_load((ROOT / "config.yaml").read_text())
-FORWARD = {
-    ("resnet18", kernels, side): {
-        "side": side,
-        "flops": 2e9,
-        "parameters": 10e6,
-        "activations": 2e6,
-    }
-    for kernels in ("odd", "padded")
-    for side in (224,)
-}
-SPLITS = {"caltech101": {"train": 6000, "valid": 1000, "test": 1500}}
-OF = {"dataset": "caltech101", "model": "resnet18", "weights": "imagenet", "kernels": "odd"}
-
-
-def cost_model(*records, **changes):
-    return costs.CostModel({**CONFIG, **changes}, FORWARD, SPLITS, {"a.zip": 5_000_000}, records)
+NETWORK = costs.Network(
+    {224: {"flops": 2e9, "parameters": 10e6, "activations": 2e6}},
+    {"train": 6000, "valid": 1000, "test": 1500},
+)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "mobilenet_v2", "vgg11"])
@@ -52,100 +35,84 @@ def test_activations_grow_with_the_picture():
     assert whole / quarter == pytest.approx(4, rel=0.01)
 
 
-def test_work_is_passes_over_images_and_epochs():
-    """At 2e9 operations a forward pass, and twice that on the way back where weights change."""
-    model = cost_model(
-        targets=["layer3", "output"],
-        erf={**CONFIG["erf"], "images": 900, "shards": 2},
-        finetune={**CONFIG["finetune"], "epochs": 3},
-        microobject={**CONFIG["microobject"], "epochs": 5, "templates": 100},
-    )
-    assert model.work("accumulate_erf", OF) == 2 * 450 * (1 + 2)
-    assert model.work("calibrate_weights", OF) == 2 * 512
-    assert model.work("finetune_model", OF) == 2 * 3 * (3 * 6000 + 1000)
-    assert model.work("train_microobject", OF) == 2 * 5 * 2 * (3 * 100 + 1500)
-    assert model.work("pack_images", OF) == 8500
-    assert model.work("retrieve_file", {"file": "a.zip"}) == 5
-    assert model.work("make_table1", {}) is None
+def test_work_is_counted_in_images_and_passes():
+    assert NETWORK.passes(224) == 2
+    assert NETWORK.at_most(None, "train") == NETWORK.at_most(7000, "train") == 6000
+    assert NETWORK.at_most(900, "test") == 900
+    assert NETWORK.weights_mb == 40
 
 
-def record(rule, seconds, work=None, path="x", memory=0.0):
-    return costs.Record(path, rule, work, seconds, memory)
+def record(rule, seconds, work=None, path="x", memory=0.0, **wildcards):
+    return costs.Record(path, rule, wildcards, work, seconds, memory)
+
+
+RATE = costs.Rate(5, on_cpu=0.006, on_gpu=5e-5)
 
 
 def test_speed_is_the_median_of_other_jobs():
-    startup = costs.RATES["finetune_model"].startup
+    """Of the same rule; the job's own record, which the prediction is compared with, is left out."""
     slow, fast, fastest = (
-        record("finetune_model", startup + seconds, 1000, path)
-        for seconds, path in ((40, "a"), (20, "b"), (10, "c"))
+        record("finetune_model", 5 + seconds, 1000, model=model)
+        for seconds, model in ((40, "a"), (20, "b"), (10, "c"))
     )
-    other = record("train_microobject", 1e6, 1)
-    work = cost_model().work("finetune_model", OF)
-    model = cost_model(slow, fast, fastest, other)
-    cost = model.predict("finetune_model", OF)
-    assert cost.seconds == pytest.approx(startup + 0.020 * work)
-    assert cost.records == 3
-    without = model.predict("finetune_model", OF, own_record="a")
-    assert without.seconds == pytest.approx(startup + 0.015 * work)
-    assert without.records == 2
+    records = [slow, fast, fastest, record("train_microobject", 1e6, 1)]
+    known = costs.others(records, "finetune_model", {"model": "d"})
+    assert known == [slow, fast, fastest]
+    assert costs.seconds(RATE, 300, known, "cpu") == pytest.approx(5 + 0.020 * 300)
+    known = costs.others(records, "finetune_model", {"model": "a"})
+    assert costs.seconds(RATE, 300, known, "cpu") == pytest.approx(5 + 0.015 * 300)
 
 
-def test_without_records_a_gpu_is_faster_than_a_cpu():
-    on_gpu, on_cpu = (
-        cost_model(device=device).predict("finetune_model", OF) for device in ("cuda", "cpu")
-    )
-    assert on_gpu.records == on_cpu.records == 0
-    assert on_gpu.seconds < on_cpu.seconds / 20
+def test_without_records_speed_is_assumed_for_the_device():
+    assert costs.seconds(RATE, 1000, [], "cpu") == pytest.approx(11)
+    assert costs.seconds(RATE, 1000, [], "cuda") == pytest.approx(5.05)
 
 
 def test_a_job_without_work_takes_as_long_as_others_of_its_rule():
-    table = cost_model(*(record("make_table1", seconds) for seconds in (3, 4, 8)))
-    assert table.predict("make_table1", {}).seconds == 4
-    assert cost_model().predict("make_table1", {}).seconds == costs.OTHERS.startup
+    tables = [record("make_table1", seconds) for seconds in (3, 4, 8)]
+    assert costs.seconds(costs.Rate(9), None, tables, "cpu") == 4
+    assert costs.seconds(costs.Rate(9), None, [], "cpu") == 9
+
+
+def test_memory_is_of_weights_batch_and_images():
+    """A GPU keeps the batch, and has libraries of its own on the host."""
+    on_cpu = NETWORK.memory_mb(224, "cpu", batch=8, images=100)
+    assert on_cpu == pytest.approx(800 + 6 * 40 + 4 * (3 * 8 * 2 + 3 * 100 * 224**2 / 1e6))
+    on_gpu = NETWORK.memory_mb(224, "cuda", batch=8, images=100)
+    assert on_gpu == pytest.approx(4000 + 6 * 40 + 4 * 3 * 100 * 224**2 / 1e6)
 
 
 def test_memory_is_no_less_than_was_ever_needed():
-    assumed = cost_model().predict("finetune_model", OF).memory_mb
-    assert 4000 < assumed < 10_000
-    seen = cost_model(record("finetune_model", 9, 1, memory=50_000)).predict("finetune_model", OF)
-    assert seen.memory_mb == pytest.approx(60_000)
-    assert cost_model(record("finetune_model", 9, 1, memory=10)).predict(
-        "finetune_model", OF
-    ).memory_mb == pytest.approx(assumed)
-
-
-def test_a_cpu_holds_the_images_that_it_augments():
-    """4:3, four bytes a pixel; a GPU holds them in its own memory."""
-    config = cost_model().config | {"device": "cpu"}
-    needed = {}
-    for method in ("batched", "torchvision"):
-        augmentation = config["training"]["augmentation"] | {"method": method, "resized_crop": 300}
-        training = config["training"] | {"augmentation": augmentation}
-        model = dataclasses.replace(cost_model(), config={**config, "training": training})
-        needed[method] = model.predict("finetune_model", OF).memory_mb
-    images = cost_model().splits[OF["dataset"]]["train"]
-    assert needed["batched"] - needed["torchvision"] == pytest.approx(images * 400 * 300 * 4 / 1e6)
+    assert costs.memory_mb(5000, []) == 5000
+    assert costs.memory_mb(5000, [record("finetune_model", 9, memory=10)]) == 5000
+    assert costs.memory_mb(5000, [record("finetune_model", 9, memory=50_000)]) == 60_000
 
 
 def test_records_are_read_as_snakemake_writes_them(tmp_path):
     """A killed job leaves none; one of a profile without extended records tells no rule."""
-    row = {"rule_name": "finetune_model", "resources": {"work": 7}, "s": 12.5, "max_rss": 900.5}
+    row = {
+        **{"rule_name": "finetune_model", "wildcards": {"model": "m", "seed": 1}},
+        **{"resources": {"work": 7}, "s": 12.5, "max_rss": 900.5},
+    }
     folder = tmp_path / "finetune_model"
     folder.mkdir()
     (folder / "a.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "b.jsonl").write_text("")
     (folder / "c.jsonl").write_text(json.dumps({"s": 3.0, "max_rss": 1.0}))
-    short = {"rule_name": "make_table1", "resources": {}, "s": 0.1, "max_rss": "NA"}
-    (tmp_path / "d.jsonl").write_text(json.dumps(short))
+    short = {"rule_name": "make_table1", "wildcards": {}, "resources": {}, "s": 0.1}
+    (tmp_path / "d.jsonl").write_text(json.dumps({**short, "max_rss": "NA"}))
     found = costs.read_records(tmp_path)
     assert found == [
         record("make_table1", 0.1, path=str(tmp_path / "d.jsonl")),
-        record("finetune_model", 12.5, 7, str(folder / "a.jsonl"), 900.5),
+        record("finetune_model", 12.5, 7, str(folder / "a.jsonl"), 900.5, model="m", seed="1"),
     ]
     assert costs.read_records(tmp_path / "none") == []
 
 
-WHOLE = {"rule_name": "accumulate_erf_2", "resources": {"work": 7}, "s": 12.5, "max_rss": 900.5}
+WHOLE = {
+    **{"rule_name": "accumulate_erf_2", "wildcards": {}, "resources": {"work": 7}},
+    **{"s": 12.5, "max_rss": 900.5},
+}
 DAMAGED = {
     "cut": json.dumps(WHOLE)[:40],
     "empty": "",
@@ -156,6 +123,7 @@ DAMAGED = {
     "deep": "[" * 100_000,
     "without seconds": json.dumps({k: v for k, v in WHOLE.items() if k != "s"}),
     "no resources": json.dumps({**WHOLE, "resources": None}),
+    "no wildcards": json.dumps({**WHOLE, "wildcards": None}),
     **{
         f"{key} {value}": json.dumps({**WHOLE, key: value})
         for key in ("s", "max_rss", "rule_name")
@@ -183,28 +151,15 @@ def test_a_damaged_record_is_passed_over_and_named(tmp_path, caplog, contents):
     assert "passed over 5 damaged records, delete them" in line and str(file) in line
 
 
-def test_every_rule_with_a_rate_has_work():
-    for rule in costs.RATES:
-        of = {**OF, "file": "a.zip", "source": "a.zip"}
-        assert cost_model().work(rule, of) > 0, rule
-
-
 def test_forward_costs_and_splits_are_read_from_their_files(tmp_path):
     rows = [
-        {
-            "model": "m",
-            "kernels": "odd",
-            "side": side,
-            "flops": 9,
-            "parameters": 8,
-            "activations": 7,
-        }
+        {"model": "m", "kernels": kernels, "side": side, "flops": side}
+        for kernels in ("odd", "padded")
         for side in (64, 32)
     ]
-    for number, row in enumerate(rows):
-        (tmp_path / f"{number}.json").write_text(json.dumps([row]))
-    found = costs.read_forward([tmp_path / "0.json", tmp_path / "1.json"])
-    assert found == {("m", "odd", 64): rows[0], ("m", "odd", 32): rows[1]}
+    (tmp_path / "flops.json").write_text(json.dumps(rows))
+    found = costs.read_forward(tmp_path / "flops.json", "padded")
+    assert found == {64: rows[2], 32: rows[3]}
     (tmp_path / "splits.json").write_text('{"train": 3, "valid": 0, "test": 2}')
     assert costs.read_splits(tmp_path / "splits.json") == {"train": 3, "valid": 0, "test": 2}
     (tmp_path / "splits.json").write_text('{"train": 3')

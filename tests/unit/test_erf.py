@@ -350,7 +350,7 @@ def evaluated(small, tmp_path):
     return EvaluationImages(pack, np.arange(7), labels, evaluation_transform(10, 9))
 
 
-BLOCK_TARGETS = ["second", "output"]
+BLOCK_TARGETS = {"second": "second", "output": "output"}
 
 
 def in_blocks(small, evaluated, scratch, *, n_blocks=3, logit="true", **shard):
@@ -367,13 +367,14 @@ def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, 
     whole = erf.accumulate(
         small[0], everything, BLOCK_TARGETS, labels=evaluated.labels, dtype=torch.float64
     )
-    for target, parts in blocks.items():
-        assert [part.count for part in parts.values()] == [3, 2, 2]
+    for target in BLOCK_TARGETS:
+        parts = [fields[target] for fields in blocks.values()]
+        assert [part.count for part in parts] == [3, 2, 2]
         assert distance((parts[0] + parts[1] + parts[2]).mean, whole[target].mean) < 1e-12
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(erf, "prepared", None)  # nothing is left to compute
         again = in_blocks(small, evaluated, scratch)
-    assert np.array_equal(again["output"][2].total, blocks["output"][2].total)
+    assert np.array_equal(again[2]["output"].total, blocks[2]["output"].total)
 
 
 def without(part):
@@ -405,9 +406,9 @@ def test_a_saved_block_that_is_none_is_computed_again(small, evaluated, tmp_path
     again = in_blocks(small, evaluated, scratch)
     (line,) = [line for line in caplog.messages if "again" in line]
     assert line.startswith("block-1 is computed again: ")
-    for target, fields in blocks.items():
-        assert np.array_equal(again[target][1].total, fields[1].total)
-        assert again[target][1].count == fields[1].count
+    for target, field in blocks[1].items():
+        assert np.array_equal(again[1][target].total, field.total)
+        assert again[1][target].count == field.count
 
 
 @pytest.mark.parametrize("logit", ["mean", "predicted"])
@@ -416,17 +417,25 @@ def test_blocks_are_of_the_logit_asked_for(small, evaluated, tmp_path, logit):
     blocks = in_blocks(small, evaluated, resume.Scratch(tmp_path / "scratch", []), logit=logit)
     everything = torch.stack([evaluated[number] for number in range(7)])
     whole = erf.accumulate(small[0], everything, ["output"], logit=logit, dtype=torch.float64)
-    parts = blocks["output"]
+    parts = [fields["output"] for fields in blocks.values()]
     assert distance((parts[0] + parts[1] + parts[2]).mean, whole["output"].mean) < 1e-12
 
 
 def test_there_are_no_more_blocks_than_images(small, evaluated, tmp_path):
     scratch = resume.Scratch(tmp_path / "scratch", [])
-    parts = in_blocks(small, evaluated, scratch, n_blocks=9)["output"]
-    assert [part.count for part in parts.values()] == [1] * 7
-    last = in_blocks(small, evaluated, scratch, n_blocks=9, shard=6, shards=9)["output"]
-    assert [*last] == [6]
-    assert in_blocks(small, evaluated, scratch, n_blocks=9, shard=7, shards=9)["output"] == {}
+    blocks = in_blocks(small, evaluated, scratch, n_blocks=9)
+    assert [fields["output"].count for fields in blocks.values()] == [1] * 7
+    assert [*in_blocks(small, evaluated, scratch, n_blocks=9, shard=6, shards=9)] == [6]
+    assert in_blocks(small, evaluated, scratch, n_blocks=9, shard=7, shards=9) == {}
+
+
+def test_fields_of_blocks_have_the_names_of_the_targets(small, evaluated, tmp_path):
+    scratch = resume.Scratch(tmp_path / "scratch", [])
+    settings = {"logit": "mean", "batch_size": 2, "dtype": torch.float64}
+    names = {"mine": "second", "also mine": "second"}
+    (fields,) = erf.accumulate_blocks(small[0], evaluated, names, 1, scratch, **settings).values()
+    assert [*fields] == ["mine", "also mine"]
+    assert fields["mine"] is fields["also mine"]
 
 
 def test_a_network_is_prepared_once_for_all_blocks(small, evaluated, tmp_path, monkeypatch):
@@ -448,16 +457,17 @@ def test_a_network_is_prepared_once_for_all_blocks(small, evaluated, tmp_path, m
 @pytest.mark.parametrize("shards", [2, 3, 4])
 def test_shards_are_one_pass_through_files_too(small, evaluated, tmp_path, shards):
     """Four are one more than there are blocks, so one of them has none."""
-    whole = in_blocks(small, evaluated, resume.Scratch(tmp_path / "scratch", []))["output"]
+    whole = in_blocks(small, evaluated, resume.Scratch(tmp_path / "scratch", []))
     paths = []
     for shard in range(shards):
         scratch = resume.Scratch(tmp_path / "scratch", [], shard=shard)
-        found = in_blocks(small, evaluated, scratch, shard=shard, shards=shards)["output"]
-        paths.append(tmp_path / f"shard={shard}.parquet")
-        parquet.write(maps.sums_to_frame(found), paths[-1], schemas.ERF_SUMS, {})
-    merged = maps.read_sums(reversed(paths))
+        found = in_blocks(small, evaluated, scratch, shard=shard, shards=shards)
+        for number, fields in found.items():
+            paths.append(tmp_path / f"block={number}/sums.parquet")
+            parquet.write(maps.block_to_frame(fields), paths[-1], schemas.BLOCK, {})
+    merged = maps.read_blocks(reversed(paths))["output"]
     assert len(merged) == len(whole) == 3
-    for one, other in zip(merged, whole.values(), strict=True):
+    for one, other in zip(merged, [whole[number]["output"] for number in range(3)], strict=True):
         assert np.array_equal(one.total, other.total)
         assert np.array_equal(one.total_squares, other.total_squares)
         assert one.count == other.count
@@ -469,7 +479,7 @@ def test_a_gradient_that_is_not_finite_names_the_file(evaluated, tmp_path):
     scratch = resume.Scratch(tmp_path / "scratch", [])
     with pytest.raises(InputError, match=r"4\.png: .*not finite"):
         erf.accumulate_blocks(
-            Root(), evaluated, ["output"], 3, scratch, logit="predicted", batch_size=2
+            Root(), evaluated, {"output": "output"}, 3, scratch, logit="predicted", batch_size=2
         )
 
 

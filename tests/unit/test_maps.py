@@ -20,13 +20,14 @@ def _erf(stack: np.ndarray) -> maps.Erf:
     return maps.Erf(stack.sum(0), (stack**2).sum(0), len(stack))
 
 
-def _files(root: Path, blocks: list[maps.Erf], **facts: object) -> tuple[Path, Path]:
-    """Write the merged field and its blocks as the workflow does."""
-    folder = root / "dataset=cub" / "model=resnet18"
-    erf, parts = folder / "erf.parquet", folder / "blocks.parquet"
-    parquet.write(maps.to_frame(sum(blocks[1:], start=blocks[0])), erf, schemas.ERF, facts)
-    parquet.write(maps.blocks_to_frame(blocks), parts, schemas.ERF_BLOCKS, facts)
-    return erf, parts
+def _written(root: Path, blocks: list[maps.Erf]) -> list[Path]:
+    """Files of the blocks of two fields, one of them twice the other; a last one has no images."""
+    paths = []
+    for number, block in enumerate([*blocks, None]):
+        fields = {"wide": block, "double": block + block} if block else {}
+        paths.append(root / f"dataset=cub/block={number}/sums.parquet")
+        parquet.write(maps.block_to_frame(fields), paths[-1], schemas.BLOCK, {})
+    return paths
 
 
 @pytest.mark.parametrize("cuts", [[], [1], [3, 4, 15]])
@@ -47,25 +48,6 @@ def test_standard_error_of_the_same_and_of_one() -> None:
     with np.errstate(all="raise"):
         assert np.isnan(_erf(same[:1]).se).all()
     assert _erf(same[:1]).mean.tolist() == same[0].tolist()
-
-
-def test_files_hold_the_field(tmp_path: Path) -> None:
-    """Row and column are where they belong, and the folders say what the field is of."""
-    blocks = [_erf(part) for part in np.split(_stack(9, 3, 5), [4, 6])]
-    erf, parts = _files(tmp_path, blocks, n_images=9)
-    merged = blocks[0] + blocks[1] + blocks[2]
-    pixel = parquet.read(erf, schemas.ERF).set_index(["row", "col"]).loc[(1, 4)]
-    assert pixel.tolist() == [merged.mean[1, 4], merged.se[1, 4]]
-
-    stored = maps.read(erf)
-    assert stored.key == {"dataset": "cub", "model": "resnet18"}
-    assert stored.n_images == 9
-    np.testing.assert_array_equal(stored.mean, merged.mean)
-
-    means, counts = maps.read_blocks(parts)
-    assert counts == [4, 2, 3]
-    for mean, block in zip(means, blocks, strict=True):
-        np.testing.assert_array_equal(mean, block.mean)
 
 
 def test_what_shards_computed_together() -> None:
@@ -121,31 +103,34 @@ def test_a_map_of_an_unknown_number_of_images(tmp_path: Path, facts: dict) -> No
         maps.read(tmp_path / "erf.parquet")
 
 
-def test_blocks_of_all_shards_make_one_field(tmp_path: Path) -> None:
+def test_blocks_make_one_field_through_files(tmp_path: Path) -> None:
     """Uneven, wider than high, and of blocks of several sizes: every number is where it belongs."""
-    blocks = [_erf(part) for part in np.split(_stack(9, 3, 5), [4, 6])]
-    shards = [tmp_path / "shard=0.parquet", tmp_path / "shard=1.parquet"]
-    for path, numbers in zip(shards, ([0, 2], [1]), strict=True):
-        chosen = {number: blocks[number] for number in numbers}
-        parquet.write(maps.sums_to_frame(chosen), path, schemas.ERF_SUMS, {})
-    read = maps.read_sums(shards)
-    for found, block in zip(read, blocks, strict=True):
-        assert found.count == block.count
-        np.testing.assert_array_equal(found.total, block.total)
-        np.testing.assert_array_equal(found.total_squares, block.total_squares)
+    stack = _stack(11, 3, 5)
+    blocks = [_erf(part) for part in np.split(stack, [4, 6, *range(7, 11)])]
+    blocks = [block for block in blocks if block.count] + [_erf(stack[:1])] * 5  # block=10 after 9
+    paths = _written(tmp_path, blocks)
+    read = maps.read_blocks(paths[::-1])
+    assert [*read] == ["wide", "double"]
+    for name, factor in (("wide", 1), ("double", 2)):
+        for found, block in zip(read[name], blocks, strict=True):
+            assert found.count == factor * block.count
+            np.testing.assert_array_equal(found.total, factor * block.total)
+            np.testing.assert_array_equal(found.total_squares, factor * block.total_squares)
 
-    erf, parts = tmp_path / "dataset=cub/erf.parquet", tmp_path / "dataset=cub/blocks.parquet"
-    maps.write(read, erf, parts, {"seed": 7})
-    assert parquet.read_provenance(erf) == {"seed": 7, "n_images": 9}
-    np.testing.assert_allclose(maps.read(erf).mean, _stack(9, 3, 5).mean(0), rtol=1e-12)
-    assert parquet.read(parts, schemas.ERF_BLOCKS)["block"].unique().tolist() == [0, 1, 2]
-    means, counts = maps.read_blocks(parts)
-    assert counts == [4, 2, 3]
-    for mean, block in zip(means, blocks, strict=True):
-        np.testing.assert_array_equal(mean, block.mean)
-    pixels = parquet.read(erf, schemas.ERF).set_index(["row", "col"])["mean"]
-    assert pixels.loc[(2, 4)] == pytest.approx(_stack(9, 3, 5)[:, 2, 4].mean(), rel=1e-12)
+    erf = tmp_path / "dataset=cub/model=resnet18/erf.parquet"
+    written = maps.write(read["wide"], erf, {"seed": 7})
+    count = sum(block.count for block in blocks)
+    merged = sum(block.total for block in blocks) / count
+    np.testing.assert_allclose(written.mean, merged, rtol=1e-12)
+    assert parquet.read_provenance(erf) == {"seed": 7, "n_images": count}
+    stored = maps.read(erf)
+    assert (stored.key, stored.n_images) == ({"dataset": "cub", "model": "resnet18"}, count)
+    np.testing.assert_array_equal(stored.mean, written.mean)
+    pixel = parquet.read(erf, schemas.ERF).set_index(["row", "col"]).loc[(1, 4)]
+    assert pixel.tolist() == [written.mean[1, 4], written.se[1, 4]]
 
 
-def test_a_shard_without_blocks_has_no_rows() -> None:
-    assert maps.sums_to_frame({}).empty
+def test_a_tile_is_where_it_belongs() -> None:
+    frame = maps.tile_to_frame(np.arange(9.0).reshape(3, 3))
+    assert frame.set_index(["row", "col"])["sensitivity"].loc[(1, 2)] == 5
+    assert frame["period"].unique().tolist() == [3]

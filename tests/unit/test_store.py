@@ -23,7 +23,7 @@ from deadpixel.files import atomic, parquet, resume, schemas
 
 SCHEMAS = {
     name: getattr(schemas, name)
-    for name in ("MANIFEST", "ERF", "ERF_BLOCKS", "TRF", "FITS", "IMBALANCE")
+    for name in ("MANIFEST", "ERF", "BLOCK", "TILES", "TRF", "FITS", "IMBALANCE")
 }
 FIRST_COLUMNS = {  # further columns may follow
     "ERF": "row col mean se",
