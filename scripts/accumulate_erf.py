@@ -16,18 +16,19 @@ device = computing.device(snakemake)
 start = time.monotonic()
 
 manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
+n_classes = len(set(manifest["label"]))
 model = kernels.apply(zoo.build(params.model), wildcards.kernels)
 trained_here = wildcards.weights == "finetuned"
 if trained_here:
     side = params.preprocess["crop"]
-    heads.replace(model, manifest["label"].nunique(), seed=0, side=side)
+    heads.replace(model, n_classes, seed=0, side=side)
 checkpoints.load(model, snakemake.input.checkpoint)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
 if params.logit == "true":
     experiment = "finetune" if trained_here else "size_test"
-    erf.check_head(model, images[0], manifest["label"].nunique(), f"{experiment}.logit")
+    erf.check_head(model, images[0], n_classes, f"{experiment}.logit")
 scratch = computing.scratch(snakemake, "erf")
 numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.output.blocks}
 settings = {"logit": params.logit, "batch_size": config["erf"]["batch_size"]}

@@ -19,9 +19,10 @@ with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
         for left in kernels.odd_strided(model, torch.zeros(1, 3, *input_size)):
             logs.log.warning("%s, %s: %s is still odd, out of reach", name, kind, left)
     rows = receptive_field.table(model, params.targets, input_size)
-trf = pd.DataFrame([{"model": name, "kernels": kind, **row} for row in rows])
+keyed = [{"model": name, "kernels": kind, **row} for row in rows]
+trf = pd.DataFrame(keyed, columns=schemas.TRF.names)
 parquet.write(
-    trf[schemas.TRF.names],
+    trf,
     snakemake.output.trf,
     schemas.TRF,
     parquet.provenance(input_size=input_size),

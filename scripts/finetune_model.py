@@ -20,7 +20,7 @@ manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 start = checkpoints.load(zoo.build(params.model), snakemake.input.checkpoint)
 side = params.augmentation["crop"]
 model = training.starting_network(
-    start, manifest["label"].nunique(), wildcards.kernels, init=params.init, seed=seed, side=side
+    start, len(set(manifest["label"])), wildcards.kernels, init=params.init, seed=seed, side=side
 )
 
 augmentation = augment.Augmentation(**params.augmentation)
@@ -46,10 +46,10 @@ measured = {
     "added_weights_norm": float(kernels.added_weights(model).norm()),
 }
 facts = parquet.provenance(**{**dict(params.items()), **measured})
-epochs = pd.DataFrame(rows).assign(test_acc=np.nan)
-parquet.write(epochs[schemas.EPOCHS.names], snakemake.output.epochs, schemas.EPOCHS, facts)
-tested = manifest[manifest["split"] == "test"]
-tested = tested.assign(predicted=training.predict(model, test)[0])[schemas.PREDICTIONS.names]
+epochs = pd.DataFrame(rows, columns=schemas.EPOCHS.names)
+parquet.write(epochs, snakemake.output.epochs, schemas.EPOCHS, facts)
+tested = manifest.loc[manifest["split"] == "test", ["path", "label"]]
+tested = tested.assign(predicted=training.predict(model, test)[0])
 parquet.write(tested, snakemake.output.predictions, schemas.PREDICTIONS, facts)
 checkpoints.save(model.cpu(), snakemake.output.checkpoint, facts)
 scratch.clear()

@@ -30,7 +30,6 @@ for path in output.erf:
     tiles.append(maps.tile_to_frame(tile).assign(target=target))
 for rows, name in ((fits, "fits"), (indices, "imbalance")):
     schema = getattr(schemas, name.upper())
-    parquet.write(pd.DataFrame(rows)[schema.names], output[name], schema, facts)
-frame = pd.concat(tiles)[schemas.TILES.names]
-parquet.write(frame, output.tiles, schemas.TILES, facts)
+    parquet.write(pd.DataFrame(rows, columns=schema.names), output[name], schema, facts)
+parquet.write(pd.concat(tiles), output.tiles, schemas.TILES, facts)
 shutil.rmtree(job.kept(snakemake, "erf"), ignore_errors=True)  # of all shards

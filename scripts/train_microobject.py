@@ -44,6 +44,6 @@ measured = {
     "n_test": sum(len(labels) for _, labels in test),
 }
 facts = parquet.provenance(**{**dict(params.items()), **measured})
-epochs = pd.DataFrame(rows).assign(valid_acc=np.nan)
-parquet.write(epochs[schemas.EPOCHS.names], snakemake.output.epochs, schemas.EPOCHS, facts)
+epochs = pd.DataFrame(rows, columns=schemas.EPOCHS.names)
+parquet.write(epochs, snakemake.output.epochs, schemas.EPOCHS, facts)
 scratch.clear()

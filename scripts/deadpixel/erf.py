@@ -96,16 +96,18 @@ class _Measurement:
         for name in positions.keys() - (set(targets) - {"output"}):
             raise InputError(f"there is a position of {name!r}, which is no module among targets")
         self._places = {target: positions.get(target) for target in targets}
-        self._model, self._logit, self._dtype = model, logit, dtype
+        self._model, self._dtype = model, dtype
+        self._logit: Logit = logit
         self._device = torch.device(device)
         self._ready: nn.Module | None = None
 
     @torch.enable_grad()
     @full_precision()
-    def prepare(self, images: Tensor) -> None:
-        """Check the network and make it fast, by two images (2, 3, H, W); once."""
+    def prepare(self, images: Tensor) -> nn.Module:
+        """The network, checked and made fast by two images (2, 3, H, W); once."""
         if self._ready is None:
             self._ready = prepared(self._model, images, self._places, self._device, self._dtype)
+        return self._ready
 
     @torch.enable_grad()
     @full_precision()
@@ -114,8 +116,8 @@ class _Measurement:
         sums: dict[str, Erf] = {}
         done = 0
         for images, labels in batches:
-            self.prepare(images[:2])
-            for target, values, gradients in self._gradients(images, labels):
+            model = self.prepare(images[:2])
+            for target, values, gradients in self._gradients(model, images, labels):
                 finite = gradients.flatten(1).isfinite().all(1) & values.isfinite()
                 if not finite.all():
                     raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
@@ -130,11 +132,11 @@ class _Measurement:
         return sums
 
     def _gradients(
-        self, images: Tensor, labels: Tensor | None
+        self, model: nn.Module, images: Tensor, labels: Tensor | None
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """F (N,) and G (N, H, W) of Eqs. 1 and 2 for each image, of each target."""
         images = images.to(self._device, self._dtype).detach().requires_grad_()
-        found = features(self._ready, images, self._places)
+        found = features(model, images, self._places)
         for number, target in enumerate(found, start=1):
             if target == "output":
                 values = _chosen(found[target], labels, self._logit)
@@ -148,7 +150,7 @@ def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:
     """One value (N,) of the logits (N, classes)."""
     if logit == "mean":
         return logits.mean(1)
-    classes = logits.argmax(1) if logit == "predicted" else labels
+    classes = logits.argmax(1) if logit == "predicted" or labels is None else labels
     for label in (int(classes.min()), int(classes.max())):
         if not 0 <= label < logits.shape[1]:
             raise InputError(
@@ -233,7 +235,7 @@ def _check_images(batch: Any) -> None:
 
 
 def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-    for image_batch, label_batch in itertools.zip_longest(images, labels, fillvalue=()):
+    for image_batch, label_batch in itertools.zip_longest(images, labels, fillvalue=torch.empty(0)):
         if len(image_batch) != len(label_batch):
             raise InputError(
                 f"a batch of {len(image_batch)} images has {len(label_batch)} labels: give one each"

@@ -139,7 +139,7 @@ def _least_squares(field: np.ndarray, start: _Start) -> GaussianFit | None:
         lambda trial: evaluate(field.shape, **trial.valuesdict()) - field,
         _bounded(start, _LARGEST * max(field.shape)),
     )
-    fitted = result.params
+    fitted: lmfit.Parameters = result.params  # pyright: ignore[reportAttributeAccessIssue]
     if any(_at_bound(parameter) for parameter in fitted.values()):
         return None
     residual = field - evaluate(field.shape, **fitted.valuesdict())
@@ -159,9 +159,8 @@ def _bounded(start: _Start, longest: float) -> lmfit.Parameters:
 
 
 def _at_bound(parameter: lmfit.Parameter) -> bool:
-    margin = 1e-3 * abs(parameter.value) + 1e-9
+    value = float(parameter.value)  # pyright: ignore[reportArgumentType]
+    margin = 1e-3 * abs(value) + 1e-9
     return (
-        not np.isfinite(parameter.value)
-        or parameter.value - parameter.min < margin
-        or parameter.max - parameter.value < margin
+        not np.isfinite(value) or value - parameter.min < margin or parameter.max - value < margin
     )

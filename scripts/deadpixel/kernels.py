@@ -207,16 +207,16 @@ def _resize(module: Operation, rows: tuple[int, int], columns: tuple[int, int]) 
     ceil_mode = getattr(module, "ceil_mode", False)
     hook = functools.partial(_keep_output_shape, axes, ceil_mode, fill)
     module.register_forward_pre_hook(hook)
-    module.kernel_size = tuple(map(lambda axis, gain: axis.kernel + sum(gain), axes, changes))
+    height, width = map(lambda axis, gain: axis.kernel + sum(gain), axes, changes)
+    module.kernel_size = height, width
     if isinstance(module, nn.Conv2d):
         weight = functional.pad(module.weight.detach(), [*columns, *rows])
         module.weight = nn.Parameter(weight, requires_grad=module.weight.requires_grad)
     else:
         module.ceil_mode = False
     if rows[0] or columns[0]:
-        module.padding = tuple(
-            map(lambda axis, gain: axis.padding + axis.dilation * gain[0], axes, changes)
-        )
+        above, left = map(lambda axis, gain: axis.padding + axis.dilation * gain[0], axes, changes)
+        module.padding = above, left
 
 
 def _draw(module: nn.Conv2d) -> None:
@@ -257,5 +257,7 @@ def _axes(module: Operation) -> tuple[_Axis, _Axis]:
     return _Axis(*rows), _Axis(*columns)
 
 
-def _pair(value: int | Sequence[int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else tuple(value)
+def _pair(value: Any) -> tuple[int, int]:
+    """Rows and columns of an attribute that may be one number for both."""
+    rows, columns = (value, value) if isinstance(value, int) else value
+    return rows, columns

@@ -121,7 +121,7 @@ def fit(
     which then ends the process with status 75. Raises `InputError` if the loss is not finite, or if
     an epoch has no batch.
     """
-    model.to(device, memory_format=torch.channels_last)
+    model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     optimizer = torch.optim.SGD(
         model.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )

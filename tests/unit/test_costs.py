@@ -50,7 +50,7 @@ RATE = costs.Rate(5, on_cpu=0.006, on_gpu=5e-5)
 
 
 def test_speed_is_the_median_of_other_jobs():
-    """Of the same rule; the job's own record, which the prediction is compared with, is left out."""
+    """Of the same rule, without the job's own record, which the prediction is compared with."""
     slow, fast, fastest = (
         record("finetune_model", 5 + seconds, 1000, model=model)
         for seconds, model in ((40, "a"), (20, "b"), (10, "c"))

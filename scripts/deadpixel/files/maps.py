@@ -29,7 +29,7 @@ def block_to_frame(fields: Mapping[str, Erf]) -> pd.DataFrame:
         sums = {"total": field.total.ravel(), "total_squares": field.total_squares.ravel()}
         frame = pd.DataFrame({"row": row, "col": col, **sums})
         frames.append(frame.assign(target=target, count=field.count))
-    return pd.concat(frames[1:] or frames)[schemas.BLOCK.names]
+    return pd.concat(frames[1:] or frames)
 
 
 def read_blocks(paths: Iterable[Path | str]) -> dict[str, list[Erf]]:

@@ -53,7 +53,7 @@ class Scratch:
     def save(self, name: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Keep arrays under `name`, atomically, a checksum behind them."""
         with writing(self._folder / f"{name}.npz") as partial:
-            np.savez(partial, **arrays)
+            np.savez(partial, **arrays)  # pyright: ignore[reportArgumentType]
             with partial.open("rb+") as file:
                 digest = hashlib.file_digest(file, "sha256").digest()
                 file.write(digest)

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..errors import InputError
 from ..logs import log
@@ -17,7 +18,11 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], *, device: torch.devi
     that the result is the same every time. Raises `InputError` if the network fails, there are no
     images or the statistics are not finite; the log names what keeps the statistics it had.
     """
-    norms = {name: m for name, m in model.named_modules() if _is_calibrated(m)}
+    norms = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
     momenta = [norm.momentum for norm in norms.values()]
     model.to(device).eval()
     seen = 0
@@ -39,10 +44,6 @@ def calibrate(model: nn.Module, batches: Iterable[Tensor], *, device: torch.devi
     _check_statistics(model, norms)
 
 
-def _is_calibrated(module: nn.Module) -> bool:
-    return isinstance(module, nn.modules.batchnorm._BatchNorm) and module.running_mean is not None
-
-
 def _calibration_pass(model: nn.Module, batch: Tensor) -> None:
     try:
         forward(model, batch)
@@ -51,11 +52,12 @@ def _calibration_pass(model: nn.Module, batch: Tensor) -> None:
         raise InputError(f"{error}{advice}") from error
 
 
-def _check_statistics(model: nn.Module, norms: Mapping[str, nn.Module]) -> None:
+def _check_statistics(model: nn.Module, norms: Mapping[str, _BatchNorm]) -> None:
     if not norms:
         log.warning("no batch norm has statistics to calibrate: the weights are those of the seed")
     for name, norm in norms.items():
-        if not (norm.running_mean.isfinite().all() and norm.running_var.isfinite().all()):
+        statistics = [norm.running_mean, norm.running_var]
+        if not all(values is not None and values.isfinite().all() for values in statistics):
             raise InputError(
                 f"batch norm {name} gets values that are infinite or NaN from the calibration "
                 "images: let the layers before it start from smaller weights"

@@ -39,7 +39,7 @@ def _digest(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
         digest.update(f"{name} {state[name].dtype} {tuple(state[name].shape)}".encode())
-        digest.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy())
+        digest.update(state[name].contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
@@ -265,7 +265,7 @@ def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: Path | str
     try:
         # shapes and names are those of this version of the network, whichever saved them
         versioned = OrderedDict(state)
-        versioned._metadata = own._metadata
+        vars(versioned)["_metadata"] = vars(own)["_metadata"]
         model.load_state_dict(versioned, strict=False)
     except Exception as error:  # networks may have their own ways of loading
         raise InputError(

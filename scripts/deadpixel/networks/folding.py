@@ -36,16 +36,17 @@ def fold_batch_norms(model: nn.Module, *, keep: Iterable[str] = ()) -> int:
     folded = 0
     for node in graph.nodes:
         source = node.args[0] if node.op == "call_module" and node.args else None
+        if not isinstance(source, torch.fx.Node) or source.op != "call_module":
+            continue
+        names = str(source.target), str(node.target)
         if (
-            isinstance(source, torch.fx.Node)
-            and source.op == "call_module"
-            and _can_fold(traced.get_submodule(source.target), traced.get_submodule(node.target))
+            _can_fold(*map(traced.get_submodule, names))
             and len(source.users) == calls[source.target] == calls[node.target] == 1
             and source not in tracer.watched
             and _memory(traced, f"{source.target}.weight") not in read
             and _memory(traced, f"{source.target}.bias") not in read
         ):
-            _fold(model.get_submodule(source.target), model.get_submodule(node.target))
+            _fold(*map(model.get_submodule, names))
             folded += 1
     return folded
 
@@ -92,8 +93,8 @@ def _can_fold(convolution: nn.Module, norm: nn.Module) -> bool:
     )
 
 
-def _fold(convolution: nn.Conv2d, norm: nn.BatchNorm2d) -> None:
-    """Changes both modules themselves, since they may be known by several names."""
+def _fold(convolution: Any, norm: Any) -> None:
+    """Changes both modules of `_can_fold` themselves, since they may be known by several names."""
     convolution.weight, convolution.bias = fuse_conv_bn_weights(
         convolution.weight,
         convolution.bias,

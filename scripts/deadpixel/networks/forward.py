@@ -27,10 +27,11 @@ def forward(model: nn.Module, images: Tensor) -> Any:
 def full_precision() -> Iterator[None]:
     """Products of float32 matrices are float32, and convolutions on a GPU the same every time."""
     before = torch.get_float32_matmul_precision()
-    cudnn = {"enabled": True, "benchmark": False, "deterministic": True, "allow_tf32": False}
     torch.set_float32_matmul_precision("highest")
     try:
-        with torch.backends.cudnn.flags(**cudnn):
+        with torch.backends.cudnn.flags(
+            enabled=True, benchmark=False, deterministic=True, allow_tf32=False
+        ):
             yield
     finally:
         torch.set_float32_matmul_precision(before)

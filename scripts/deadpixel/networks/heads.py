@@ -19,7 +19,7 @@ def replace(model: nn.Module, n_classes: int, *, seed: int, side: int = 224) -> 
     or if the network does not put out `n_classes` logits with the new one: it is then no head.
     """
     name = _last_layer(model, side)
-    old = model.get_submodule(name)
+    old: Any = model.get_submodule(name)  # one of two classes, of which each has its own width
     width = "out_features" if isinstance(old, nn.Linear) else "out_channels"
     if old._parameters.get("weight") is None:
         raise InputError(f"the head {name} computes its weights: make it an ordinary layer")

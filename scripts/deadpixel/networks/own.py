@@ -2,6 +2,7 @@
 
 import copy
 import difflib
+import functools
 import importlib.util
 import inspect
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.parameter import is_lazy
 
 from ..errors import InputError, in_one_line
 from ..logs import log
@@ -44,9 +46,11 @@ def _import(source: str, file: Path) -> ModuleType:
             + (f": did you mean {' or '.join(near)}?" if near else ": name it as file.py:factory")
         )
     spec = importlib.util.spec_from_file_location(f"deadpixel_model_{file.stem}", file)
+    assert spec is not None and spec.loader is not None  # as of every file that ends in .py
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickling look a module up by its name
-    _of_the_user(source, lambda: spec.loader.exec_module(module))
+    execute = functools.partial(spec.loader.exec_module, module)
+    _of_the_user(source, execute)
     return module
 
 
@@ -94,7 +98,7 @@ def _check_network(source: str, factory: str, model: object) -> None:
         instead = "a compiled network, whose modules cannot be observed; return it as it was"
     else:
         tensors = [*model.named_parameters(), *model.named_buffers()]
-        lazy = [n for n, t in tensors if isinstance(t, nn.parameter.UninitializedTensorMixin)]
+        lazy = [n for n, t in tensors if is_lazy(t)]
         empty = [n for n, t in tensors if t.is_meta]
         if lazy:
             instead = f"a network whose {lazy[0]} has no shape yet; run it once, then return it"

@@ -82,7 +82,7 @@ def union(parts: Sequence[Field], shape: Sequence[int]) -> Field:
     return merged.map(lambda part: part.expand(shape))
 
 
-def span(place: Tensor, field: Field, dims: Sequence[int]) -> Tensor:
+def span(place: Tensor, field: Field, dims: list[int]) -> Tensor:
     """How far the outermost places along `dims` are apart, of elements that depend on the image."""
     somewhere, place = compact(field.first_row) != NOWHERE, compact(place)
     high = torch.where(somewhere, place, -math.inf).amax(dims, keepdim=True)
@@ -243,4 +243,4 @@ def placed(edges: Sequence[Tensor]) -> Field:
     shape = edges[0].shape
     row = torch.arange(shape[ROWS], dtype=torch.float64)[:, None].expand(shape)
     column = torch.arange(shape[COLUMNS], dtype=torch.float64).expand(shape)
-    return Field(*edges, row, column)
+    return Field._make([*edges, row, column])
