@@ -118,22 +118,20 @@ def images_to_make(wildcards):
 
 def no_classes(dataset):
     """Sub-folders of a data set that are no classes."""
-    own = config["datasets"][dataset]
-    published = REGISTRY["datasets"].get(own["source"], {})
-    if "background" in published and not own["include_background"]:
-        return [published["background"]["folder"]]
+    own, background = config["datasets"][dataset], published(dataset).get("background")
+    if background and not own["include_background"]:
+        return [background["folder"]]
     return own.get("exclude", [])
 
 
 def published_contents(dataset):
     """How many classes and images a published data set holds."""
-    own = config["datasets"][dataset]
-    published = REGISTRY["datasets"].get(own["source"], {})
-    contents = published.get("contents")
-    if own.get("include_background"):
+    known = published(dataset)
+    contents = known.get("contents")
+    if config["datasets"][dataset].get("include_background"):
         return {
             "classes": contents["classes"] + 1,
-            "images": contents["images"] + published["background"]["images"],
+            "images": contents["images"] + known["background"]["images"],
         }
     return contents
 

@@ -33,7 +33,7 @@ rule split_dataset:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("split_dataset"),
-        source=lambda w: config["datasets"][w.dataset]["source"],
+        layout=lambda w: published(w.dataset).get("layout", "folders"),
         folder=lambda w: images_folder(w.dataset),
         exclude=lambda w: no_classes(w.dataset),
         contents=lambda w: published_contents(w.dataset),

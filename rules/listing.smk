@@ -16,7 +16,8 @@ def users_images(wildcards):
         source in REGISTRY["datasets"] and published_copy(source)
     ):
         return None
-    return digest_of_files(images_folder(wildcards.dataset), lists=source == "cub200")
+    lists = "splits" in published(wildcards.dataset)
+    return digest_of_files(images_folder(wildcards.dataset), lists=lists)
 
 
 @functools.cache
