@@ -73,8 +73,6 @@ def path_problems():
 
 def schema_problem(error):
     key = ".".join(map(str, error.absolute_path))
-    if error.validator == "anyOf":
-        return f"{key}: {' or '.join(part.message for part in error.context)}"
     if error.validator != "additionalProperties":
         return f"{key or 'top level'}: {error.message}"
     known = error.schema["properties"]
@@ -112,11 +110,13 @@ def cross_field_problems():
     if augmentation["scale"][0] > augmentation["scale"][1]:
         yield "training.augmentation.scale: the first is larger than the second"
     if lacks_validation(finetune["dataset"]):
-        yield "finetune.dataset: CUB-200-2011 has its own split, without images for validation"
+        yield f"finetune.dataset: {finetune['dataset']} has its own split, without images for validation"
     if config["erf"]["shards"] > config["erf"]["blocks"]:
         yield "erf.shards: more than erf.blocks, of which each has some"
     if config["erf"]["split"] == "valid" and lacks_validation(size_test["dataset"]):
-        yield "erf.split: valid, but CUB-200-2011 has its own split into train and test"
+        yield f"erf.split: valid, but {size_test['dataset']} has its own split, without images for validation"
+    for name, dataset in config["datasets"].items():
+        yield from dataset_problems(name, **dataset)
     if config["microobject"]["size"] > augmentation["crop"]:
         yield "microobject.size: larger than training.augmentation.crop"
     for experiment in ("size_test", "finetune", "microobject"):
@@ -131,8 +131,25 @@ def own_file(model):
     return model.get("source", "").rpartition(":")[0]
 
 
+def published(dataset):
+    """What the registry says of a data set; nothing where it is the user's or synthetic."""
+    source = config["datasets"].get(dataset, {}).get("source")
+    return REGISTRY["datasets"].get(source, {})
+
+
 def lacks_validation(dataset):
-    return config["datasets"].get(dataset, {}).get("source") == "cub200"
+    return "valid" not in published(dataset).get("splits", ["valid"])
+
+
+def dataset_problems(name, source, include_background=None, **_):
+    """A published data set is whatever the registry has, which no schema sees."""
+    known = ["folder", "synthetic", *REGISTRY["datasets"]]
+    if source not in known:
+        yield f"datasets.{name}.source: {source!r} is not one of {', '.join(known)}"
+    elif "background" in published(name) and include_background is None:
+        yield f"datasets.{name}.include_background: missing; is the folder of clutter a class, true or false?"
+    elif "background" not in published(name) and include_background is not None:
+        yield f"datasets.{name}.include_background: {source} has no folder of clutter; remove the key"
 
 
 def experiment_problems(experiment, dataset, models, weights=None, **_):

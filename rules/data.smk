@@ -60,22 +60,20 @@ def images_to_make(wildcards):
 
 def no_classes(dataset):
     """Sub-folders of a data set that are no classes."""
-    own = config["datasets"][dataset]
-    published = REGISTRY["datasets"].get(own["source"], {})
-    if "background" in published and not own["include_background"]:
-        return [published["background"]["folder"]]
+    own, background = config["datasets"][dataset], published(dataset).get("background")
+    if background and not own["include_background"]:
+        return [background["folder"]]
     return own.get("exclude", [])
 
 
 def published_contents(dataset):
     """How many classes and images a published data set holds."""
-    own = config["datasets"][dataset]
-    published = REGISTRY["datasets"].get(own["source"], {})
-    contents = published.get("contents")
-    if own.get("include_background"):
+    known = published(dataset)
+    contents = known.get("contents")
+    if config["datasets"][dataset].get("include_background"):
         return {
             "classes": contents["classes"] + 1,
-            "images": contents["images"] + published["background"]["images"],
+            "images": contents["images"] + known["background"]["images"],
         }
     return contents
 
@@ -117,7 +115,8 @@ def users_images(wildcards):
         source in REGISTRY["datasets"] and published_copy(source)
     ):
         return None
-    return digest_of_files(images_folder(wildcards.dataset), lists=source == "cub200")
+    lists = "splits" in published(wildcards.dataset)
+    return digest_of_files(images_folder(wildcards.dataset), lists=lists)
 
 
 @functools.cache
@@ -239,7 +238,7 @@ rule split_dataset:
         **cost("split_dataset", Rate(3, 0.001, 0.001), work=images_in),
     params:
         code=fingerprint("split_dataset"),
-        source=lambda w: config["datasets"][w.dataset]["source"],
+        layout=lambda w: published(w.dataset).get("layout", "folders"),
         folder=lambda w: images_folder(w.dataset),
         exclude=lambda w: no_classes(w.dataset),
         contents=lambda w: published_contents(w.dataset),

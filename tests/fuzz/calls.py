@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from deadpixel import erf, training
-from deadpixel.data import archives, cub200, evaluation, folders, packs, retrieval, splits
+from deadpixel.data import archives, evaluation, folders, layouts, packs, retrieval
 from deadpixel.files import maps, parquet, resume, schemas
 from deadpixel.networks import checkpoints
 from deadpixel.operations import costs
@@ -23,31 +23,25 @@ def unpack(archive: Path, folder: Path, inner: str | None = None) -> None:
 
 
 def split_cub(root: Path) -> pd.DataFrame:
-    """As scripts/split_dataset.py does."""
-    manifest = cub200.scan(root)
-    splits.check_contents(manifest, root, **CUB)
-    return manifest
+    return layouts.manifest(root, "cub200", SHARES, seed=0, contents=CUB)
 
 
 def split_folder(root: Path, exclude: list[str]) -> pd.DataFrame:
-    """As scripts/split_dataset.py does."""
-    manifest = splits.split(folders.scan(root, exclude=exclude), SHARES, seed=0)
-    splits.check_labels(manifest, root)
+    manifest = layouts.manifest(root, "folders", SHARES, seed=0, exclude=exclude)
     packs.pack(manifest, root, root.parent / "images.arrow", {})
     return manifest
 
 
-def decode(file: Path) -> tuple[tuple[int, int], np.ndarray]:
+def decode(file: Path) -> np.ndarray:
     """By way of a pack: what an image loses is said where it is packed."""
-    row = pd.DataFrame({"path": [file.name]}).join(folders.measure(file.parent, [file.name]))
+    row = pd.DataFrame({"path": [file.name], "sha256": folders.checksums([file])})
     packs.pack(row, file.parent, file.parent / "images.arrow", {})
-    size = int(row["width"].iloc[0]), int(row["height"].iloc[0])
-    return size, packs.Pack(file.parent / "images.arrow")[0]
+    return packs.Pack(file.parent / "images.arrow")[0]
 
 
 def pack(rows: pd.DataFrame, root: Path, manifest: Path, output: Path) -> None:
     """The manifest and the pack of images; rows: path, label, class_name and split."""
-    rows = rows.join(folders.measure(root, rows["path"]))
+    rows = rows.assign(sha256=folders.checksums([root / path for path in rows["path"]]))
     parquet.write(rows, manifest, schemas.MANIFEST, {"seed": 0})
     packs.pack(rows, root, output, {})
 

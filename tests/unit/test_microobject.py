@@ -8,7 +8,7 @@ from torchvision import transforms
 from deadpixel import microobject, training
 from deadpixel.data import augment
 from deadpixel.data.draws import Purpose
-from deadpixel.data.evaluation import MEAN, STD
+from deadpixel.data.normalisation import MEAN, STD
 
 SIDE, SIZE = 20, 5
 
@@ -173,9 +173,10 @@ def test_every_epoch_trains_with_its_own_order_augmentation_and_places():
 
 def test_places_have_nothing_to_do_with_the_augmentation_nor_with_those_of_the_tests():
     n, size = 2000, (300, 300)
-    drawn = augment.draw(augment.Augmentation(), 0, 3, np.arange(n), np.tile(size, (n, 1)))
-    room = np.array(size) - drawn.box[:, 2:] + 1
-    of_crop = np.column_stack([drawn.box[:, :2] / room, drawn.angle, drawn.flip, drawn.box[:, 2:]])
+    sizes = np.tile(size, (n, 1))
+    boxes, angles, flips = augment.draw(augment.Augmentation(), 0, 3, np.arange(n), sizes)
+    room = np.array(size) - boxes[:, 2:] + 1
+    of_crop = np.column_stack([boxes[:, :2] / room, angles, flips, boxes[:, 2:]])
     of_tests, of_training = (
         microobject.places(0, purpose, epoch, np.arange(n), (60, 60), 8).flatten(1).numpy()
         for purpose, epoch in ((Purpose.TEST_SQUARES, 0), (Purpose.TRAINING_SQUARES, 3))

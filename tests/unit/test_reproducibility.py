@@ -30,7 +30,7 @@ def digest(array) -> str:
 def drawn_everywhere() -> dict[str, str]:
     """Digests of every draw of a run of seed 3 in its epoch 2."""
     sizes = 200 + np.stack([IMAGES % 97, IMAGES % 89], axis=1)
-    drawn = augment.draw(augment.Augmentation(), 3, 2, IMAGES, sizes)
+    boxes, angles, flips = augment.draw(augment.Augmentation(), 3, 2, IMAGES, sizes)
     labels = pd.DataFrame(
         {"label": IMAGES % 7, "class_name": IMAGES % 7, "path": IMAGES, "sha256": IMAGES}
     )
@@ -38,9 +38,9 @@ def drawn_everywhere() -> dict[str, str]:
     return {
         "split": digest(split.map({"train": 0, "valid": 1, "test": 2}).to_numpy(np.int64)),
         "order": digest(np.concatenate(training.shuffled(500, 64, 3, 2))),
-        "boxes": digest(drawn.box),
-        "angles": digest(drawn.angle),
-        "flips": digest(drawn.flip),
+        "boxes": digest(boxes),
+        "angles": digest(angles),
+        "flips": digest(flips),
         "training squares": digest(
             microobject.places(3, Purpose.TRAINING_SQUARES, 2, IMAGES, (224, 224), 8)
         ),

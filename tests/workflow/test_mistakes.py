@@ -22,7 +22,7 @@ finetune: {kernels: [padded]}
 datasets:
   drawn: {source: synthetic, images_per_class: 3}
   mine: {source: folder, pth: .}
-  birds: {source: cub}
+  birds: {source: cub200, exclude: [a]}
 """,
     [
         "sede: unknown key; did you mean seed?",
@@ -34,7 +34,7 @@ datasets:
         "finetune.kernels: ['padded'] does not contain items matching",
         "datasets.drawn: 'classes' is a required property",
         "datasets.mine.pth: unknown key; did you mean path?",
-        "datasets.birds.source: 'cub' is not one of",
+        "datasets.birds.exclude: unknown key; known are source, include_background",
     ],
 )
 CROSS_FIELD_MISTAKES = {
@@ -44,6 +44,11 @@ CROSS_FIELD_MISTAKES = {
             "targets": ["layer3", "layer4"],
             "erf": {"shards": 11},
             "size_test": {"dataset": "cub"},
+            "datasets": {
+                "birds": {"source": "cub"},
+                "objects": {"source": "caltech101"},
+                "cub200": {"source": "cub200", "include_background": False},
+            },
             "training": {"augmentation": {"crop": 300}},
             "finetune": {"dataset": "cub200", "models": ["vgg16"]},
             "shape_test": {"model": "vgg11"},
@@ -55,7 +60,10 @@ CROSS_FIELD_MISTAKES = {
             "erf.shards: more than erf.blocks",
             "size_test.dataset: 'cub' is not among datasets",
             "training.augmentation.crop: larger than training.augmentation.resized_crop",
-            "finetune.dataset: CUB-200-2011 has its own split, without images for validation",
+            "finetune.dataset: cub200 has its own split, without images for validation",
+            "datasets.birds.source: 'cub' is not one of folder, synthetic, cub200, caltech101",
+            "datasets.objects.include_background: missing; is the folder of clutter a class",
+            "datasets.cub200.include_background: cub200 has no folder of clutter; remove the key",
             "finetune.models: 'vgg16' is not among models",
             "shape_test.model: 'vgg11'",
             "microobject.size: larger than training.augmentation.crop",

@@ -40,6 +40,8 @@ def registry(publisher, fault="whole", weights=None):
                 **cub,
                 **TERMS,
                 "images": "CUB_200_2011/images",
+                "layout": "cub200",
+                "splits": ["train", "test"],
                 "contents": {"classes": 3, "images": 24, "test_images": 12},
             },
             "caltech101": {
@@ -47,6 +49,7 @@ def registry(publisher, fault="whole", weights=None):
                 **TERMS,
                 "inner": "caltech-101/101_ObjectCategories.tar.gz",
                 "images": "101_ObjectCategories",
+                "layout": "folders",
                 "contents": {"classes": 3, "images": 30},
                 "background": {"folder": "BACKGROUND_Google", "images": 10},
             },
