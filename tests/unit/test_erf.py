@@ -1,8 +1,6 @@
 """The effective receptive field against a hand-written loop, one image and one target at a time."""
 
 import copy
-import functools
-import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import plain
 from deadpixel import erf, receptive_field, targets
 from deadpixel.data import packs
 from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
@@ -21,30 +20,8 @@ from packs import listed
 TARGETS = ["layer3", "layer4", "output"]
 
 
-def plain_loop(
-    model: nn.Module, images: Tensor, targets: list[str], dtype: torch.dtype, labels=None
-):
-    """Eqs. 1 to 3 as they are written."""
-    model = copy.deepcopy(model).to(dtype).eval()
-    total = dict.fromkeys(targets, 0.0)
-    for number, target in itertools.product(range(len(images)), targets):
-        image = images[number : number + 1].to(dtype).requires_grad_()
-        features = []
-        if target != "output":
-            module = model.get_submodule(target)
-            keep = functools.partial(lambda kept, _m, _a, out: kept.append(out), features)
-            handle = module.register_forward_hook(keep)
-        logits = model(image)
-        if target == "output":
-            label = logits[0].argmax() if labels is None else labels[number]
-            value = logits[0, label]
-        else:
-            handle.remove()
-            height, width = features[0].shape[2:]
-            value = features[0][0, :, height // 2, width // 2].mean()
-        (gradient,) = torch.autograd.grad(value, image)
-        total[target] = total[target] + gradient[0].mean(0).relu().double().numpy()
-    return {target: value / len(images) for target, value in total.items()}
+def plain_fields(model, images, targets, *, single=False):
+    return {target: plain.field(model, images, target, single=single) for target in targets}
 
 
 def distance(found: np.ndarray, truth: np.ndarray) -> float:
@@ -65,7 +42,7 @@ def network(request):
 
 @pytest.fixture(scope="module")
 def reference(network):
-    return plain_loop(*network, TARGETS, torch.float64)
+    return plain_fields(*network, TARGETS)
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
@@ -93,7 +70,7 @@ def test_merged_shards_are_one_pass(network):
 def test_float32_is_as_near_as_a_float32_loop(network, reference):
     """Rounding flips some ReLUs: which ones is chance, how many is not."""
     found = erf.accumulate(*network, TARGETS, batch_size=4)
-    loop = plain_loop(*network, TARGETS, torch.float32)
+    loop = plain_fields(*network, TARGETS, single=True)
     ours = np.mean([distance(found[target].mean, reference[target]) for target in TARGETS])
     theirs = np.mean([distance(loop[target], reference[target]) for target in TARGETS])
     assert ours < max(2 * theirs, 0.012)
@@ -155,7 +132,7 @@ def test_any_module_is_a_target(small, target):
         truth_model.relu = nn.ReLU()
     else:
         truth_model = model
-    truth = plain_loop(truth_model, images, [target], torch.float64)[target]
+    truth = plain.field(truth_model, images, target)
     found = erf.accumulate(model, images, [target], batch_size=2, dtype=torch.float64)[target]
     assert distance(found.mean, truth) < 1e-12
 
@@ -174,7 +151,7 @@ def test_the_logit_is_chosen(small):
     model, images = small
     labels = torch.tensor([0, 1, 2, 1, 0])
     true = erf.accumulate(model, images, ["output"], labels=labels, dtype=torch.float64)["output"]
-    truth = plain_loop(model, images, ["output"], torch.float64, labels)["output"]
+    truth = plain.field(model, images, "output", labels)
     assert distance(true.mean, truth) < 1e-12
     predicted = erf.accumulate(
         model, images, ["output"], labels=labels, logit="predicted", dtype=torch.float64
