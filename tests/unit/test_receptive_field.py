@@ -170,8 +170,8 @@ PAPER = {
     "resnet152": (35, 155, 1291, 1451),
 }
 # Groups and widths change no field.
-PAPER |= {name: PAPER["resnet50"] for name in ("resnext50_32x4d", "wide_resnet50_2")}
-PAPER |= {name: PAPER["resnet101"] for name in ("resnext101_32x8d", "wide_resnet101_2")}
+PAPER |= dict.fromkeys(("resnext50_32x4d", "wide_resnet50_2"), PAPER["resnet50"])
+PAPER |= dict.fromkeys(("resnext101_32x8d", "wide_resnet101_2"), PAPER["resnet101"])
 
 
 @pytest.mark.parametrize("name", PAPER)
@@ -211,7 +211,7 @@ FAMILIES = [
 
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda case: f"{case.name}-{case.target}")
 def test_torchvision_families_against_gradients(case: Case) -> None:
-    """Size and position, on a tall strip, the first on a wide one too: neither axis bears on the other."""
+    """Size and position, on a tall strip, the first also on a wide one: axes are independent."""
     model = _network(case.name, **case.options)
     field = receptive_field.theoretical(model, case.target, squeeze_excitation=not case.gated)
     for axis in (0, 1) if case is FAMILIES[0] else (0,):

@@ -68,7 +68,7 @@ def checkout(tmp_path: Path) -> Checkout:
 FEWER = {
     "datasets": {"synthetic": {"classes": 4, "images_per_class": 40}},
     "calibration": {"images": 16},
-    "finetune": {"epochs": 3},
+    "finetune": {"epochs": 2},
     "microobject": {"templates": 64, "seeds": [0, 1], "epochs": 2},
 }
 
