@@ -8,6 +8,7 @@ import threading
 import time
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -168,17 +169,30 @@ def cub_archive(files: dict[str, bytes] | None = None) -> bytes:
     return tar(files or cub_files())
 
 
+def zipped(
+    files: dict[str, bytes],
+    method: int = zipfile.ZIP_DEFLATED,
+    more: Sequence[tuple[str, bytes]] = (),
+) -> bytes:
+    """A zip of files, and of more, whose names may be there already."""
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", method) as content:
+        for name, data in [*files.items(), *more]:
+            content.writestr(name, data)
+    return archive.getvalue()
+
+
 def caltech_archive(files: dict[str, bytes] | None = None) -> bytes:
     """caltech-101.zip, with the tar of the images inside and what macOS leaves in archives."""
-    archive = io.BytesIO()
-    with zipfile.ZipFile(archive, "w") as content:
-        content.writestr("caltech-101/", b"")
-        content.writestr("caltech-101/101_ObjectCategories.tar.gz", tar(files or caltech_files()))
-        content.writestr("caltech-101/Annotations.tar", tar({"Annotations/a.mat": b"1"}, "w:"))
-        content.writestr("caltech-101/show_annotation.m", b"% Matlab\n")
-        content.writestr("caltech-101/.DS_Store", b"\0\0\0\1Bud1")
-        content.writestr("__MACOSX/caltech-101/._101_ObjectCategories.tar.gz", b"\0\5\x16\7")
-    return archive.getvalue()
+    members = {
+        "caltech-101/": b"",
+        "caltech-101/101_ObjectCategories.tar.gz": tar(files or caltech_files()),
+        "caltech-101/Annotations.tar": tar({"Annotations/a.mat": b"1"}, "w:"),
+        "caltech-101/show_annotation.m": b"% Matlab\n",
+        "caltech-101/.DS_Store": b"\0\0\0\1Bud1",
+        "__MACOSX/caltech-101/._101_ObjectCategories.tar.gz": b"\0\5\x16\7",
+    }
+    return zipped(members, zipfile.ZIP_STORED)
 
 
 def weight_file(folder: Path, model: str = "resnet18") -> Path:

@@ -45,47 +45,41 @@ def damaged(data: bytes, rng: random.Random, each: int = 8) -> Iterator[tuple[st
     yield "backwards", data[::-1]
 
 
-def _missing(file: Path) -> None:
-    file.unlink()
+def written(data: bytes | str) -> Callable[[Path], None]:
+    """Gives a file, in a folder that need not be there, these contents."""
+
+    def write(file: Path) -> None:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(data.encode() if isinstance(data, str) else data)
+
+    return write
 
 
-def _folder(file: Path) -> None:
-    file.unlink()
-    file.mkdir()
+def _instead(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def spoil(file: Path) -> None:
+        file.unlink()
+        make(file)
 
-
-def _fifo(file: Path) -> None:
-    file.unlink()
-    os.mkfifo(file)
-
-
-def _dangling(file: Path) -> None:
-    file.unlink()
-    file.symlink_to(file.parent / "nowhere")
-
-
-def _loop(file: Path) -> None:
-    file.unlink()
-    file.symlink_to(file)
-
-
-def _device(file: Path) -> None:
-    file.unlink()
-    file.symlink_to("/dev/zero")
-
-
-def _null(file: Path) -> None:
-    file.unlink()
-    file.symlink_to("/dev/null")
+    return spoil
 
 
 # Instead of a file.
 NO_FILES: dict[str, Callable[[Path], None]] = {
-    "missing": _missing,
-    "a folder": _folder,
-    "a pipe": _fifo,
-    "a link to nothing": _dangling,
-    "a link to itself": _loop,
-    "a link to /dev/zero": _device,
-    "a link to /dev/null": _null,
+    "missing": Path.unlink,
+    "a folder": _instead(Path.mkdir),
+    "a pipe": _instead(os.mkfifo),
+    "a link to nothing": _instead(lambda file: file.symlink_to(file.parent / "nowhere")),
+    "a link to itself": _instead(lambda file: file.symlink_to(file)),
+    "a link to /dev/zero": _instead(lambda file: file.symlink_to("/dev/zero")),
+    "a link to /dev/null": _instead(lambda file: file.symlink_to("/dev/null")),
 }
+
+
+def spoilt(
+    data: bytes, rng: random.Random, each: int
+) -> Iterator[tuple[str, Callable[[Path], None]]]:
+    """What happens to a file that holds `data`, by its name."""
+    for what, bad in damaged(data, rng, each):
+        yield what, written(bad)
+    for what, spoil in NO_FILES.items():
+        yield f"is {what}", spoil

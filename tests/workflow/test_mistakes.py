@@ -17,8 +17,11 @@ SCHEMA_MISTAKES = (
 sede: 1
 seed: one
 device: gpu
-erf: {bacth_size: 4, batch_size: 1000000000000, images: 1}
-finetune: {kernels: [padded]}
+erf: {bacth_size: 4, batch_size: 1000000000000, images: 1, shards: 2000}
+preprocess: {crop: 224.0}
+finetune: {kernels: [padded], epochs: 12.0, seeds: [9223372036854775808]}
+training: {momentum: .nan, augmentation: {rotation: .inf, scale: [.nan, 1]}}
+microobject: {learning_rate: .inf}
 datasets:
   drawn: {source: synthetic, images_per_class: 3}
   mine: {source: folder, pth: .}
@@ -31,6 +34,14 @@ datasets:
         "erf.bacth_size: unknown key; did you mean batch_size?",
         "erf.batch_size: 1000000000000 is greater than the maximum of 65536",
         "erf.images: 1 is less than the minimum of 2",
+        "erf.shards: 2000 is greater than the maximum of 64",
+        "preprocess.crop: 224.0 is not of type 'integer'",
+        "finetune.epochs: 12.0 is not of type 'integer'",
+        "finetune.seeds.0: 9223372036854775808 is greater than the maximum",
+        "training.momentum: nan is not of type 'number'",
+        "training.augmentation.rotation: inf is not of type 'number'",
+        "training.augmentation.scale.0: nan is not of type 'number'",
+        "microobject.learning_rate: inf is not of type 'number'",
         "finetune.kernels: ['padded'] does not contain items matching",
         "datasets.drawn: 'classes' is a required property",
         "datasets.mine.pth: unknown key; did you mean path?",
@@ -69,31 +80,27 @@ CROSS_FIELD_MISTAKES = {
             "microobject.size: larger than training.augmentation.crop",
         ],
     ),
-    "the size test": (
+    "the size test and own networks": (
         {
             "erf": {"split": "valid"},
-            "size_test": {"models": ["vgg16"], "target": "output", "logit": True},
-        },
-        [
-            "erf.split: valid, but",
-            "size_test.models: 'vgg16' is not among models",
-            "size_test.target: 'output'",
-            "size_test.logit: true, but the head of weights imagenet was not made for cub200",
-        ],
-    ),
-    "no checkpoint": ({"size_test": {"weights": "file"}}, ["models.resnet18.checkpoint: missing"]),
-    "own networks": (
-        {
             "models": {
                 "lost": {"source": "nets/lost.py:build"},
                 "half": {"source": "net.py:"},
                 "mine": {"source": "net.py:build"},
             },
-            "size_test": {"models": ["lost", "half", "mine"]},
+            "size_test": {
+                "models": ["lost", "half", "mine", "vgg16"],
+                "target": "output",
+                "logit": True,
+            },
         },
         [
+            "erf.split: valid, but",
             "models.lost.source: there is no file nets/lost.py; put",
             "models.half.source: 'net.py:' is no file.py:factory; write it like that",
+            "size_test.models: 'vgg16' is not among models",
+            "size_test.target: 'output'",
+            "size_test.logit: true, but the head of weights imagenet was not made for cub200",
             "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
         ],
     ),
@@ -116,23 +123,6 @@ def test_a_mistake_across_fields_stops_before_any_job(checkout, overlay, message
 
 # Taken by YAML or by Python, and meant otherwise; lines of an overlay, and what is said about them.
 TEXTS = {
-    "numbers": (
-        "seed: 1.0\npreprocess: {crop: 224.0}\n"
-        "finetune: {epochs: 12.0, seeds: [9223372036854775808]}\n"
-        "training: {momentum: .nan, augmentation: {rotation: .inf, scale: [.nan, 1]}}\n"
-        "microobject: {learning_rate: .inf}\nerf: {shards: 2000}\n",
-        [
-            "seed: 1.0 is not of type 'integer'",
-            "preprocess.crop: 224.0 is not of type 'integer'",
-            "finetune.epochs: 12.0 is not of type 'integer'",
-            "finetune.seeds.0: 9223372036854775808 is greater than the maximum",
-            "training.momentum: nan is not of type 'number'",
-            "training.augmentation.rotation: inf is not of type 'number'",
-            "training.augmentation.scale.0: nan is not of type 'number'",
-            "microobject.learning_rate: inf is not of type 'number'",
-            "erf.shards: 2000 is greater than the maximum of 64",
-        ],
-    ),
     "double keys": ("seed: 1\nseed: 2\n", ["mine.yaml, line 2: the key 'seed' is there twice"]),
     "octal": ("seed: 010\n", ["mine.yaml, line 1: 010 is 8 to YAML"]),
     "no folders": (
@@ -229,12 +219,15 @@ TRF = "results/size_test/trf.parquet"
 
 def test_missing_files_stop_before_any_job(checkout):
     overlay = own_data("file", checkpoint="lost.pt")
+    overlay["models"]["resnet34"] = {}
+    overlay["size_test"]["models"] = [*overlay["models"]]
     status, output = checkout.snakemake("-n", overlay=overlay)
     assert_one_message(
         status,
         output,
         "datasets.mine.path: there is no folder my_images",
         "models.resnet18.checkpoint: there is no file lost.pt; put",
+        "models.resnet34.checkpoint: missing",
     )
 
 
