@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .data.draws import Purpose, uniforms
-from .data.evaluation import MEAN, STD
+from .data.normalisation import MEAN, STD
 from .training import Batches, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deadpixel.data import cub200
+from deadpixel.data import cub200, packs
 from deadpixel.errors import InputError
 from deadpixel.files import schemas
 from publisher import CUB_CLASSES, cub_files
@@ -33,7 +33,7 @@ def test_cub200_has_its_own_order_labels_and_split(birds: Path) -> None:
     assert {*found} == {*schemas.MANIFEST.names}
     first = found.iloc[0]
     assert first["path"] == ("001.Black_footed_Albatross/Black_footed_Albatross_0001_796101.jpg")
-    assert (first["width"], first["height"], first["split"]) == (91, 71, "train")
+    assert first["sha256"] == packs.checksum(birds / first["path"])
     assert found["label"].tolist() == [0] * 8 + [1] * 8 + [2] * 8
     assert [*found["class_name"].unique()] == CUB_CLASSES
     assert found["split"].tolist() == ["train", "test"] * 12

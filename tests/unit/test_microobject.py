@@ -8,7 +8,7 @@ from torchvision import transforms
 from deadpixel import microobject, training
 from deadpixel.data import augment
 from deadpixel.data.draws import Purpose
-from deadpixel.data.evaluation import MEAN, STD
+from deadpixel.data.normalisation import MEAN, STD
 
 SIDE, SIZE = 20, 5
 

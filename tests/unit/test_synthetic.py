@@ -12,7 +12,7 @@ from deadpixel.errors import InputError
 
 
 def _pixels(class_name: str, *seed: int) -> np.ndarray:
-    """Return a rendered picture, (height, width, 3)."""
+    """Return a rendered image, (height, width, 3)."""
     return np.asarray(render(class_name, np.random.default_rng(seed)), dtype=float)
 
 
@@ -22,8 +22,8 @@ def _contents(root: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def pictures() -> list[tuple[int, np.ndarray]]:
-    """Return (class, picture) for 12 pictures of each class."""
+def images() -> list[tuple[int, np.ndarray]]:
+    """Return (class, image) for 12 images of each class."""
     return [(c, _pixels(name, 0, c, i)) for c, name in enumerate(CLASSES) for i in range(12)]
 
 
@@ -40,18 +40,18 @@ def test_files_depend_on_seed_class_and_index_only(tmp_path: Path) -> None:
     assert len({*a.values(), *other.values()}) == 8  # no two alike
 
 
-def test_written_picture_is_the_documented_one(tmp_path: Path) -> None:
+def test_a_written_image_is_the_documented_one(tmp_path: Path) -> None:
     """A file holds render() of default_rng([seed, class, image]) but for JPEG's loss."""
     generate(tmp_path, classes=2, images_per_class=3, seed=5)
-    with Image.open(tmp_path / CLASSES[1] / "image_0003.jpg") as picture:
-        assert (picture.format, picture.mode) == ("JPEG", "RGB")
-        error = np.abs(np.asarray(picture, dtype=float) - _pixels(CLASSES[1], 5, 1, 2))
-    assert error.mean() < 12  # JPEG's loss; another picture is 70 off, or of another size
+    with Image.open(tmp_path / CLASSES[1] / "image_0003.jpg") as image:
+        assert (image.format, image.mode) == ("JPEG", "RGB")
+        error = np.abs(np.asarray(image, dtype=float) - _pixels(CLASSES[1], 5, 1, 2))
+    assert error.mean() < 12  # JPEG's loss; another image is 70 off, or of another size
 
 
-def test_sizes(pictures: list[tuple[int, np.ndarray]]) -> None:
+def test_sizes(images: list[tuple[int, np.ndarray]]) -> None:
     """Sizes vary within the documented bounds, in both orientations."""
-    height, width = np.array([picture.shape[:2] for _, picture in pictures]).T
+    height, width = np.array([image.shape[:2] for _, image in images]).T
     long, short = np.maximum(height, width), np.minimum(height, width)
     assert long.min() >= 256
     assert long.max() <= 384
@@ -60,13 +60,13 @@ def test_sizes(pictures: list[tuple[int, np.ndarray]]) -> None:
     assert len({*zip(height.tolist(), width.tolist(), strict=True)}) > 100
 
 
-def test_spectrum_is_that_of_natural_images(pictures: list[tuple[int, np.ndarray]]) -> None:
+def test_spectrum_is_that_of_natural_images(images: list[tuple[int, np.ndarray]]) -> None:
     """The radially averaged power falls about as 1/f^2."""
     n = 184
     window = np.outer(np.hanning(n), np.hanning(n))
     power = np.zeros((n, n))
-    for _, picture in pictures:
-        light = picture.mean(axis=2)[:n, :n]
+    for _, image in images:
+        light = image.mean(axis=2)[:n, :n]
         power += np.abs(np.fft.fft2((light - light.mean()) * window)) ** 2
     cycles = np.fft.fftfreq(n, 1 / n)
     ring = np.hypot(*np.meshgrid(cycles, cycles)).round().astype(int).ravel()
@@ -78,10 +78,10 @@ def test_spectrum_is_that_of_natural_images(pictures: list[tuple[int, np.ndarray
         assert steepest < slope < -1.5
 
 
-def test_mean_colour_does_not_tell_the_class(pictures: list[tuple[int, np.ndarray]]) -> None:
+def test_mean_colour_does_not_tell_the_class(images: list[tuple[int, np.ndarray]]) -> None:
     """Nearest class centre on the mean colour is right about as often as chance."""
-    mean = np.array([picture.mean(axis=(0, 1)) for _, picture in pictures])
-    label = np.array([c for c, _ in pictures])
+    mean = np.array([image.mean(axis=(0, 1)) for _, image in images])
+    label = np.array([c for c, _ in images])
     hits = 0
     for k in range(len(label)):  # leave one out, nearest class centre
         others = np.arange(len(label)) != k
@@ -94,16 +94,16 @@ def test_mean_colour_does_not_tell_the_class(pictures: list[tuple[int, np.ndarra
 @pytest.mark.parametrize("seed", range(3))
 def test_classes_differ_in_one_silhouette_and_nothing_else(seed: int) -> None:
     """From one state, classes differ within one square, and every pair in enough of it."""
-    pictures = {name: _pixels(name, seed) for name in CLASSES}
-    base = np.median(list(pictures.values()), axis=0)
-    changed = {name: np.any(picture != base, axis=2) for name, picture in pictures.items()}
+    images = {name: _pixels(name, seed) for name in CLASSES}
+    base = np.median(list(images.values()), axis=0)
+    changed = {name: np.any(image != base, axis=2) for name, image in images.items()}
     rows, columns = np.nonzero(np.any(list(changed.values()), axis=0))
     side = max(np.ptp(rows), np.ptp(columns)) + 1
     short = min(base.shape[:2])
     low, high = OBJECT_SIZE
     assert low * short - 2 <= side <= high * short + 2
     for a, b in combinations(CLASSES, 2):
-        apart = np.any(pictures[a] != pictures[b], axis=2).sum() / side**2
+        apart = np.any(images[a] != images[b], axis=2).sum() / side**2
         assert 0.1 < apart < 0.9, (a, b)
 
 
@@ -117,8 +117,8 @@ def test_object_stands_out() -> None:
     assert min(contrast) > 80
 
 
-def test_second_call_mends_and_leaves_alone(tmp_path: Path) -> None:
-    """A missing and a cut-off file are written anew, a whole one is not touched."""
+def test_a_second_call_writes_what_is_missing_or_cut_off(tmp_path: Path) -> None:
+    """A missing and a cut-off file are written again, a whole one is not touched."""
     generate(tmp_path, classes=2, images_per_class=3, seed=0)
     whole = _contents(tmp_path)
     missing, half, kept = (tmp_path / CLASSES[1] / f"image_000{i}.jpg" for i in (1, 2, 3))
@@ -131,11 +131,11 @@ def test_second_call_mends_and_leaves_alone(tmp_path: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_killed_run_leaves_no_half_picture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_killed_run_leaves_no_half_image(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that dies while writing leaves no .jpg; the next leaves nothing else."""
 
-    def killed(picture: Image.Image, path: Path, **_: object) -> None:
-        path.write_bytes(picture.tobytes()[:1000])
+    def killed(image: Image.Image, path: Path, **_: object) -> None:
+        path.write_bytes(image.tobytes()[:1000])
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):

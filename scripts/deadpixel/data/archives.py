@@ -118,7 +118,7 @@ class _WholeTar(tarfile.TarInfo):
         at_start = archive.offset == 0
         try:
             return super().fromtarfile(archive)
-        except tarfile.EOFHeaderError:
+        except tarfile.EOFHeaderError:  # pyright: ignore[reportAttributeAccessIssue]
             raise
         except tarfile.HeaderError as error:
             if at_start:

@@ -42,9 +42,9 @@ def scan(root: Path) -> pd.DataFrame:
             "label": [int(class_ids[number]) - 1 for number in paths],
             "class_name": [names[class_ids[number]] for number in paths],
             "split": [_SPLITS[trains[number]] for number in paths],
+            "sha256": folders.checksums([root / path for path in paths.values()]),
         }
     )
-    rows = rows.join(folders.measure(root, rows["path"]))
     splits.check_classes(rows, _SPLITS.values())
     _name_copies(rows)
     return rows
@@ -79,15 +79,16 @@ def _read(file: Path) -> dict[int, str]:
 
 
 def _check_images(paths: dict[int, str], file: Path) -> None:
+    seen: set[str] = set()
     for number, path in paths.items():
         parts = PurePosixPath(path).parts
         if len(parts) != 2 or {"/", ".."} & {*parts}:
             raise InputError(
                 f"{file}: image {number}, {path[:80]!r}, is no folder and file; {_RESTORE}"
             )
-    if len({*paths.values()}) < len(paths):
-        twice = pd.Series(paths)[pd.Series(paths).duplicated()].iloc[0]
-        raise InputError(f"{file}: {twice!r} occurs twice; {_RESTORE}")
+        if path in seen:
+            raise InputError(f"{file}: {path!r} occurs twice; {_RESTORE}")
+        seen.add(path)
 
 
 def _check_values(
@@ -107,9 +108,9 @@ def _check_values(
 
 
 def _name_copies(rows: pd.DataFrame) -> None:
-    splits = rows.groupby("sha256")["split"].transform("nunique")
-    if (splits > 1).any():
+    copies = splits.contradicting(rows, "split")
+    if len(copies):
         log.warning(
             "%d images have a copy in the other split of the data set's authors; the first is %s",
-            *(int((splits > 1).sum()), rows.loc[splits > 1, "path"].iloc[0]),
+            *(len(copies), copies["path"].iloc[0]),
         )

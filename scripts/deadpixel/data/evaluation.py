@@ -8,15 +8,15 @@ import pandas as pd
 import torch
 from PIL import Image
 from torch import Tensor
-from torchvision import transforms
 
+from .normalisation import MEAN, STD
 from .packs import Pack
 
-MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 
-
-def evaluation_transform(resize: int = 256, crop: int = 224) -> transforms.Compose:
+def evaluation_transform(resize: int = 256, crop: int = 224) -> Callable[[np.ndarray], Tensor]:
     """torchvision's own chain for validation images: uint8 array to normalised (3, crop, crop)."""
+    from torchvision import transforms  # which takes longer to import than torch itself
+
     return transforms.Compose(
         [
             Image.fromarray,
@@ -34,8 +34,8 @@ class EvaluationImages(torch.utils.data.Dataset):
     def __init__(
         self,
         pack: Pack,
-        indices: Sequence[int],
-        labels: Sequence[int],
+        indices: Sequence[int] | np.ndarray,
+        labels: Sequence[int] | np.ndarray | Tensor,
         transform: Callable[[np.ndarray], Tensor],
     ) -> None:
         """Choose `indices` of `pack`; `labels` are those images' classes."""

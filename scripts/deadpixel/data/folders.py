@@ -5,14 +5,14 @@ import difflib
 import os
 import stat
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from ..errors import InputError
 from ..logs import log, progress
-from .packs import checksum, upright_size
+from .packs import checksum
 
 _SUFFIXES = {
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
@@ -24,40 +24,38 @@ _NO_CLASSES = {"__MACOSX", "@eaDir"}  # what macOS and Synology put beside the f
 
 
 def scan(root: Path, *, exclude: Iterable[str] = ()) -> pd.DataFrame:
-    """Every image below `root`, as columns path, label, class_name, width, height, sha256.
+    """Every image below `root`: its path from there, label, class_name and sha256.
 
     Classes are the sub-folders in the order of their names, less those in `exclude`. Hidden files
-    are passed over; others that are no images by their suffix are too, and named in the log. Paths
-    are relative; width and height are in pixels of the upright image. Raises `InputError` if the
-    folder, its classes or a class's images are missing, two classes have one name but for its
-    spelling, a class is no folder, images lie deeper, or one cannot be read.
+    are passed over; others that are no images by their suffix are too, and named in the log. Raises
+    `InputError` if the folder, its classes or a class's images are missing, two classes have one
+    name but for its spelling, a class is no folder, images lie deeper, or one cannot be read. That
+    each can be decoded is for `packs.pack` to say.
     """
     folders = _class_folders(root, set(exclude))
     passed_over: list[Path] = []
     files = [(label, file) for label, f in enumerate(folders) for file in _images(f, passed_over)]
     _name_passed_over(passed_over)
-    rows = pd.DataFrame(
+    return pd.DataFrame(
         {
             "path": [file.relative_to(root).as_posix() for _, file in files],
             "label": [label for label, _ in files],
             "class_name": [folders[label].name for label, _ in files],
+            "sha256": checksums([file for _, file in files]),
         }
     )
-    return rows.join(measure(root, rows["path"]))
 
 
-def measure(root: Path, paths: Iterable[str]) -> pd.DataFrame:
-    """Width and height in pixels of the upright image, and SHA-256, of the files at `paths`."""
-    paths = list(paths)
-    rows = []
-    for path in progress(paths, total=len(paths), what="images listed"):
-        check_file(root / path)
-        rows.append((*upright_size(root / path), checksum(root / path)))
-    return pd.DataFrame(rows, columns=["width", "height", "sha256"])
+def checksums(files: Sequence[Path]) -> list[str]:
+    """SHA-256 of each image; raises `InputError` unless it is a plain file with content."""
+    found = []
+    for file in progress(files, total=len(files), what="images listed"):
+        _check_file(file)  # or a pipe would be waited for
+        found.append(checksum(file))
+    return found
 
 
-def check_file(file: Path) -> None:
-    """Raise `InputError` unless `file` is a plain one with content; it is not opened."""
+def _check_file(file: Path) -> None:
     try:
         status = file.stat()
     except OSError as error:

@@ -18,8 +18,6 @@ from ..logs import log, progress
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no others, some of which run programs
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
-_TRANSPOSED = {5, 6, 7, 8}  # EXIF orientations that swap width and height; Pillow turns TIFF itself
-_ORIENTATION = 0x0112
 _PACK = pa.schema(
     [
         pa.field("path", pa.string()),
@@ -38,17 +36,6 @@ def checksum(file: Path) -> str:
             return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         raise _refusal(file, "read", error) from error
-
-
-def upright_size(file: Path) -> tuple[int, int]:
-    """Width and height of an image in pixels once turned upright, from its header alone."""
-    try:
-        with Image.open(file, formats=_FORMATS) as image:
-            width, height = image.size
-            turned = image.format != "TIFF" and image.getexif().get(_ORIENTATION) in _TRANSPOSED
-    except Exception as error:  # Pillow raises almost anything of a damaged file
-        raise _refusal(file, "read", error) from error
-    return (height, width) if turned else (width, height)
 
 
 def decode(file: Path) -> np.ndarray:
@@ -80,8 +67,8 @@ def _lost(image: Image.Image) -> list[str]:
     if getattr(image, "is_animated", False):
         lost.append("only the first frame is used")
     if image.has_transparency_data:
-        alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
+        alpha = np.asarray(image.convert("RGBA"))[..., 3]
+        if alpha.min() < 255:
             lost.append("transparency is dropped, the colours under it show")
     return lost
 

@@ -31,15 +31,13 @@ _FAULTS = (requests.RequestException, HTTPError)
 class Published:
     """A file that others publish: where it is, and how it is known to be right.
 
-    `bytes` is its size, for the check of free space. Its SHA-256 starts with `sha256`; `md5` counts
-    where there is none.
+    `bytes` is its size, for the check of free space; its SHA-256 starts with `sha256`.
     """
 
     url: str
     bytes: int
+    sha256: str
     mirror: str | None = None
-    sha256: str | None = None
-    md5: str | None = None
 
 
 class ChecksumError(InputError):
@@ -63,7 +61,7 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
     if file.exists():
         log.info("%s is there", file)
         try:
-            verify(file, _digest(file, "sha256"), published, first_seen)
+            verify(file, _digest(file), published, first_seen)
         except ChecksumError as error:
             raise ChecksumError(f"{error}; replace it, or remove it to download it") from error
     else:
@@ -81,17 +79,15 @@ def verify(file: Path, found: str, published: Published, first_seen: Path) -> No
 
     `first_seen` is a line as `sha256sum` writes it; it is written if it does not exist.
     """
-    if published.sha256 and not found.startswith(published.sha256):
-        raise ChecksumError(_difference(file, "SHA-256", found, published.sha256, published.bytes))
-    if published.md5 and not published.sha256 and _digest(file, "md5") != published.md5:
-        raise ChecksumError(
-            _difference(file, "MD5", _digest(file, "md5"), published.md5, published.bytes)
-        )
+    has = f"{file} has {file.stat().st_size:,} bytes and SHA-256 {found}, not about "
+    has += f"{published.bytes:,} bytes and SHA-256 "
+    if not found.startswith(published.sha256):
+        raise ChecksumError(has + published.sha256)
     before = _seen(first_seen)
     if before not in (None, found) and found != published.sha256:
         raise ChecksumError(
-            _difference(file, "SHA-256", found, before, published.bytes)
-            + f", as it was when first retrieved; if the change is meant, delete {first_seen}"
+            f"{has}{before}, as it was when first retrieved; if the change is meant, "
+            f"delete {first_seen}"
         )
     if before != found:
         with atomic.writing(first_seen) as partial:
@@ -117,24 +113,17 @@ def _is_right(file: Path, published: Published, first_seen: Path) -> bool:
     if not file.exists():
         return False
     try:
-        verify(file, _digest(file, "sha256"), published, first_seen)
+        verify(file, _digest(file), published, first_seen)
     except ChecksumError as error:
         log.warning("%s; retrieving it again", error)
         return False
     return True
 
 
-def _difference(file: Path, kind: str, found: str, expected: str, size: int) -> str:
-    return (
-        f"{file} has {file.stat().st_size:,} bytes and {kind} {found}, "
-        f"not about {size:,} bytes and {kind} {expected}"
-    )
-
-
-def _digest(file: Path, algorithm: str) -> str:
+def _digest(file: Path) -> str:
     try:
         with file.open("rb") as content:
-            return hashlib.file_digest(content, algorithm).hexdigest()
+            return hashlib.file_digest(content, "sha256").hexdigest()
     except OSError as error:
         raise InputError(
             f"{file} cannot be read ({error.strerror}): make it readable or remove it"
@@ -228,7 +217,7 @@ def _fetch_rest(session: requests.Session, url: str, partial: Path) -> str:
         headers["Range"] = f"bytes={have}-"
     with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return _digest(partial, "sha256")  # nothing is lacking, or the checksum will tell
+            return _digest(partial)  # nothing is lacking, or the checksum will tell
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             os.truncate(partial, 0)
@@ -252,12 +241,11 @@ def _append(chunks: Iterable[bytes], partial: Path) -> str:
 
 def _reason(error: BaseException) -> str:
     """What went wrong at the bottom, without the layers of the HTTP library around it."""
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"{error.response.status_code} {error.response.reason}"
-    inner = error
-    while inner.__cause__ or inner.__context__:
-        inner = inner.__cause__ or inner.__context__
-    return str(inner)
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return str(error)
 
 
 def _link(file: Path, link: Path) -> None:

@@ -22,7 +22,8 @@ def split(images: pd.DataFrame, fractions: Mapping[str, float], *, seed: int) ->
     """
     borders = np.cumsum([fractions[name] for name in SPLITS])
     names = np.empty(len(images), dtype=object)
-    for label, rows in images.groupby("label").indices.items():
+    for label in images["label"].unique().tolist():
+        rows = np.flatnonzero(images["label"] == label)
         counts = np.diff(np.rint(borders * len(rows)).astype(int), prepend=0)
         drawn = generator(seed, Purpose.SPLIT, label).permutation(rows)
         names[drawn] = np.repeat(SPLITS, counts)
@@ -47,8 +48,8 @@ def check_classes(manifest: pd.DataFrame, splits: Iterable[str]) -> None:
         raise InputError(f"the {len(manifest)} images are of one class, {name}: add another class")
     lacking = counts[(counts == 0).any(axis=1)]
     if len(lacking):
-        label, found = next(lacking.iterrows())
-        name = manifest.loc[manifest["label"] == label, "class_name"].iloc[0]
+        found = lacking.iloc[0]
+        name = manifest.loc[manifest["label"] == lacking.index[0], "class_name"].iloc[0]
         raise InputError(
             f"class {name} has {found.sum()} images, split into {found.to_dict()}, and every split "
             f"needs one of each class ({len(lacking)} classes lack some): add images, exclude "
@@ -68,7 +69,7 @@ def check_contents(
     found = {
         "classes": (manifest["label"].nunique(), classes),
         "images": (len(manifest), images),
-        "test images": (int((manifest["split"] == "test").sum()), test_images),
+        "test images": (np.count_nonzero(manifest["split"] == "test"), test_images),
     }
     wrong = [
         f"{has:,} {what} instead of {expected:,}"
@@ -81,12 +82,17 @@ def check_contents(
 
 def check_labels(manifest: pd.DataFrame, root: Path) -> None:
     """Raise `InputError` if two images of equal content are of different classes."""
-    by_content = manifest.groupby("sha256", sort=False)
-    contradicting = by_content["label"].transform("nunique") > 1
-    if contradicting.any():
-        content = manifest.loc[contradicting, "sha256"].iloc[0]
-        copies = manifest[manifest["sha256"] == content].drop_duplicates("label")["path"]
+    copies = contradicting(manifest, "label")
+    if len(copies):
+        of_one = copies.loc[copies["sha256"] == copies["sha256"].iloc[0]]
+        first, second, *_ = of_one.drop_duplicates(["label"])["path"]
         raise InputError(
-            f"image {root / copies.iloc[0]} has the same content as {root / copies.iloc[1]}, of "
-            "another class: remove the wrong one"
+            f"image {root / first} has the same content as {root / second}, of another class: "
+            "remove the wrong one"
         )
+
+
+def contradicting(manifest: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The images whose content occurs with several values of `column`."""
+    contents = manifest.drop_duplicates(["sha256", column])["sha256"]
+    return manifest.loc[manifest["sha256"].isin([*contents[contents.duplicated()]])]

@@ -1,6 +1,6 @@
 """A procedural image data set in the layout of Caltech-101, for where there is no internet.
 
-Each picture is a dead-leaves image: flat shapes that occlude each other, with radii r of density
+Each is a dead-leaves image: flat shapes that occlude each other, with radii r of density
 r^-3, which gives the scale-invariant second-order statistics of natural images, a power spectrum
 of about 1/f^2 (Ruderman 1997, Vision Research 37:3385-3398; Lee, Mumford & Huang 2001, IJCV
 41:35-59). Above 0.1 cycles per px, where leaves run out, it falls as for bare edges, as 1/f^3.
@@ -19,7 +19,7 @@ LONG_SIDE = (256, 384)  # px, both ends included
 ASPECT = (1.0, 4 / 3)  # long side / short side
 LEAF_RADIUS = (3.0, 96.0)  # px, r_min and r_max of the power law
 COVER = 4.5  # summed area of the leaves / area to cover; e^-4.5, or 1 %, stays bare
-OBJECT_SIZE = (0.6, 0.9)  # longer side of the object's box / short side of the picture
+OBJECT_SIZE = (0.6, 0.9)  # longer side of the object's box / short side of the image
 OBJECT_TURN = 30.0  # degrees, the largest turn to either side
 CONTRAST = 80.0  # RGB distance (of 0..255) to all but a tenth of what the object covers
 JPEG_QUALITY = 90
@@ -95,11 +95,11 @@ def _background(rng: np.random.Generator, width: int, height: int) -> Image.Imag
     light = rng.normal(0, 50, (len(leaves), 1))
     colours = np.clip(tone + light + rng.normal(0, 24, (len(leaves), 3)), 0, 255).astype(int)
     packed = (colours @ [1, 256, 65536]).tolist()  # PIL takes 0xBBGGRR; a tuple costs more
-    picture = Image.new("RGB", (width * SCALE, height * SCALE), packed[0])
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width * SCALE, height * SCALE), packed[0])
+    draw = ImageDraw.Draw(image)
     for outline, colour in zip(leaves.reshape(-1, 2 * VERTICES).tolist(), packed, strict=True):
         draw.polygon(outline, fill=colour)
-    return picture
+    return image
 
 
 def _colour(rng: np.random.Generator, under: np.ndarray) -> tuple[int, ...]:
@@ -110,49 +110,43 @@ def _colour(rng: np.random.Generator, under: np.ndarray) -> tuple[int, ...]:
     return tuple(candidates[np.argmax(np.minimum(stands_out, CONTRAST))].tolist())
 
 
-def _put_object(picture: Image.Image, class_name: str, rng: np.random.Generator) -> None:
+def _put_object(image: Image.Image, class_name: str, rng: np.random.Generator) -> None:
     """Draw the object in place. Its box, a square, and its colour do not depend on the class."""
-    side = rng.uniform(*OBJECT_SIZE) * min(picture.size)
-    corner = rng.uniform(0, np.subtract(picture.size, side))
+    side = rng.uniform(*OBJECT_SIZE) * min(image.size)
+    corner = rng.uniform(0, np.subtract(image.size, side))
     angle = np.deg2rad(rng.uniform(-OBJECT_TURN, OBJECT_TURN))
     box = (*corner.astype(int), *np.ceil(corner + side).astype(int))
-    colour = _colour(rng, np.asarray(picture.crop(box))[::6, ::6].reshape(-1, 3))
+    colour = _colour(rng, np.asarray(image.crop(box))[::6, ::6].reshape(-1, 3))
 
-    outlines = [_turn(*outline.T, angle) for outline in _SHAPES[class_name]]
+    outlines = [_turn(outline[:, 0], outline[:, 1], angle) for outline in _SHAPES[class_name]]
     low, high = outlines[0].min(axis=0), outlines[0].max(axis=0)
-    mask = Image.new("1", picture.size)
+    mask = Image.new("1", image.size)
     draw = ImageDraw.Draw(mask)
     for outline, inside in zip(outlines, (1, 0), strict=False):
         points = (outline - (low + high) / 2) * side / (high - low).max() + corner + side / 2
         draw.polygon(points.ravel().tolist(), fill=inside)
-    picture.paste(colour, mask=mask)
+    image.paste(colour, mask=mask)
 
 
 def render(class_name: str, rng: np.random.Generator) -> Image.Image:
-    """Return one RGB picture, long side 256-384 px, drawn with `rng` alone.
+    """Return one RGB image, long side 256-384 px, drawn with `rng` alone.
 
-    From equal states of `rng`, pictures of two classes differ in the silhouette only. Raises
+    From equal states of `rng`, images of two classes differ in the silhouette only. Raises
     InputError if `class_name` is not in CLASSES.
     """
     if class_name not in _SHAPES:
-        message = f"no synthetic class {class_name!r}; there are {', '.join(CLASSES)}"
-        raise InputError(message)
+        raise InputError(f"no synthetic class {class_name!r}; there are {', '.join(CLASSES)}")
     long = int(rng.integers(*LONG_SIDE, endpoint=True))
     size = [long, round(long / rng.uniform(*ASPECT))]
     width, height = size if rng.random() < 0.5 else size[::-1]
-    picture = _background(rng, width, height)
-    _put_object(picture, class_name, rng)
-    return picture.reduce(SCALE)
+    image = _background(rng, width, height)
+    _put_object(image, class_name, rng)
+    return image.reduce(SCALE)
 
 
 def _is_complete(path: Path) -> bool:
     """Return whether the file is there and ends as a JPEG ends."""
     return path.is_file() and path.read_bytes().endswith(b"\xff\xd9")
-
-
-def _write(picture: Image.Image, path: Path) -> None:
-    with atomic.writing(path) as partial:
-        picture.save(partial, format="JPEG", quality=JPEG_QUALITY)
 
 
 def generate(root: Path, *, classes: int, images_per_class: int, seed: int) -> None:
@@ -164,15 +158,17 @@ def generate(root: Path, *, classes: int, images_per_class: int, seed: int) -> N
     there are fewer classes than asked for, or a number is out of range.
     """
     if not 1 <= classes <= len(CLASSES):
-        message = f"{classes} synthetic classes asked for: at least 1, at most {len(CLASSES)}"
-        raise InputError(message)
+        raise InputError(
+            f"{classes} synthetic classes asked for: at least 1, at most {len(CLASSES)}"
+        )
     if images_per_class < 1 or seed < 0:
-        message = f"images_per_class={images_per_class} must be at least 1, seed={seed} at least 0"
-        raise InputError(message)
+        raise InputError(f"{images_per_class=} must be at least 1, {seed=} at least 0")
     for c, class_name in enumerate(CLASSES[:classes]):
         folder = root / class_name
         folder.mkdir(parents=True, exist_ok=True)
         for i in range(images_per_class):
             path = folder / f"image_{i + 1:04d}.jpg"
             if not _is_complete(path):
-                _write(render(class_name, np.random.default_rng([seed, c, i])), path)
+                image = render(class_name, np.random.default_rng([seed, c, i]))
+                with atomic.writing(path) as partial:
+                    image.save(partial, format="JPEG", quality=JPEG_QUALITY)

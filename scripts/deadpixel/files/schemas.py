@@ -19,8 +19,6 @@ MANIFEST = _schema(
     label=pa.int16(),
     class_name=pa.string(),
     split=pa.string(),
-    width=pa.int32(),
-    height=pa.int32(),
     sha256=pa.string(),
 )
 
