@@ -1,11 +1,36 @@
-# How many epochs until a network sees a small square, with odd and with even kernels.
+# Micro-object task: how many epochs until a network sees a small square, with odd and with even kernels.
+MICROOBJECT = config["microobject"]
+MICROOBJECT_EPOCHS = "<results>/microobject/dataset={dataset}/model={model}/kernels={kernels}/seed={seed}/epochs.parquet"
+EXPERIMENTS["microobject"] = {
+    "settings": MICROOBJECT,
+    "kernels": MICROOBJECT["kernels"],
+}
+MICROOBJECT_SETTINGS = {
+    "micro-object": {
+        **training_settings(MICROOBJECT),
+        "square": MICROOBJECT["size"],
+        "threshold": MICROOBJECT["threshold"],
+        "training images": MICROOBJECT["images"] or "all",
+    }
+}
+
+
+def microobject_runs():
+    """Paths of every run of the micro-object task."""
+    return expand(
+        MICROOBJECT_EPOCHS,
+        dataset=MICROOBJECT["dataset"],
+        model=MICROOBJECT["models"],
+        kernels=MICROOBJECT["kernels"],
+        seed=MICROOBJECT["seeds"],
+    )
 
 
 rule train_microobject:
     input:
-        manifest="<results>/data/dataset={dataset}/manifest.parquet",
-        pack="<results>/data/dataset={dataset}/images.arrow",
-        source=lambda w: model_files(w.model),
+        manifest=MANIFEST,
+        pack=PACK,
+        source=model_files,
         flops=ancient(FLOPS),
         splits=ancient(SPLITS),
     output:
@@ -14,12 +39,20 @@ rule train_microobject:
         "<logs>/train_microobject/{dataset}+{model}_{kernels}_{seed}.log",
     benchmark:
         "<benchmarks>/train_microobject/{dataset}+{model}_{kernels}_{seed}.jsonl"
-    priority: PRIORITY["train_microobject"]
+    priority: PRIORITY["train"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
     resources:
-        **budget("train_microobject"),
+        **training_cost(
+            "train_microobject",
+            MICROOBJECT,
+            # each image in both classes; the way back is twice as long as there
+            passes=lambda net: 2
+            * (3 * net.at_most(MICROOBJECT["images"], "train") + net.images["test"]),
+            held=lambda net: 3 * net.images["test"]
+            + held_to_augment(net.at_most(MICROOBJECT["images"], "train")),
+        ),
         gpu=GPU,
     params:
         code=fingerprint("train_microobject"),
@@ -27,9 +60,84 @@ rule train_microobject:
         batch_size=MICROOBJECT["batch_size"],
         augmentation=AUGMENTATION,
         method=config["training"]["augmentation"]["method"],
-        templates=MICROOBJECT["templates"],
+        images=MICROOBJECT["images"],
         size=MICROOBJECT["size"],
         init=MICROOBJECT["init"],
         model=lambda w: model_source(w.model),
     script:
         "../scripts/train_microobject.py"
+
+
+rule make_table4:
+    input:
+        epochs=microobject_runs(),
+        paper=beside("scripts/deadpixel/results/paper/table4.csv"),
+    output:
+        first_epochs="<results>/tables/first_epochs.parquet",
+        first_epochs_markdown="<results>/tables/first_epochs.md",
+        first_epochs_html=report(
+            "<results>/tables/first_epochs.html",
+            caption="../report/first_epochs.rst",
+            category="Micro-object",
+            labels={"result": "Every run"},
+        ),
+        table4="<results>/tables/table4.parquet",
+        table4_markdown="<results>/tables/table4.md",
+        table4_html=report(
+            "<results>/tables/table4.html",
+            caption="../report/table4.rst",
+            category="Micro-object",
+            labels={"result": "Table 4: epochs until the square is seen"},
+        ),
+    log:
+        "<logs>/make_table4.log",
+    benchmark:
+        "<benchmarks>/make_table4.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("make_table4"),
+    params:
+        code=fingerprint("make_table4"),
+        threshold=MICROOBJECT["threshold"],
+        networks=known_networks(MICROOBJECT),
+        settings=MICROOBJECT_SETTINGS,
+    script:
+        "../scripts/make_table4.py"
+
+
+rule plot_microobject:
+    input:
+        epochs=microobject_runs(),
+        paper=beside("scripts/deadpixel/results/paper/table4.csv"),
+    output:
+        png=report(
+            "<results>/figures/fig5.png",
+            caption="../report/fig5.rst",
+            category="Micro-object",
+            labels={"result": "Fig. 5: test accuracy over epochs"},
+        ),
+        svg="<results>/figures/fig5.svg",
+    log:
+        "<logs>/plot_microobject.log",
+    benchmark:
+        "<benchmarks>/plot_microobject.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_microobject"),
+    params:
+        code=fingerprint("plot_microobject"),
+        threshold=MICROOBJECT["threshold"],
+        networks=known_networks(MICROOBJECT),
+        settings=MICROOBJECT_SETTINGS,
+    script:
+        "../scripts/plot_microobject.py"
+
+
+rule microobject:
+    input:
+        microobject_runs(),
+        multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
+        "<results>/figures/fig5.png",
+    localrule: True

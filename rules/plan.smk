@@ -1,31 +1,24 @@
 # What this configuration will cost, and on how many GPUs; once it has run, what it did cost.
 
 
-# Without a benchmark, as plans are made again when there is a new one.
-rule count_flops:
-    input:
-        source=lambda w: model_files(w.model),
-    output:
-        flops=FLOPS,
-    log:
-        "<logs>/count_flops/{model}.log",
-    priority: PRIORITY["count_flops"]
-    conda:
-        "../envs/deadpixel.yaml"
-    params:
-        code=fingerprint("count_flops"),
-        model=lambda w: model_source(w.model),
-        kernels=lambda w: NETWORKS[w.model],
-        sides=sorted({config["preprocess"]["crop"], AUGMENTATION["crop"]}),
-    script:
-        "../scripts/count_flops.py"
+def splits_of_folders():
+    """Where the images of the users' own folders are counted: nobody has before."""
+    used = dict.fromkeys(e["settings"]["dataset"] for e in EXPERIMENTS.values())
+    folders = [name for name in used if config["datasets"][name]["source"] == "folder"]
+    return expand(SPLITS, dataset=folders)
+
+
+def finished_jobs():
+    """How many records there are and when the last one came: a plan is made again after it."""
+    times = [file.lstat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
+    return [len(times), max(times, default=0)]
 
 
 # It asks Snakemake for the jobs, so it runs beside it; and again when there are more records.
 rule make_plan:
     input:
-        flops=expand(FLOPS, model=NETWORKS),
-        splits=[*splits_of_folders().values()],
+        flops=expand(FLOPS, model=networks_in_use()),
+        splits=splits_of_folders(),
     output:
         plan="<results>/plan.parquet",
         makespans="<results>/plan_makespans.parquet",
@@ -39,9 +32,6 @@ rule make_plan:
         code=fingerprint("make_plan"),
         devices="GPUs" if GPU else "CPU cores",
         device=DEVICE,
-        downloads=DOWNLOADS,
-        known_splits=known_splits(),
-        splits=splits_of_folders(),
         records=BENCHMARKS,
         finished=lambda w: finished_jobs(),
         solver_seconds=3,
@@ -65,3 +55,10 @@ rule plot_plan:
         code=fingerprint("plot_plan"),
     script:
         "../scripts/plot_plan.py"
+
+
+rule plan:
+    input:
+        "<results>/plan.parquet",
+        "<results>/figures/plan.png",
+    localrule: True

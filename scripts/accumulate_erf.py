@@ -17,7 +17,8 @@ start = time.monotonic()
 
 manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 model = kernels.apply(zoo.build(params.model), wildcards.kernels)
-if wildcards.weights == "finetuned":
+trained_here = wildcards.weights == "finetuned"
+if trained_here:
     side = params.preprocess["crop"]
     heads.replace(model, manifest["label"].nunique(), seed=0, side=side)
 checkpoints.load(model, snakemake.input.checkpoint)
@@ -25,15 +26,15 @@ images = evaluation_images(
     snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
 )
 if params.logit == "true":
-    experiment = "finetune" if wildcards.weights == "finetuned" else "size_test"
+    experiment = "finetune" if trained_here else "size_test"
     erf.check_head(model, images[0], manifest["label"].nunique(), f"{experiment}.logit")
 scratch = computing.scratch(snakemake, "erf")
-numbers = [int(parquet.partitions(path)["block"]) for path in snakemake.output.sums]
+numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.output.blocks}
 settings = {"logit": params.logit, "batch_size": config["erf"]["batch_size"]}
 blocks = erf.accumulate_blocks(
     model,
     images,
-    [*params.targets.values()],
+    params.targets,
     params.blocks,
     scratch,
     shard=min(numbers),
@@ -44,14 +45,12 @@ blocks = erf.accumulate_blocks(
 )
 facts = parquet.provenance(
     **settings,
+    targets=params.targets,
     input_size=params.preprocess["crop"],
     device=devices.describe(device),
     dtype=params.dtype,
     seed=params.seed,
-    seconds=(time.monotonic() - start) / len(set(numbers)),
+    seconds=(time.monotonic() - start) / len(numbers),
 )
-for path in snakemake.output.sums:
-    of = parquet.partitions(path)
-    module, number = params.targets[of["target"]], int(of["block"])
-    found = {n: block for n, block in blocks[module].items() if n == number}
-    parquet.write(maps.sums_to_frame(found), path, schemas.ERF_SUMS, {**facts, "module": module})
+for number, path in numbers.items():
+    parquet.write(maps.block_to_frame(blocks.get(number, {})), path, schemas.BLOCK, facts)

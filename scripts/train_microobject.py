@@ -25,22 +25,22 @@ model = training.starting_network(
 )
 
 augmentation = augment.Augmentation(**params.augmentation)
-chosen = spread(np.flatnonzero(manifest["split"] == "train"), params.templates)
-templates = augment.TRAINING_IMAGES[params.method](
+chosen = spread(np.flatnonzero(manifest["split"] == "train"), params.images)
+images = augment.TRAINING_IMAGES[params.method](
     Pack(pack, manifest), chosen, np.zeros(len(chosen)), augmentation, seed=seed, device=device
 )
 sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
 tested = evaluation_images(pack, manifest, "test", **sizes).on(device, params.batch_size)
-test = microobject.test_batches(tested, size, seed)
+test = microobject.evaluation_batches(tested, size, seed)
 recipe = training.Recipe(**params.recipe, seed=seed)
-train = microobject.training_batches(templates, len(chosen), params.batch_size, size, seed)
+train = microobject.training_batches(images, len(chosen), params.batch_size, size, seed)
 scratch = computing.scratch(snakemake, "microobject")
 rows = [*training.fit(model, train, {"test": lambda: test}, recipe, scratch, device=device)]
 
 measured = {
     "device": devices.describe(device),
     "precision": training.computed_in(recipe.precision, device),
-    "n_templates": len(chosen),
+    "n_train": len(chosen),
     "n_test": sum(len(labels) for _, labels in test),
 }
 facts = parquet.provenance(**{**dict(params.items()), **measured})

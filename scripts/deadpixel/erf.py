@@ -250,7 +250,7 @@ def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tupl
 def accumulate_blocks(
     model: nn.Module,
     images: "EvaluationImages",
-    targets: Sequence[str],
+    targets: Mapping[str, str],
     n_blocks: int,
     scratch: "Scratch",
     *,
@@ -260,18 +260,20 @@ def accumulate_blocks(
     batch_size: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> dict[str, dict[int, Erf]]:
+) -> dict[int, dict[str, Erf]]:
     """`accumulate` over every `shards`-th of `n_blocks` interleaved blocks of images, from `shard`.
 
-    Blocks are numbered over all shards, and serve standard errors. There are no more of them than
-    images. A finished one is kept in `scratch`, and not computed again after a kill.
+    targets: modules by the names that their fields get. Blocks are numbered over all shards, and
+    serve standard errors. There are no more of them than images. A finished one is kept in
+    `scratch`, and not computed again after a kill.
     """
-    measurement = _Measurement(model, targets, logit, {}, dtype, device)
-    blocks: dict[str, dict[int, Erf]] = {target: {} for target in targets}
+    measurement = _Measurement(model, targets.values(), logit, {}, dtype, device)
+    modules = [*targets.values()]
+    blocks: dict[int, dict[str, Erf]] = {}
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
         block = images.every(n_blocks, start=number)
-        found = _saved(scratch, number, targets, block)
+        found = _saved(scratch, number, modules, block)
         if found is None:
             measurement.prepare(next(iter(images.batches(2))))  # the same in every shard
             labels = block.labels if logit == "true" else None
@@ -285,8 +287,7 @@ def accumulate_blocks(
                 for part, value in dataclasses.asdict(field).items()
             }
             scratch.save(f"block-{number}", parts)
-        for target in targets:
-            blocks[target][number] = found[target]
+        blocks[number] = {name: found[module] for name, module in targets.items()}
     return blocks
 
 

@@ -23,6 +23,7 @@ from .logs import log
 
 Init = Literal["zero", "random"]
 Operation = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d
+ODD = "odd"  # the kernels of a network as it is
 
 
 class _Axis(NamedTuple):
@@ -47,16 +48,16 @@ class _Axis(NamedTuple):
 
 
 def apply(model: nn.Module, kernels: str, *, init: Init = "zero", seed: int = 0) -> nn.Module:
-    """`model` itself for kernels ``odd``, `pad` of it for ``padded``, `slice` for ``sliced``.
+    """`model` itself for kernels ``odd``, else a copy changed by the one of `SURGERIES`.
 
-    Raises `InputError` for another name, and if there is nothing to pad or to slice.
+    Raises `InputError` for another name, and if there is nothing to change.
     """
-    if kernels == "odd":
+    if kernels == ODD:
         return model
-    changes = {"padded": pad, "sliced": slice}
-    if kernels not in changes:
-        raise InputError(f"unknown kernels {kernels!r}: choose odd, padded or sliced")
-    changed, names = changes[kernels](model, init, seed=seed)
+    if kernels not in SURGERIES:
+        known = ", ".join(SURGERIES)
+        raise InputError(f"unknown kernels {kernels!r}: choose {ODD} or one of {known}")
+    changed, names = SURGERIES[kernels](model, init, seed=seed)
     if not names:
         raise InputError(
             f"kernels {kernels!r}: {type(model).__name__} has no odd kernel with stride 2 that can "
@@ -87,6 +88,9 @@ def slice(  # noqa: A001
     the others stay on their pixels; elsewhere the last ones are dropped.
     """
     return _changed(model, slicing=True, init=init, seed=seed)
+
+
+SURGERIES = {"padded": pad, "sliced": slice}
 
 
 def added_weights(model: nn.Module) -> Tensor:

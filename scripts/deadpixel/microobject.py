@@ -1,7 +1,7 @@
 """The micro-object task: is the small square somewhere in the image black or red?
 
-Each template appears in a batch twice, once with a black square and once with a red one, at places
-that are drawn for every epoch. Every draw is a pure function of (seed, epoch, template).
+Each image appears in a batch twice, once with a black square and once with a red one, at places
+that are drawn for every epoch. Every draw is a pure function of (seed, epoch, image).
 """
 
 from collections.abc import Callable, Sequence
@@ -49,57 +49,56 @@ def paste_at(images: Tensor, colours: Tensor, corners: Tensor, size: int = 8) ->
 
 
 def places(
-    seed: int, purpose: Purpose, epoch: int, templates: np.ndarray, shape: Sequence[int], size: int
+    seed: int, purpose: Purpose, epoch: int, indices: np.ndarray, shape: Sequence[int], size: int
 ) -> Tensor:
-    """Top and left pixel of the squares of each template, int64 (N, 2 classes, 2)."""
-    drawn = uniforms(seed, purpose, epoch, templates, 2 * len(CLASSES))
+    """Top and left pixel of the squares of each image, int64 (N, 2 classes, 2)."""
+    drawn = uniforms(seed, purpose, epoch, indices, 2 * len(CLASSES))
     room = np.array(shape) - size + 1
-    corners = np.floor(drawn.reshape(len(templates), len(CLASSES), 2) * room)
+    corners = np.floor(drawn.reshape(len(indices), len(CLASSES), 2) * room)
     return torch.from_numpy(corners.astype(np.int64))
 
 
-def with_squares(templates: Tensor, corners: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Images (2 N, 3, H, W) and labels (2 N,) of templates (N, 3, H, W): each in both classes."""
-    n = len(templates)
-    labels = torch.arange(len(CLASSES), device=templates.device).repeat(n)
-    painted = colours().to(templates.device)[labels]
-    doubled = templates.repeat_interleave(len(CLASSES), dim=0)
+def with_squares(images: Tensor, corners: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Images (2 N, 3, H, W) and labels (2 N,) of images (N, 3, H, W): each in both classes."""
+    labels = torch.arange(len(CLASSES), device=images.device).repeat(len(images))
+    painted = colours().to(images.device)[labels]
+    doubled = images.repeat_interleave(len(CLASSES), dim=0)
     return paste_at(doubled, painted, corners.flatten(0, 1), size), labels
 
 
 def training_batches(
-    templates: Callable[[int, np.ndarray], Tensor],
-    n_templates: int,
+    images: Callable[[int, np.ndarray], Tensor],
+    n_images: int,
     batch_size: int,
     size: int,
     seed: int,
 ) -> Callable[[int], Batches]:
     """The `train` of `training.fit`, in batches of `batch_size` images, half of each class.
 
-    templates(epoch, indices) yields augmented and normalised images (N, 3, H, W).
+    images(epoch, indices) yields augmented and normalised images (N, 3, H, W).
     """
 
     def train(epoch: int) -> Batches:
-        for chosen in shuffled(n_templates, batch_size // len(CLASSES), seed, epoch):
-            images = templates(epoch, chosen)
-            shape = images.shape[2:]
+        for chosen in shuffled(n_images, batch_size // len(CLASSES), seed, epoch):
+            without = images(epoch, chosen)
+            shape = without.shape[2:]
             corners = places(seed, Purpose.TRAINING_SQUARES, epoch, chosen, shape, size)
-            yield with_squares(images, corners, size)
+            yield with_squares(without, corners, size)
 
     return train
 
 
-def test_batches(
-    templates: Sequence[tuple[Tensor, Tensor]], size: int, seed: int
+def evaluation_batches(
+    batches: Sequence[tuple[Tensor, Tensor]], size: int, seed: int
 ) -> list[tuple[Tensor, Tensor]]:
     """Images and labels of both classes, at places that are the same in every epoch.
 
-    templates: batches of images (N, 3, H, W), whose labels are ignored.
+    batches: images (N, 3, H, W) with labels, which are ignored.
     """
-    batches, first = [], 0
-    for images, _ in templates:
+    painted, first = [], 0
+    for images, _ in batches:
         numbers = np.arange(first, first + len(images))
         corners = places(seed, Purpose.TEST_SQUARES, 0, numbers, images.shape[2:], size)
-        batches.append(with_squares(images, corners, size))
+        painted.append(with_squares(images, corners, size))
         first += len(images)
-    return batches
+    return painted

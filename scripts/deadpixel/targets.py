@@ -63,12 +63,12 @@ def features(model: nn.Module, images: Tensor, places: Places) -> dict[str, Tens
     found: dict[str, Tensor] = {}
     with contextlib.ExitStack() as hooks:
         for target in places.keys() - {"output"}:
-            hook = functools.partial(_read, found, target, places[target])
+            hook = functools.partial(_record, found, target, places[target])
             handle = model.get_submodule(target).register_forward_hook(hook)
             hooks.callback(handle.remove)
         output = forward(model, images.clone())  # it may change them in place
     if "output" in places:
-        found["output"] = logits(output)
+        found["output"] = READERS["logits"](output, "output", None)
     for target in places:
         if target not in found:
             raise InputError(
@@ -92,29 +92,42 @@ def features(model: nn.Module, images: Tensor, places: Places) -> dict[str, Tens
     return {target: found[target] for target in places}
 
 
-def _read(
+def _record(
     found: dict[str, Tensor],
     target: str,
     place: tuple[int, int] | None,
     _module: nn.Module,
     _arguments: Any,
-    feature_map: Any,
+    output: Any,
 ) -> None:
     """Forward hook; copies the place at once, before an operation in place changes the map."""
-    if not isinstance(feature_map, Tensor) or feature_map.ndim != 4:
-        shape = tuple(feature_map.shape) if isinstance(feature_map, Tensor) else type(feature_map)
+    if target in found:
+        raise InputError(f"target {target!r} is called more than once: choose another module")
+    found[target] = READERS["nchw"](output, target, place).clone()
+
+
+def _of_map(output: Any, target: str, place: tuple[int, int] | None) -> Tensor:
+    """Features (N, C) at a place of a map (N, C, h, w)."""
+    if not isinstance(output, Tensor) or output.ndim != 4:
+        shape = tuple(output.shape) if isinstance(output, Tensor) else type(output)
         raise InputError(
             f"target {target!r} yields {shape}, no map (N, C, h, w): choose another module"
         )
-    if target in found:
-        raise InputError(f"target {target!r} is called more than once: choose another module")
-    height, width = feature_map.shape[2:]
+    height, width = output.shape[2:]
     i, j = place or (height // 2, width // 2)
     if not (0 <= i < height and 0 <= j < width):
         raise InputError(
             f"position {(i, j)} is outside target {target!r} of {height} x {width}: choose another"
         )
-    found[target] = feature_map[:, :, i, j].clone()
+    return output[:, :, i, j]
+
+
+def _of_logits(output: Any, _target: str, _place: None) -> Tensor:
+    return logits(output)
+
+
+# How what a module yields is read, as features (N, C) of a target at a place.
+READERS = {"nchw": _of_map, "logits": _of_logits}
 
 
 def prepared(

@@ -43,7 +43,7 @@ COUNTS = {
     "calibration.batch_size": 2,
     "finetune.epochs": 1,
     "finetune.batch_size": 2,
-    "microobject.templates": 2,
+    "microobject.images": 2,
     "microobject.size": 1,
     "microobject.epochs": 1,
     "microobject.batch_size": 4,
@@ -52,7 +52,7 @@ COUNTS = {
     "datasets.drawn.classes": 2,
     "datasets.drawn.images_per_class": 1,
 }
-NULLABLE = ("erf.images", "microobject.templates")
+NULLABLE = ("erf.images", "microobject.images")
 RATES = (
     "split.train",
     "split.test",

@@ -42,7 +42,7 @@ def _run(log: Path, last: str) -> tuple[int, list[str]]:
 def test_input_error_is_one_line(tmp_path: Path, error: str) -> None:
     """So is one of its kind; an older log is replaced."""
     (tmp_path / "new").mkdir()
-    log = tmp_path / "new" / "job.log"
+    log = tmp_path / "job.log"
     log.write_text("an older run\n")
     code, lines = _run(log, f"raise {error}('mend the config')")
     assert code == 1
@@ -54,7 +54,7 @@ def test_input_error_is_one_line(tmp_path: Path, error: str) -> None:
 
 def test_other_errors_keep_their_traceback(tmp_path: Path) -> None:
     """The log's folder is made if there is none."""
-    code, lines = _run(tmp_path / "new" / "job.log", "1 / 0")
+    code, lines = _run(tmp_path / "job.log", "1 / 0")
     assert code == 1
     start = lines.index("Traceback (most recent call last):")
     assert "CRITICAL" in lines[start - 1]

@@ -13,7 +13,7 @@ from deadpixel.data.normalisation import MEAN, STD
 SIDE, SIZE = 20, 5
 
 
-def templates(n=6, side=SIDE):
+def originals(n=6, side=SIDE):
     """Normalised noise that has no colour of a square."""
     images = torch.rand(n, 3, side, side, generator=torch.Generator().manual_seed(0))
     return transforms.functional.normalize(0.2 + 0.6 * images, MEAN, STD)
@@ -40,7 +40,7 @@ def test_classes_are_black_and_red_in_the_order_of_the_labels():
 def test_a_corner_is_a_row_and_a_column():
     """In images that are not square, of the first pixels of the square."""
     corners = torch.tensor([[1, 6], [9, 0]])
-    images = templates(2)[..., :11]
+    images = originals(2)[..., :11]
     found = microobject.paste_at(images, microobject.colours(), corners, 3)
     changed = (found != images).any(1)
     expected = torch.zeros(2, SIDE, 11, dtype=torch.bool)
@@ -49,7 +49,7 @@ def test_a_corner_is_a_row_and_a_column():
 
 
 def test_a_square_changes_its_pixels_and_no_other():
-    images = templates()
+    images = originals()
     before = images.clone()
     labels = torch.arange(6) % 2
     painted = microobject.colours()[labels]
@@ -69,7 +69,7 @@ def test_a_square_changes_its_pixels_and_no_other():
 
 
 def test_places_of_a_generator_are_the_same_for_the_same_state():
-    images, painted = templates(), microobject.colours()[[0, 1, 0, 1, 0, 1]]
+    images, painted = originals(), microobject.colours()[[0, 1, 0, 1, 0, 1]]
     first, again, other = (
         microobject.paste(images, painted, torch.Generator().manual_seed(seed), SIZE)
         for seed in (1, 1, 2)
@@ -109,7 +109,7 @@ def test_places_are_uniform_wherever_the_square_fits():
         cells = corners[:, label, 0] * 6 + corners[:, label, 1]
         assert cells.min() == 0 and cells.max() == 53  # 9 tops times 6 lefts
         assert scipy.stats.chisquare(np.bincount(cells)).pvalue > 1e-3
-    both = corners[:, 0, 0] * 9 + corners[:, 1, 0]  # the two squares of a template are apart
+    both = corners[:, 0, 0] * 9 + corners[:, 1, 0]  # the two squares of a image are apart
     assert scipy.stats.chisquare(np.bincount(both, minlength=81)).pvalue > 1e-3
 
 
@@ -117,7 +117,7 @@ def test_a_square_as_large_as_the_image_fits_once():
     assert not drawn_corners(10, (4, 4), 4).any()
 
 
-def test_places_depend_on_seed_epoch_and_template_alone():
+def test_places_depend_on_seed_epoch_and_image_alone():
     def at(seed, epoch, chosen, purpose=Purpose.TRAINING_SQUARES):
         return microobject.places(seed, purpose, epoch, np.array(chosen), (60, 60), 8)
 
@@ -126,11 +126,11 @@ def test_places_depend_on_seed_epoch_and_template_alone():
         assert not torch.equal(other, at(0, 3, [2]))
 
 
-def test_training_batches_have_both_classes_of_every_template():
-    several = templates(7)
+def test_training_batches_have_both_classes_of_every_image():
+    several = originals(7)
     train = microobject.training_batches(lambda epoch, chosen: several[chosen], 7, 4, SIZE, seed=0)
     first, again, later = (list(train(epoch)) for epoch in (0, 0, 1))
-    assert [len(images) for images, _ in first] == [4, 4, 4]  # a template left over is passed over
+    assert [len(images) for images, _ in first] == [4, 4, 4]  # a image left over is passed over
     for (images, labels), (same, _) in zip(first, again, strict=True):
         assert labels.tolist() == [0, 1, 0, 1]
         assert torch.equal(images, same)
@@ -138,7 +138,7 @@ def test_training_batches_have_both_classes_of_every_template():
             outside = [
                 (several == image).all(1).float().mean((1, 2)) for image in images[n : n + 2]
             ]
-            assert outside[0].argmax() == outside[1].argmax()  # both of one template
+            assert outside[0].argmax() == outside[1].argmax()  # both of one image
             assert max(outside[0]) == 1 - SIZE**2 / SIDE**2
     assert not torch.equal(first[0][0], later[0][0])
 
@@ -150,7 +150,7 @@ def corners_of(images, blank):
 
 
 def test_every_epoch_trains_with_its_own_order_augmentation_and_places():
-    """Each is the one that its own function gives, by template and not by position in the batch."""
+    """Each is the one that its own function gives, by image and not by position in the batch."""
     n, batch, seed, side = 9, 6, 4, 30
     asked = []
 
@@ -191,20 +191,22 @@ def test_places_have_nothing_to_do_with_the_augmentation_nor_with_those_of_the_t
 
 
 def test_tests_have_the_same_places_every_time_and_others_for_another_seed():
-    several = templates(5)
+    several = originals(5)
     batches = [(several[:3], torch.zeros(3)), (several[3:], torch.zeros(2))]
-    first, again, other = (microobject.test_batches(batches, SIZE, seed) for seed in (0, 0, 1))
+    first, again, other = (
+        microobject.evaluation_batches(batches, SIZE, seed) for seed in (0, 0, 1)
+    )
     assert [len(images) for images, _ in first] == [6, 4]
     assert all(torch.equal(a, b) for (a, _), (b, _) in zip(first, again, strict=True))
     assert not torch.equal(first[0][0], other[0][0])
-    whole = microobject.test_batches([(several, torch.zeros(5))], SIZE, 0)
+    whole = microobject.evaluation_batches([(several, torch.zeros(5))], SIZE, 0)
     assert torch.equal(torch.cat([images for images, _ in first]), whole[0][0])
     assert torch.cat([labels for _, labels in first]).tolist() == [0, 1] * 5
 
 
 def test_places_of_tests_are_by_number_and_unlike_those_of_training():
     blank = torch.full((5, 3, 30, 30), 9.0)
-    ((images, _),) = microobject.test_batches([(blank, torch.zeros(5))], SIZE, 2)
+    ((images, _),) = microobject.evaluation_batches([(blank, torch.zeros(5))], SIZE, 2)
     corners = corners_of(images, 9.0)
     numbers = np.arange(5)
     expected = microobject.places(2, Purpose.TEST_SQUARES, 0, numbers, (30, 30), SIZE)

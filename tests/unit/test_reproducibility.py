@@ -136,7 +136,7 @@ def test_a_run_is_the_same_to_the_bit_on_one_machine(tmp_path, kernels):
             pixels, range(12), [0] * 12, augment.Augmentation(36, 32), seed=5, device="cpu"
         )
         train = microobject.training_batches(images, 12, 8, 4, 5)
-        test = microobject.test_batches([(images(0, range(12)), torch.zeros(12))], 4, 5)
+        test = microobject.evaluation_batches([(images(0, range(12)), torch.zeros(12))], 4, 5)
         scratch = Scratch(tmp_path / folder, [])
         evaluations = {"test": lambda: test}
         rows = [

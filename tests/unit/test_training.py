@@ -248,7 +248,6 @@ SCRIPT = """
 import sys, time
 sys.path[:0] = ["scripts", "tests/unit"]
 import torch
-from deadpixel import store
 from test_training import *
 scratch = Scratch(sys.argv[1], [])
 model = network(seed=int(sys.argv[5]))

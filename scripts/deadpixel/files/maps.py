@@ -21,51 +21,50 @@ def to_frame(field: Erf) -> pd.DataFrame:
     )
 
 
-def blocks_to_frame(blocks: Sequence[Erf]) -> pd.DataFrame:
-    """Rows block, count, row, col, mean of the contract `schemas.ERF_BLOCKS`."""
-    frames = [
-        to_frame(block).drop(columns="se").assign(block=number, count=block.count)
-        for number, block in enumerate(blocks)
-    ]
-    return pd.concat(frames, ignore_index=True)[schemas.ERF_BLOCKS.names]
-
-
-def sums_to_frame(blocks: Mapping[int, Erf]) -> pd.DataFrame:
-    """Rows of the contract `schemas.ERF_SUMS`: what numbered `blocks` add to a field."""
-    frames = [pd.DataFrame(columns=schemas.ERF_SUMS.names)]
-    for number, block in blocks.items():
-        row, col = np.indices(block.total.shape).reshape(2, -1)
-        sums = {"total": block.total.ravel(), "total_squares": block.total_squares.ravel()}
+def block_to_frame(fields: Mapping[str, Erf]) -> pd.DataFrame:
+    """Rows of the contract `schemas.BLOCK`: a block of images, by target."""
+    frames = [pd.DataFrame(columns=schemas.BLOCK.names)]
+    for target, field in fields.items():
+        row, col = np.indices(field.total.shape).reshape(2, -1)
+        sums = {"total": field.total.ravel(), "total_squares": field.total_squares.ravel()}
         frame = pd.DataFrame({"row": row, "col": col, **sums})
-        frames.append(frame.assign(block=number, count=block.count))
-    return pd.concat(frames[1:] or frames)[schemas.ERF_SUMS.names]
+        frames.append(frame.assign(target=target, count=field.count))
+    return pd.concat(frames[1:] or frames)[schemas.BLOCK.names]
 
 
-def read_sums(paths: Iterable[Path | str]) -> list[Erf]:
-    """Blocks of one field from the files of all its shards, in the order of their numbers."""
-    blocks = {}
-    for path in paths:
-        for number, rows in parquet.read(path, schemas.ERF_SUMS).groupby("block"):
+def read_blocks(paths: Iterable[Path | str]) -> dict[str, list[Erf]]:
+    """Each target's field over every block of images, in the order of the blocks' numbers.
+
+    paths: a file per block. One without images, of which there may be fewer than blocks, adds none.
+    """
+    fields: dict[str, list[Erf]] = {}
+    for path in sorted(paths, key=lambda path: int(parquet.partitions(path)["block"])):
+        for target, rows in parquet.read(path, schemas.BLOCK).groupby("target", sort=False):
             total, squares = (to_field(rows, path, of) for of in ("total", "total_squares"))
-            blocks[number] = Erf(total, squares, int(rows["count"].iloc[0]))
-    return [blocks[number] for number in sorted(blocks)]
+            block = Erf(total, squares, int(rows["count"].iloc[0]))
+            fields.setdefault(str(target), []).append(block)
+    return fields
 
 
-def merged_facts(shards: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def tile_to_frame(tile: np.ndarray) -> pd.DataFrame:
+    """A tile (period, period) in columns of `schemas.TILES`, all but its target."""
+    row, col = np.indices(tile.shape).reshape(2, -1)
+    sensitivity = {"row": row, "col": col, "sensitivity": tile.ravel()}
+    return pd.DataFrame(sensitivity).assign(period=len(tile))
+
+
+def merged_facts(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Provenance of what several jobs have computed together: every device, all their seconds."""
-    devices = dict.fromkeys(shard["device"] for shard in shards)
-    seconds = sum(shard["seconds"] for shard in shards)
-    return {**shards[0], "device": ", ".join(devices), "seconds": seconds}
+    devices = dict.fromkeys(block["device"] for block in blocks)
+    seconds = sum(block["seconds"] for block in blocks)
+    return {**blocks[0], "device": ", ".join(devices), "seconds": seconds}
 
 
-def write(
-    blocks: Sequence[Erf], path: Path | str, blocks_path: Path | str, facts: Mapping[str, Any]
-) -> None:
-    """The field over all `blocks` as ``erf.parquet``, and each of them as ``blocks.parquet``."""
+def write(blocks: Sequence[Erf], path: Path | str, facts: Mapping[str, Any]) -> Erf:
+    """The field over all `blocks`, written as ``erf.parquet``; returns it."""
     merged = sum(blocks[1:], start=blocks[0])
-    facts = {**facts, "n_images": merged.count}
-    parquet.write(to_frame(merged), path, schemas.ERF, facts)
-    parquet.write(blocks_to_frame(blocks), blocks_path, schemas.ERF_BLOCKS, facts)
+    parquet.write(to_frame(merged), path, schemas.ERF, {**facts, "n_images": merged.count})
+    return merged
 
 
 def to_field(frame: pd.DataFrame, origin: Path | str = "a map", values: str = "mean") -> np.ndarray:
@@ -104,11 +103,3 @@ def read(path: Path | str) -> StoredField:
             f"{path}: does not say how many images it is of: delete the file and run again"
         )
     return StoredField(parquet.partitions(path), n_images, mean)
-
-
-def read_blocks(path: Path | str) -> tuple[list[np.ndarray], list[int]]:
-    """Means (H, W) and numbers of images of the blocks of one ``blocks.parquet``."""
-    blocks = [block for _, block in parquet.read(path, schemas.ERF_BLOCKS).groupby("block")]
-    return [to_field(block, path) for block in blocks], [
-        int(block["count"].iloc[0]) for block in blocks
-    ]

@@ -78,6 +78,12 @@ def _reading(path: Path | str) -> Iterator[None]:
         ) from error
 
 
+def read_all(paths: Path | str | Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
+    """Rows of one file or of several, as they are."""
+    several = [paths] if isinstance(paths, (str, Path)) else paths
+    return pd.concat([read(path, schema) for path in several], ignore_index=True)
+
+
 def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
     """Rows of all files, with the columns that their paths give; numbers in paths are integers."""
     frames = []

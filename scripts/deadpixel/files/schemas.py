@@ -24,19 +24,21 @@ MANIFEST = _schema(
 
 ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64())
 
-ERF_BLOCKS = _schema(
-    block=pa.int16(), count=pa.int32(), row=pa.int16(), col=pa.int16(), mean=pa.float64()
-)
-
-ERF_SUMS = _schema(
-    block=pa.int16(),
+BLOCK = _schema(
+    target=pa.string(),
     count=pa.int32(),
     row=pa.int16(),
     col=pa.int16(),
     total=pa.float64(),
     total_squares=pa.float64(),
 )
-
+TILES = _schema(
+    target=pa.string(),
+    period=pa.int16(),
+    row=pa.int16(),
+    col=pa.int16(),
+    sensitivity=pa.float64(),
+)
 TRF = _schema(
     model=pa.string(),
     kernels=pa.string(),

@@ -1,12 +1,11 @@
 """What a job that runs a network has of its own: threads, a device, and unfinished work."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from ..files.resume import Scratch
-from . import devices
+from . import devices, job
 
 _PREDICTIONS = ("flops", "splits")  # inputs that a job's cost is predicted from, and no result
 
@@ -22,9 +21,8 @@ def scratch(snakemake: Any, experiment: str) -> Scratch:
     """Where the job keeps what it has finished, by all that its results depend on."""
     predictions = {snakemake.input.get(name) for name in _PREDICTIONS}
     inputs = [file for file in snakemake.input if file not in predictions]
-    kept = Path(snakemake.config["pathvars"]["results"], ".scratch", experiment)
     return Scratch(
-        kept / Path(snakemake.log[0]).stem,
+        job.kept(snakemake, experiment),
         inputs,
         params=dict(snakemake.params.items()),
         of=dict(snakemake.wildcards.items()),

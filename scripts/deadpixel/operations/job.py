@@ -7,6 +7,12 @@ from .. import logs
 from .orphans import replace_predecessor
 
 
+def kept(snakemake: Any, experiment: str) -> Path:
+    """Folder of what a job has finished, until its results are written."""
+    scratch = Path(snakemake.config["pathvars"]["results"], ".scratch", experiment)
+    return scratch / Path(snakemake.log[0]).stem
+
+
 def begin(snakemake: Any) -> None:
     """Log to the job's own file, as its only process: an orphan of a killed Snakemake is ended."""
     file = Path(snakemake.log[0])

@@ -1,0 +1,204 @@
+# Receptive fields of any list of networks: the theoretical ones from the networks' arithmetic, the effective ones from
+# gradients, and what the maps say.
+SHARDS = config["erf"]["shards"]
+# Keys of `erf` that change how maps are computed, not what they are: no params, so that a change computes nothing again.
+KNOBS = {"batch_size", "shards"}
+
+
+def logit(wildcards):
+    """Which logit `output` is; YAML reads a bare `true` as a truth value."""
+    trained = TRAINED.get(wildcards.weights)
+    return str(trained["logit"] if trained else config["size_test"]["logit"]).lower()
+
+
+def shard_rule(shard):
+    return f"accumulate_erf_{shard + 1}" if shard else "accumulate_erf"
+
+
+rule compute_trf:
+    input:
+        source=model_files,
+    output:
+        trf=TRF,
+    log:
+        "<logs>/compute_trf/{model}_{kernels}.log",
+    benchmark:
+        "<benchmarks>/compute_trf/{model}_{kernels}.jsonl"
+    priority: PRIORITY["look"]
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("compute_trf"),
+    params:
+        code=fingerprint("compute_trf"),
+        model=lambda w: model_source(w.model),
+        targets=lambda w: model_targets(w.model),
+        crop=config["preprocess"]["crop"],
+    script:
+        "../scripts/compute_trf.py"
+
+
+# A rule for each shard, not a wildcard: their files are those of the blocks, however many jobs share them out. So the
+# number of shards is no part of a result.
+for shard in range(SHARDS):
+
+    rule:
+        name:
+            shard_rule(shard)
+        input:
+            checkpoint=checkpoint,
+            manifest=MANIFEST,
+            pack=PACK,
+            source=model_files,
+            flops=ancient(FLOPS),
+            splits=ancient(SPLITS),
+        output:
+            blocks=expand(
+                BLOCK,
+                block=range(shard, config["erf"]["blocks"], SHARDS),
+                allow_missing=True,
+            ),
+        log:
+            f"<logs>/{shard_rule(shard)}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.log",
+        benchmark:
+            f"<benchmarks>/{shard_rule(shard)}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.jsonl"
+        priority: PRIORITY["measure"]
+        conda:
+            "../envs/deadpixel.yaml"
+        threads: THREADS
+        resources:
+            **network_cost(
+                "accumulate_erf",
+                Rate(5, 0.006, 2e-4),
+                # there, and back from each target
+                work=lambda net: (1 + len(TARGETS))
+                * net.at_most(config["erf"]["images"], config["erf"]["split"])
+                / SHARDS
+                * net.passes(config["preprocess"]["crop"]),
+                memory_mb=lambda net: net.memory_mb(
+                    config["preprocess"]["crop"],
+                    DEVICE,
+                    batch=config["erf"]["batch_size"],
+                ),
+                # in scratch and in its files
+                disk_mb=lambda net: 2
+                * len(TARGETS)
+                * config["erf"]["blocks"]
+                / SHARDS
+                * config["preprocess"]["crop"] ** 2
+                * 16
+                / costs.MB,
+            ),
+            gpu=GPU,
+        params:
+            **{k: v for k, v in config["erf"].items() if k not in KNOBS},
+            code=fingerprint("accumulate_erf"),
+            logit=logit,
+            model=lambda w: model_source(w.model),
+            targets=lambda w: model_targets(w.model),
+            preprocess=config["preprocess"],
+            seed=config["seed"],
+        script:
+            "../scripts/accumulate_erf.py"
+
+
+rule measure_fields:
+    input:
+        blocks=expand(BLOCK, block=range(config["erf"]["blocks"]), allow_missing=True),
+    output:
+        erf=expand(ERF, target=TARGETS, allow_missing=True),
+        fits=FITS,
+        imbalance=IMBALANCE,
+        tiles=TILES,
+    log:
+        "<logs>/measure_fields/{dataset}+{model}_{weights}_{kernels}.log",
+    benchmark:
+        "<benchmarks>/measure_fields/{dataset}+{model}_{weights}_{kernels}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("measure_fields", Rate(10)),
+    params:
+        code=fingerprint("measure_fields"),
+    script:
+        "../scripts/measure_fields.py"
+
+
+rule collect_fields:
+    input:
+        trf=lambda w: fields_of(EXPERIMENTS, TRF),
+        fits=lambda w: fields_of(EXPERIMENTS, FITS),
+        imbalance=lambda w: fields_of(EXPERIMENTS, IMBALANCE),
+    output:
+        trf="<results>/trf.parquet",
+        fits="<results>/fits.parquet",
+        imbalance="<results>/imbalance.parquet",
+    log:
+        "<logs>/collect_fields.log",
+    benchmark:
+        "<benchmarks>/collect_fields.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("collect_fields"),
+    params:
+        code=fingerprint("collect_fields"),
+    script:
+        "../scripts/collect_fields.py"
+
+
+rule tabulate_receptive_fields:
+    input:
+        fits="<results>/fits.parquet",
+        trf="<results>/trf.parquet",
+        imbalance="<results>/imbalance.parquet",
+    output:
+        table="<results>/tables/receptive_fields.parquet",
+        markdown="<results>/tables/receptive_fields.md",
+        html=report(
+            "<results>/tables/receptive_fields.html",
+            caption="../report/receptive_fields.rst",
+            category="Shape test",
+            labels={"result": "Every map: size, fit, imbalance"},
+        ),
+    log:
+        "<logs>/tabulate_receptive_fields.log",
+    benchmark:
+        "<benchmarks>/tabulate_receptive_fields.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("tabulate_receptive_fields"),
+    params:
+        code=fingerprint("tabulate_receptive_fields"),
+    script:
+        "../scripts/tabulate_receptive_fields.py"
+
+
+rule plot_erf_maps:
+    input:
+        erf=lambda w: fields_of([w.experiment], ERF, model=w.model),
+        tiles=lambda w: fields_of([w.experiment], TILES, model=w.model),
+        fits=lambda w: fields_of([w.experiment], FITS, model=w.model),
+        trf=lambda w: fields_of([w.experiment], TRF, model=w.model),
+    output:
+        png=report(
+            "<results>/figures/erf_maps/{experiment}/{model}.png",
+            caption="../report/erf_maps.rst",
+            category="Maps",
+            labels={"network": "{model}", "experiment": "{experiment}"},
+        ),
+        svg="<results>/figures/erf_maps/{experiment}/{model}.svg",
+    log:
+        "<logs>/plot_erf_maps/{experiment}_{model}.log",
+    benchmark:
+        "<benchmarks>/plot_erf_maps/{experiment}_{model}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_erf_maps"),
+    params:
+        code=fingerprint("plot_erf_maps"),
+        weights=lambda w: EXPERIMENTS[w.experiment]["weights"],
+    script:
+        "../scripts/plot_erf_maps.py"

@@ -1,0 +1,62 @@
+# Where things are, and which experiments there are. No rules.
+import re
+
+# Snakemake itself decides on its executor only later.
+DEVICE = costs.assumed_device(
+    config["device"],
+    on_cluster=workflow.remote_exec or costs.runs_elsewhere(sys.argv[1:]),
+)
+GPU = int(DEVICE == "cuda")
+# On the CPU two jobs of one thread do more than one of two, and none of them waits for a GPU.
+THREADS = 2 if GPU else 1
+# Jobs that need a GPU start before those that do not, which would keep it waiting; among them the longest first, and
+# first of all what finds unknown networks and targets in seconds.
+PRIORITY = {"look": 30, "calibrate": 20, "train": 15, "measure": 10}
+TARGETS = list(config["targets"])
+
+DATA = "<results>/data/dataset={dataset}"
+MANIFEST, PACK, SPLITS = (
+    f"{DATA}/{name}" for name in ("manifest.parquet", "images.arrow", "splits.json")
+)
+FLOPS = "<results>/flops/model={model}/flops.json"
+TRF = "<results>/trf/model={model}/kernels={kernels}/trf.parquet"
+NETWORK = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}"
+BLOCK = f"<results>/erf_blocks/{NETWORK}/block={{block}}/sums.parquet"
+ERF = f"<results>/erf/{NETWORK}/target={{target}}/erf.parquet"
+FITS, IMBALANCE, TILES = (
+    f"<results>/fields/{NETWORK}/{name}.parquet"
+    for name in ("fits", "imbalance", "tiles")
+)
+CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
+CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
+
+
+wildcard_constraints:
+    dataset="|".join(map(re.escape, config["datasets"])),
+    model="|".join(map(re.escape, config["models"])),
+    weights=r"\w+",  # which there are says the schema of the configuration
+    kernels=r"\w+",
+    experiment=r"\w+",
+    seed=r"\d+",
+    target="|".join(map(re.escape, TARGETS)),
+
+
+# Each experiment's file adds itself, under the name of the rule that asks for all its results:
+# settings: its part of the configuration, with a dataset and models.
+# kernels: every kind that it computes with.
+# fields: networks whose maps it needs, each by its wildcards; weights: what these are, in words.
+EXPERIMENTS = {}
+# Weights that an experiment trains: `checkpoint` of a network's wildcards, and the `logit` that its maps are of.
+TRAINED = {}
+
+
+def fields_of(experiments, pattern, **only):
+    """Paths of what there is of each network whose maps the experiments need, `only` of some of them."""
+    networks = [
+        network
+        for experiment in experiments
+        for network in EXPERIMENTS[experiment].get("fields", [])
+        if only.items() <= network.items()
+    ]
+    paths = [expand(pattern, **network, target=TARGETS) for network in networks]
+    return list(dict.fromkeys(sum(paths, [])))

@@ -1,0 +1,321 @@
+# Shape test: fine-tuning with odd and with even kernels, everything else the same, and the maps of both.
+FINETUNE = config["finetune"]
+RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed={seed}"
+EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
+PREDICTIONS = f"<results>/finetune/predictions/{RUN}/predictions.parquet"
+FINETUNED = f"<results>/finetune/checkpoints/{RUN}/checkpoint.safetensors"
+EXPERIMENTS["shape_test"] = {
+    "settings": FINETUNE,
+    "kernels": FINETUNE["kernels"],
+    "fields": [
+        {
+            "dataset": FINETUNE["dataset"],
+            "model": model,
+            "weights": "finetuned",
+            "kernels": kernels,
+        }
+        for model in FINETUNE["models"]
+        for kernels in FINETUNE["kernels"]
+    ],
+    "weights": (
+        f"fine-tuned on {FINETUNE['dataset']} from {FINETUNE['weights']} weights "
+        f"(seed {FINETUNE['seeds'][0]})"
+    ),
+}
+TRAINED["finetuned"] = {
+    "checkpoint": lambda w: FINETUNED.format(
+        **{**w, "weights": FINETUNE["weights"]}, seed=FINETUNE["seeds"][0]
+    ),
+    "logit": FINETUNE["logit"],
+}
+FINETUNE_SETTINGS = {
+    "fine-tuning": {**training_settings(FINETUNE), "weights": FINETUNE["weights"]},
+    "fields after fine-tuning": FIELD_SETTINGS,
+}
+# The network whose maps are Fig. 1, and the run whose kernels are Fig. 3.
+DRAWN = {
+    "dataset": FINETUNE["dataset"],
+    "model": config["shape_test"]["model"],
+    "weights": FINETUNE["weights"],
+    "seed": FINETUNE["seeds"][0],
+}
+
+
+def finetune_runs(pattern):
+    """Paths of every run of the fine-tuning."""
+    repeated = FINETUNE["repeated"]
+    return [
+        path
+        for model in FINETUNE["models"]
+        for path in expand(
+            pattern,
+            dataset=FINETUNE["dataset"],
+            model=model,
+            weights=FINETUNE["weights"],
+            kernels=FINETUNE["kernels"],
+            seed=dict.fromkeys(
+                FINETUNE["seeds"]
+                + (repeated["seeds"] if model in repeated["models"] else [])
+            ),
+        )
+    ]
+
+
+rule finetune_model:
+    input:
+        checkpoint=starting_weights,
+        manifest=MANIFEST,
+        pack=PACK,
+        source=model_files,
+        flops=ancient(FLOPS),
+        splits=ancient(SPLITS),
+    output:
+        epochs=EPOCHS,
+        predictions=PREDICTIONS,
+        checkpoint=FINETUNED,
+    log:
+        "<logs>/finetune_model/{dataset}+{model}_{weights}_{kernels}_{seed}.log",
+    benchmark:
+        "<benchmarks>/finetune_model/{dataset}+{model}_{weights}_{kernels}_{seed}.jsonl"
+    wildcard_constraints:
+        weights="imagenet|calibrated|file",
+    priority: PRIORITY["train"]
+    conda:
+        "../envs/deadpixel.yaml"
+    threads: THREADS
+    resources:
+        **training_cost(
+            "finetune_model",
+            FINETUNE,
+            # the way back is twice as long as there
+            passes=lambda net: 3 * net.images["train"] + net.images["valid"],
+            held=lambda net: net.images["valid"]
+            + net.images["test"]
+            + held_to_augment(net.images["train"]),
+        ),
+        gpu=GPU,
+    params:
+        code=fingerprint("finetune_model"),
+        recipe=recipe(FINETUNE),
+        batch_size=FINETUNE["batch_size"],
+        augmentation=AUGMENTATION,
+        method=config["training"]["augmentation"]["method"],
+        init=FINETUNE["init"],
+        model=lambda w: model_source(w.model),
+    script:
+        "../scripts/finetune_model.py"
+
+
+rule make_finetune_tables:
+    input:
+        epochs=finetune_runs(EPOCHS),
+        predictions=finetune_runs(PREDICTIONS),
+        fits=fields_of(["shape_test"], FITS),
+        trf=fields_of(["shape_test"], TRF),
+        paper=[
+            beside("scripts/deadpixel/results/paper/table2.csv"),
+            beside("scripts/deadpixel/results/paper/table3.csv"),
+        ],
+    output:
+        finetune_runs="<results>/tables/finetune_runs.parquet",
+        finetune_runs_markdown="<results>/tables/finetune_runs.md",
+        finetune_runs_html=report(
+            "<results>/tables/finetune_runs.html",
+            caption="../report/finetune_runs.rst",
+            category="Fine-tuning",
+            labels={"result": "Every run"},
+        ),
+        table2="<results>/tables/table2.parquet",
+        table2_markdown="<results>/tables/table2.md",
+        table2_html=report(
+            "<results>/tables/table2.html",
+            caption="../report/table2.rst",
+            category="Size test",
+            labels={"result": "Table 2: after fine-tuning"},
+        ),
+        table3="<results>/tables/table3.parquet",
+        table3_markdown="<results>/tables/table3.md",
+        table3_html=report(
+            "<results>/tables/table3.html",
+            caption="../report/table3.rst",
+            category="Fine-tuning",
+            labels={"result": "Table 3: before and after kernel padding"},
+        ),
+    log:
+        "<logs>/make_finetune_tables.log",
+    benchmark:
+        "<benchmarks>/make_finetune_tables.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("make_finetune_tables"),
+    params:
+        code=fingerprint("make_finetune_tables"),
+        target=config["size_test"]["target"],
+        seed=FINETUNE["seeds"][0],
+        networks=known_networks(FINETUNE),
+        settings=FINETUNE_SETTINGS,
+    script:
+        "../scripts/make_finetune_tables.py"
+
+
+use rule plot_erf_maps as plot_fig1 with:
+    input:
+        **{
+            name: fields_of(["shape_test"], pattern, model=DRAWN["model"])
+            for name, pattern in {
+                "erf": ERF,
+                "tiles": TILES,
+                "fits": FITS,
+                "trf": TRF,
+            }.items()
+        },
+    output:
+        png="<results>/figures/fig1.png",
+        svg="<results>/figures/fig1.svg",
+    log:
+        "<logs>/plot_fig1.log",
+    benchmark:
+        "<benchmarks>/plot_fig1.jsonl"
+    resources:
+        **cost("plot_fig1"),
+    params:
+        code=fingerprint("plot_erf_maps"),
+        weights=EXPERIMENTS["shape_test"]["weights"],
+
+
+rule plot_window_references:
+    output:
+        png=report(
+            "<results>/figures/fig2.png",
+            caption="../report/fig2.rst",
+            category="Shape test",
+            labels={"result": "Fig. 2: windows that contain a pixel"},
+        ),
+        svg="<results>/figures/fig2.svg",
+    log:
+        "<logs>/plot_window_references.log",
+    benchmark:
+        "<benchmarks>/plot_window_references.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_window_references"),
+    params:
+        code=fingerprint("plot_window_references"),
+    script:
+        "../scripts/plot_window_references.py"
+
+
+rule plot_padded_kernel:
+    input:
+        before=starting_weights(DRAWN),
+        after=FINETUNED.format(**DRAWN, kernels="padded"),
+        source=own_file(config["models"][DRAWN["model"]]) or [],
+    output:
+        png=report(
+            "<results>/figures/fig3.png",
+            caption="../report/fig3.rst",
+            category="Fine-tuning",
+            labels={"result": "Fig. 3: a padded kernel"},
+        ),
+        svg="<results>/figures/fig3.svg",
+    log:
+        "<logs>/plot_padded_kernel.log",
+    benchmark:
+        "<benchmarks>/plot_padded_kernel.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_padded_kernel"),
+    params:
+        code=fingerprint("plot_padded_kernel"),
+        model=model_source(DRAWN["model"]),
+        name=DRAWN["model"],
+        init=FINETUNE["init"],
+        seed=DRAWN["seed"],
+    script:
+        "../scripts/plot_padded_kernel.py"
+
+
+rule plot_imbalance:
+    input:
+        imbalance=fields_of(["shape_test"], IMBALANCE),
+    output:
+        png=report(
+            "<results>/figures/fig4.png",
+            caption="../report/fig4.rst",
+            category="Fine-tuning",
+            labels={"result": "Fig. 4: imbalance before and after"},
+        ),
+        svg="<results>/figures/fig4.svg",
+    log:
+        "<logs>/plot_imbalance.log",
+    benchmark:
+        "<benchmarks>/plot_imbalance.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_imbalance"),
+    params:
+        code=fingerprint("plot_imbalance"),
+    script:
+        "../scripts/plot_imbalance.py"
+
+
+rule plot_finetuning:
+    input:
+        runs="<results>/tables/finetune_runs.parquet",
+        epochs=finetune_runs(EPOCHS),
+        paper=beside("scripts/deadpixel/results/paper/table3.csv"),
+    output:
+        accuracies_png=report(
+            "<results>/figures/accuracies.png",
+            caption="../report/accuracies.rst",
+            category="Fine-tuning",
+            labels={"result": "Test accuracy of every run"},
+        ),
+        accuracies_svg="<results>/figures/accuracies.svg",
+        curves_png=report(
+            "<results>/figures/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="Fine-tuning",
+            labels={"result": "Course of every run"},
+        ),
+        curves_svg="<results>/figures/training_curves.svg",
+    log:
+        "<logs>/plot_finetuning.log",
+    benchmark:
+        "<benchmarks>/plot_finetuning.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_finetuning"),
+    params:
+        code=fingerprint("plot_finetuning"),
+        networks=known_networks(FINETUNE),
+        settings={"fine-tuning": FINETUNE_SETTINGS["fine-tuning"]},
+    script:
+        "../scripts/plot_finetuning.py"
+
+
+rule shape_test:
+    input:
+        fields_of(["shape_test"], ERF),
+        finetune_runs(EPOCHS),
+        finetune_runs(PREDICTIONS),
+        finetune_runs(FINETUNED),
+        multiext(
+            "<results>/tables/",
+            "finetune_runs.parquet",
+            "table2.parquet",
+            "table3.parquet",
+        ),
+        multiext("<results>/figures/", "fig1.png", "fig2.png", "fig4.png"),
+        multiext("<results>/figures/", "accuracies.png", "training_curves.png"),
+        "<results>/figures/fig3.png" if "padded" in FINETUNE["kernels"] else [],
+        expand(
+            "<results>/figures/erf_maps/shape_test/{model}.png",
+            model=FINETUNE["models"],
+        ),
+    localrule: True
