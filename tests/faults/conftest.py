@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 
 import psutil
@@ -39,12 +38,6 @@ def reference(tmp_path_factory) -> Path:
     status, output = checkout.run(*COMMAND)
     assert status == 0, output
     return checkout.folder
-
-
-def start(checkout: Checkout, output: Path) -> subprocess.Popen:
-    """The command, in a process group of its own; orphans of it do not lose what they print to."""
-    with output.open("w") as file:
-        return checkout.start(*COMMAND, stdout=file)
 
 
 def running_in(folder: Path) -> list[psutil.Process]:

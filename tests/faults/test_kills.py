@@ -21,7 +21,7 @@ from typing import NamedTuple
 import psutil
 import pytest
 
-from faults.conftest import COMMAND, kill_all, running_in, slow_checkout, start
+from faults.conftest import COMMAND, kill_all, running_in, slow_checkout
 from small import assert_same, results
 from waiting import ended
 
@@ -168,7 +168,7 @@ def test_whatever_is_killed_the_same_command_finishes(reference, checkout, tmp_p
     while status != 0:
         log = tmp_path / "output.log"
         kind = next(kinds)
-        snakemake = start(checkout, log)
+        snakemake = checkout.start(*COMMAND, log=log)
         at = None if MOST and kills >= MOST else kill(snakemake, kind, rng, hits)
         status = ended(snakemake, checkout.folder, log)
         failed = log.read_text().count("Error in rule")

@@ -210,11 +210,7 @@ def configurations(rng: random.Random, place: Path) -> Iterator[Case]:
 
     yield overlaid("as it is", "seed: 0", (), fine=True)
     for key, least in COUNTS.items():
-        for value in (
-            None,
-            least - 1,
-            *rng.sample(["x", 1.5, float("nan"), True, [], 10**30], 3),
-        ):
+        for value in (None, least - 1, *rng.sample(["x", 1.5, float("nan"), True, [], 10**30], 3)):
             yield valued(key, value, fine=value is None and key in NULLABLE)
         yield valued(key, 12.0)
     for key in RATES:

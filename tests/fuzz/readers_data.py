@@ -770,11 +770,7 @@ def folders(rng: random.Random, _: Path) -> Iterator[Case]:
     )
     yield case("an image is a folder", lambda r: (r / "cats/x.jpg").mkdir(), ("x.jpg",))
     yield case("an image is a pipe", lambda r: os.mkfifo(r / "cats/x.jpg"), ("x.jpg",))
-    yield case(
-        "a class is a pipe",
-        lambda r: os.mkfifo(r / "foxes"),
-        ("foxes",),
-    )
+    yield case("a class is a pipe", lambda r: os.mkfifo(r / "foxes"), ("foxes",))
     yield case(
         "an image is /dev/zero", lambda r: (r / "cats/x.jpg").symlink_to("/dev/zero"), ("x.jpg",)
     )
@@ -843,12 +839,7 @@ def folders(rng: random.Random, _: Path) -> Iterator[Case]:
     yield case("exclude differs in case", lambda r: None, ("Eels",), exclude=["Eels"])
     yield case("exclude with a slash", lambda r: None, ("eels/",), exclude=["eels/"])
     yield case("exclude all", lambda r: None, ("photos", "exclude"), exclude=list(CLASSES))
-    yield case(
-        "exclude all but one",
-        lambda r: None,
-        ("one class",),
-        exclude=["cats", "dogs"],
-    )
+    yield case("exclude all but one", lambda r: None, ("one class",), exclude=["cats", "dogs"])
     yield case("exclude twice", lambda r: None, images=16, classes=2, exclude=["eels", "eels"])
     yield case("alpha", lambda r: alpha(r / "cats/0.jpg"), ("0.png",))
     yield case("an animation", lambda r: animated(r / "cats/0.jpg"), ("0.gif",))

@@ -10,7 +10,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +17,7 @@ import pytest
 import torch
 
 from small import OVERLAY, assert_same, results, small_checkout
+from waiting import ended, until
 
 HERE = Path(__file__).parent
 CANNOT_INSTALL = 77  # exit status of start-slurm.sh
@@ -40,6 +40,7 @@ ON_SLURM = (
     "--slurm-init-seconds-before-status-checks=1",
     "--configfile=mine.yaml",
 )
+STILL = 600  # seconds without a change of any file: jobs may have to wait for their turn
 # Two of training, one of the test images and three that compare its first two, one by one.
 PASSES_OF_AN_EPOCH = 6
 # Calibration, maps in two shards, two runs of fine-tuning and of the other task.
@@ -131,12 +132,12 @@ def local(finished, tmp_path_factory):
     checkout = small_checkout(tmp_path_factory.mktemp("local") / "checkout")
     threads = [f"{rule}=2" for rule in GPU_RULES]
     command = ("snakemake", "--cores=2", "--configfile=mine.yaml", "--set-threads", *threads)
-    process = checkout.start(*command, "--", *TABLES)
+    log = checkout.folder.with_name("local.log")
+    process = checkout.start(*command, "--", *TABLES, log=log)
 
     @functools.cache
     def wait() -> Path:
-        output, _ = process.communicate(timeout=1800)
-        assert process.returncode == 0, output
+        assert ended(process, checkout.folder, log) == 0, log.read_text()
         return checkout.folder
 
     yield wait
@@ -164,25 +165,23 @@ def test_each_gpu_is_given_to_one_job_at_a_time(slurm, finished):
     assert "computing on the CPU (device: auto" in (finished.folder / RUN_LOG).read_text()
 
 
-def train_again(slurm, checkout, *options, seconds, interrupt=lambda: None):
+def train_again(slurm, checkout, *options, seconds, interrupt=lambda _: None):
     """Train, so many seconds per forward pass, until the job ends too soon and is tried again."""
     (checkout.folder / RUN).unlink()
     (checkout.folder / RUN_LOG).unlink()
     slow = checkout.folder / "slow"
     slow.write_text(str(seconds))
     (checkout.folder / "passes").unlink(missing_ok=True)
-    before, deadline = len(slurm.tasks()), time.monotonic() + 3000
-    process = checkout.start(*ON_SLURM, *options, "--", RUN)
+    before, log = len(slurm.tasks()), checkout.folder.with_name("train.log")
+    process = checkout.start(*ON_SLURM, *options, "--", RUN, log=log)
     try:
-        interrupt()
-        while len(slurm.tasks()) == before:
-            assert time.monotonic() < deadline and process.poll() is None
-            time.sleep(0.1)
+        interrupt(process)
+        until(lambda: len(slurm.tasks()) > before, process, checkout.folder, still=STILL)
         slow.unlink()  # that the second try is a short one
-        output, _ = process.communicate(timeout=900)
+        status, output = ended(process, checkout.folder, log, still=STILL), log.read_text()
     finally:
         stop(process)
-    assert process.returncode == 0, output
+    assert status == 0, output
     assert "stopped by SIGTERM; run again to go on" in output
     again = re.search(r"going on after epoch (\d+)", (checkout.folder / RUN_LOG).read_text())
     assert 1 <= int(again[1]) < OVERLAY["microobject"]["epochs"]
@@ -198,11 +197,9 @@ def test_a_job_out_of_time_is_tried_again_and_goes_on(slurm, finished, local):
 
 
 def test_a_cancelled_job_is_tried_again_and_goes_on(slurm, finished):
-    def cancel():
-        passes, deadline = finished.folder / "passes", time.monotonic() + 600
-        while not passes.exists() or passes.stat().st_size < 3 * PASSES_OF_AN_EPOCH:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+    def cancel(process):
+        passes, enough = finished.folder / "passes", 3 * PASSES_OF_AN_EPOCH
+        until(lambda: passes.exists() and passes.stat().st_size >= enough, process, finished.folder)
         job = subprocess.run(["squeue", "-h", "-o", "%A"], capture_output=True, check=True)
         subprocess.run(["scancel", *job.stdout.decode().split()], check=True)
 

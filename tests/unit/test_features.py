@@ -1,6 +1,5 @@
 """Networks that are measured whatever they look like, and those that are refused in one line."""
 
-import copy
 import logging
 import re
 
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+import plain
 from deadpixel import erf
 from deadpixel.errors import InputError
 from deadpixel.targets import features
@@ -160,17 +160,6 @@ def test_what_is_put_out_does_not_matter_to_modules():
     assert np.array_equal(erf.accumulate(model, images(), ["first"])["first"].total, truth)
 
 
-def loop(model: nn.Module) -> np.ndarray:
-    """Eqs. 1 to 3 for the predicted logit."""
-    total = 0.0
-    model = copy.deepcopy(model).eval()
-    for image in images().to(model.head.weight.dtype).split(1):
-        leaf = image.clone().requires_grad_()
-        (gradient,) = torch.autograd.grad(model(leaf.clone()).amax(), leaf)
-        total = total + gradient[0].mean(0).relu().double().numpy()
-    return total / 4
-
-
 class Viewing(Net):
     """Takes for granted that maps are contiguous."""
 
@@ -218,7 +207,7 @@ def test_what_is_unusual_is_measured(make):
     torch.manual_seed(0)
     model = make()
     found = erf.accumulate(model, images(), ["output"], dtype=torch.float64)["output"].mean
-    truth = loop(model.double())
+    truth = plain.field(model, images())
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
 
 
@@ -234,7 +223,7 @@ def test_what_casts_to_float32_is_measured_in_it(caplog):
     torch.manual_seed(0)
     model = Casting()
     found = erf.accumulate(model, images(), ["output"])["output"].mean
-    truth = loop(model)
+    truth = plain.field(model, images(), single=True)
     assert np.linalg.norm(found - truth) < 1e-5 * np.linalg.norm(truth)
     assert re.search("not folded, which is slower: in float64 the network fails", caplog.text)
     model.before = lambda image: image - image.mean(0)
@@ -266,7 +255,7 @@ def test_one_image_at_a_time_may_be_measured_whatever_is_beside_it():
     """In batches of one nothing can mix."""
     model = Net(before=lambda x: x - x.mean((0, 2, 3), keepdim=True))
     found = erf.accumulate(model, images(), ["output"], batch_size=1, dtype=torch.float64)
-    truth = loop(model.double())
+    truth = plain.field(model, images())
     assert np.linalg.norm(found["output"].mean - truth) < 1e-12 * np.linalg.norm(truth)
 
 

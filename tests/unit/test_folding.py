@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
+import plain
 from deadpixel import erf, targets
 from deadpixel.networks import folding, zoo
 
@@ -180,23 +181,6 @@ def settled(make) -> nn.Module:
     return model.double().eval()
 
 
-def loop(model: nn.Module, images: Tensor, target: str) -> np.ndarray:
-    """Eqs. 1 to 3 of a network that nothing was done to."""
-    model, total = copy.deepcopy(model), 0.0
-    kept = []
-    if target != "output":
-        model.get_submodule(target).register_forward_hook(lambda _m, _a, out: kept.append(out))
-    for image in images.split(1):
-        image = image.clone().requires_grad_()
-        value = model(image).amax()
-        if target != "output":
-            found = kept.pop()
-            value = found[0, :, found.shape[2] // 2, found.shape[3] // 2].mean()
-        (gradient,) = torch.autograd.grad(value, image)
-        total = total + gradient[0].mean(0).relu().numpy()
-    return total / len(images)
-
-
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     return torch.randn(4, 3, 9, 7, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -206,7 +190,7 @@ def images() -> Tensor:
 def test_folding_changes_no_map(make, target, folded, images, caplog):
     caplog.set_level(logging.INFO, "deadpixel")
     model = settled(make)
-    truth = loop(model, images, target)
+    truth = plain.field(model, images, target)
     found = erf.accumulate(model, images, [target], batch_size=2, dtype=torch.float64)[target].mean
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
     assert folding.fold_batch_norms(copy.deepcopy(model), keep=[target]) == folded
@@ -218,7 +202,7 @@ def test_a_convolution_of_two_names_is_watched_by_either(images):
     model.alias = model.stem[0]
     assert folding.fold_batch_norms(copy.deepcopy(model), keep=["alias"]) == 1
     found = erf.accumulate(model, images, ["alias"], dtype=torch.float64)["alias"].mean
-    truth = loop(model, images, "alias")
+    truth = plain.field(model, images, "alias")
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
 
 
@@ -280,7 +264,7 @@ def test_a_folding_that_changes_the_features_is_taken_back(images, monkeypatch, 
     model = settled(Net)
     monkeypatch.setattr(targets, "fold_batch_norms", spoilt_folding)
     found = erf.accumulate(model, images, ["output"], dtype=torch.float64)["output"].mean
-    truth = loop(model, images, "output")
+    truth = plain.field(model, images, "output")
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
     assert len(caplog.messages) == 1 and "it would change output" in caplog.text
 

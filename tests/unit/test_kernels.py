@@ -311,11 +311,9 @@ def test_the_argument_and_the_generator_are_left_as_they_were(change, init):
 
 # ------------------------------------------------------------------------------ whole networks
 
-FAMILIES = {
-    **{"resnet18": 8, "resnext50_32x4d": 8, "densenet121": 2, "mobilenet_v2": 5},
-    **{"mobilenet_v3_small": 5, "efficientnet_b0": 5, "regnet_y_400mf": 9},
-    **{"shufflenet_v2_x0_5": 8, "squeezenet1_1": 4, "googlenet": 4, "inception_v3": 7},
-    **{"mnasnet0_5": 5, "alexnet": 3, "vgg11": 0, "convnext_tiny": 0},
+FAMILIES = {  # convolutions and pools that change
+    **{"resnet18": 8, "densenet121": 2, "mobilenet_v3_small": 5, "regnet_y_400mf": 9},
+    **{"shufflenet_v2_x0_5": 8, "squeezenet1_1": 4, "inception_v3": 7, "alexnet": 3},
 }
 
 
@@ -335,12 +333,7 @@ def _filled(module):
 
 
 @pytest.mark.parametrize(
-    ("name", "size"),
-    [
-        *(("resnet18", 466), ("resnet34", 930), ("resnet50", 458), ("resnet101", 1002)),
-        *(("resnet152", 1482), ("resnext50_32x4d", 458), ("resnext101_32x8d", 1002)),
-        *(("wide_resnet50_2", 458), ("wide_resnet101_2", 1002)),
-    ],
+    ("name", "size"), [("resnet18", 466), ("resnet34", 930), ("resnet50", 458)]
 )
 def test_receptive_field_of_layer4_after_padding(name, size):
     with torch.device("meta"):
@@ -351,7 +344,7 @@ def test_receptive_field_of_layer4_after_padding(name, size):
     assert field.stride == (32, 32) and field.offset == (15.5, 15.5)
 
 
-@pytest.mark.parametrize("size", [127, 128])
+@pytest.mark.parametrize("size", [63, 64])
 def test_receptive_field_does_not_depend_on_the_size_of_the_image(size):
     padded, sliced = (kernels.apply(zoo.build("resnet18"), k) for k in ("padded", "sliced"))
     field = receptive_field.theoretical(padded, "layer2", (size, size))
@@ -383,7 +376,7 @@ def test_families_keep_their_shapes_and_every_convolution_its_results(name):
             module.register_forward_pre_hook(capture, prepend=True)
             module.register_forward_hook(compare)
     convolutions = [n for n in names if isinstance(model.get_submodule(n), nn.Conv2d)]
-    for size in (96, 97):
+    for size in (75, 96):  # inception_v3 takes no smaller one
         compared.clear()
         image = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(size))
         with torch.no_grad():
@@ -393,7 +386,7 @@ def test_families_keep_their_shapes_and_every_convolution_its_results(name):
 
 
 @pytest.mark.parametrize("size", [64, 97])
-@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1", "shufflenet_v2_x0_5"])
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_1"])
 def test_sliced_networks_keep_their_shapes(name, size):
     model = zoo.build(name)
     sliced = kernels.apply(model, "sliced")
@@ -560,21 +553,21 @@ def contrast_of_the_pixel_grid(field: np.ndarray) -> float:
 @pytest.fixture(scope="module")
 def receptive_fields():
     generator = torch.Generator().manual_seed(1)
-    smooth = functional.interpolate(torch.randn(12, 3, 28, 28, generator=generator), size=224)
-    images = smooth + 0.3 * torch.randn(12, 3, 224, 224, generator=generator)
+    smooth = functional.interpolate(torch.randn(12, 3, 14, 14, generator=generator), size=112)
+    images = smooth + 0.3 * torch.randn(12, 3, 112, 112, generator=generator)
     fields = {}
     for init in (None, "zero", "random"):
         model = zoo.build("resnet18")
         if init:
             model = kernels.apply(model, "padded", init=init)
         calibration.calibrate(model, [images[:4]], device=torch.device("cpu"))
-        fields[init] = erf.accumulate(model, images, ["layer4", "output"], batch_size=4)
+        fields[init] = erf.accumulate(model, images, ["layer3", "output"], batch_size=4)
     return fields
 
 
 def test_padding_brings_the_centre_to_the_middle_once_the_new_weights_are_used(receptive_fields):
-    centres = {init: gaussian.fit(f["layer4"].mean) for init, f in receptive_fields.items()}
-    for init, middle in {None: 96, "zero": 97, "random": 111.5}.items():
+    centres = {init: gaussian.fit(f["layer3"].mean) for init, f in receptive_fields.items()}
+    for init, middle in {None: 48, "zero": 48.5, "random": 55.5}.items():
         found = centres[init].center_x, centres[init].center_y
         assert found == pytest.approx((middle, middle), abs=2)
 

@@ -161,6 +161,7 @@ def _network(name: str, **options: object) -> nn.Module:
 
 # ------------------------------------------------------------------------- torchvision networks
 
+LAYERS = ["layer1", "layer2", "layer3", "layer4"]
 PAPER = {
     "resnet18": (43, 99, 211, 435),
     "resnet34": (59, 179, 547, 899),
@@ -168,32 +169,21 @@ PAPER = {
     "resnet101": (35, 91, 811, 971),
     "resnet152": (35, 155, 1291, 1451),
 }
-VARIANTS = {
-    "resnext50_32x4d": 427,
-    "resnext101_32x8d": 971,
-    "wide_resnet50_2": 427,
-    "wide_resnet101_2": 971,
-}
+# Groups and widths change no field.
+PAPER |= {name: PAPER["resnet50"] for name in ("resnext50_32x4d", "wide_resnet50_2")}
+PAPER |= {name: PAPER["resnet101"] for name in ("resnext101_32x8d", "wide_resnet101_2")}
 
 
 @pytest.mark.parametrize("name", PAPER)
 def test_sizes_of_the_papers_table(name: str) -> None:
     """Table 1: the four stages of each ResNet, and the logits, which see the whole image."""
-    layers = [f"layer{i}" for i in (1, 2, 3, 4)]
-    found = receptive_field.fields(_network(name), [*layers, "output"])
-    assert [found[layer].size for layer in layers] == [(size, size) for size in PAPER[name]]
-    assert [found[layer].stride for layer in layers] == [(n, n) for n in (4.0, 8.0, 16.0, 32.0)]
-    assert all(found[layer].offset == (0.0, 0.0) for layer in layers)
+    found = receptive_field.fields(_network(name), [*LAYERS, "output"], (96, 128))
+    assert [found[layer].size for layer in LAYERS] == [(size, size) for size in PAPER[name]]
+    assert [found[layer].stride for layer in LAYERS] == [(n, n) for n in (4.0, 8.0, 16.0, 32.0)]
+    assert all(found[layer].offset == (0.0, 0.0) for layer in LAYERS)
+    assert found["layer4"].center == (32.0, 64.0)  # of feature (1, 2) in 3 x 4
     assert found["output"].size == INFINITE
     assert all(map(math.isnan, [*found["output"].stride, *found["output"].offset]))
-
-
-@pytest.mark.parametrize(("name", "size"), VARIANTS.items())
-def test_wider_networks_see_as_far_as_their_models(name: str, size: int) -> None:
-    """Groups and widths change no field."""
-    field = receptive_field.theoretical(_network(name), "layer4", (96, 128))
-    stride, offset, center = (32.0, 32.0), (0.0, 0.0), (32.0, 64.0)  # of feature (1, 2) in 3 x 4
-    assert field == receptive_field.ReceptiveField((size, size), stride, offset, center)
 
 
 class Case(NamedTuple):
@@ -208,30 +198,24 @@ class Case(NamedTuple):
 
 FAMILIES = [
     Case("resnet18", "layer4", 1),
-    Case("resnet50", "layer3.2", 1, options={"replace_stride_with_dilation": [True, True, True]}),
+    Case("resnet50", "layer3.0", 1, options={"replace_stride_with_dilation": [True, True, True]}),
     Case("alexnet", "features", 63),
-    Case("convnext_tiny", "features"),
-    Case("densenet121", "features.norm5"),
-    Case("efficientnet_b0", "features", 1, gated=True),
-    Case("googlenet", "inception5b", options={"init_weights": False}),
-    Case("inception_v3", "Mixed_7c", 75, options={"init_weights": False}),
-    Case("mnasnet0_5", "layers", 1),
-    Case("mobilenet_v2", "features", 1),
-    Case("mobilenet_v3_small", "features", 1, gated=True),
-    Case("regnet_y_400mf", "trunk_output", 1, gated=True),
-    Case("shufflenet_v2_x0_5", "conv5", 1),
+    Case("convnext_tiny", "features.3"),
+    Case("densenet121", "features.denseblock2"),
+    Case("efficientnet_b0", "features.4", 1, gated=True),
+    Case("inception_v3", "Mixed_6a", 75, options={"init_weights": False}),
+    Case("shufflenet_v2_x0_5", "stage3", 1),
     Case("squeezenet1_1", "features", 32),
-    Case("vgg11", "features"),
 ]
 
 
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda case: f"{case.name}-{case.target}")
 def test_torchvision_families_against_gradients(case: Case) -> None:
-    """Size and position, on a tall strip and a wide one: neither axis bears on the other."""
+    """Size and position, on a tall strip, the first on a wide one too: neither axis bears on the other."""
     model = _network(case.name, **case.options)
     field = receptive_field.theoretical(model, case.target, squeeze_excitation=not case.gated)
-    for axis in (0, 1):
-        length = int(field.size[axis] + 4 * field.stride[axis]) + 64
+    for axis in (0, 1) if case is FAMILIES[0] else (0,):
+        length = int(field.size[axis] + 4 * field.stride[axis]) + 32
         size = (length, case.narrow) if axis == 0 else (case.narrow, length)
         _assert_true(field, _truth(model, case.target, size), size, (axis,))
 
@@ -500,8 +484,7 @@ def _mean_for_maximum(module: nn.Module) -> None:
 
 UNALIGNED = [
     *("nearest", "nearest-exact", "bilinear", "bicubic", "transposed 4, 2, 1", "depth to space"),
-    *("transposed 3, 2, 1, 1", "transposed, asymmetric", "repeated", "encoder and decoder"),
-    "nearest, cropped",
+    *("transposed, asymmetric", "encoder and decoder", "nearest, cropped"),
 ]
 
 
@@ -1083,7 +1066,7 @@ def _random_network(seed: int) -> nn.Module:
     return nn.Sequential(_conv(3, 3, 4, padding=1), *blocks)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(6))
 def test_random_networks_against_gradients(seed: int) -> None:
     """Size and position; on smaller images the same, or an error."""
     model, size = _random_network(seed), (320, 296) if seed % 2 == 0 else (160, 144)

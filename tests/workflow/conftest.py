@@ -4,9 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import IO
 
 import pytest
 import yaml
@@ -30,28 +28,28 @@ class Checkout:
             ignored = shutil.ignore_patterns("__pycache__")
             shutil.copytree(ROOT / name, folder / name, ignore=ignored)
 
-    def start(self, *command: str, stdout: int | IO = subprocess.PIPE) -> subprocess.Popen:
-        """Start a program of this environment in a process group of its own."""
+    def start(self, *command: str, log: Path = Path(os.devnull)) -> subprocess.Popen:
+        """Start a program of this environment, in a process group of its own; what it prints goes
+        to `log`, which its orphans can print to as well."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path}
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # ours, not the user's
             environment.pop(variable, None)
-        return subprocess.Popen(
-            command,
-            cwd=self.folder,
-            env=environment,
-            text=True,
-            stdout=stdout,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with log.open("w") as printed:
+            return subprocess.Popen(
+                command,
+                cwd=self.folder,
+                env=environment,
+                stdout=printed,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def run(self, *command: str) -> tuple[int, str]:
         """Exit status and everything that was printed."""
-        with tempfile.TemporaryFile("w+") as output:
-            status = ended(self.start(*command, stdout=output), self.folder)
-            output.seek(0)
-            return status, output.read()
+        log = self.folder.with_name(f"{self.folder.name}.log")
+        status = ended(self.start(*command, log=log), self.folder, log)
+        return status, log.read_text()
 
     def snakemake(self, *arguments: str, overlay: dict | None = None) -> tuple[int, str]:
         """Run Snakemake, with `overlay` as a user's own config file over config.yaml."""
@@ -66,11 +64,33 @@ def checkout(tmp_path: Path) -> Checkout:
     return Checkout(tmp_path / "checkout")
 
 
+# What the demo's numbers are good for is seen by who runs it: here a few images and epochs do.
+FEWER = {
+    "datasets": {"synthetic": {"classes": 4, "images_per_class": 40}},
+    "calibration": {"images": 16},
+    "finetune": {"epochs": 3},
+    "microobject": {"templates": 64, "seeds": [0, 1], "epochs": 2},
+}
+
+
+def lay_over(settings: dict, fewer: dict) -> None:
+    for key, value in fewer.items():
+        if isinstance(value, dict):
+            lay_over(settings[key], value)
+        else:
+            assert key in settings, f"no setting of the demo: {key}"
+            settings[key] = value
+
+
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    """What `make demo` leaves behind, in this environment instead of a new one."""
+    """What `make demo` leaves behind, of fewer images, in this environment instead of a new one."""
     checkout = Checkout(tmp_path_factory.mktemp("demo") / "checkout")
     (checkout.folder / ".venv").symlink_to(sys.prefix)
+    file = checkout.folder / "config.demo.yaml"
+    settings = yaml.safe_load(file.read_text())
+    lay_over(settings, FEWER)
+    file.write_text(yaml.safe_dump(settings, sort_keys=False))
     status, output = checkout.run("make", "--old-file=.venv/installed", "demo")
     assert status == 0, output
     assert "The report is results/demo/report.html" in output

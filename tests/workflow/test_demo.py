@@ -16,6 +16,7 @@ from PIL import Image
 
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.results import tables
+from waiting import until
 
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
@@ -229,18 +230,15 @@ def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, t
         "all": 1,
     }
 
-    process = demo.start("snakemake", *DEMO)
-    scratch, deadline = results / ".scratch/erf", time.monotonic() + 300
-    while not list(scratch.glob("*/*/block-1.npz")):
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.02)
+    process, scratch = demo.start("snakemake", *DEMO), results / ".scratch/erf"
+    until(lambda: [*scratch.glob("*/*/block-1.npz")], process, demo.folder)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
     finished = {file: file.stat().st_mtime_ns for file in scratch.glob("*/*/block-*.npz")}
     assert 2 <= len(finished) < 10
 
     printed = tmp_path / "printed"
-    process = demo.start("snakemake", *DEMO, stdout=printed.open("w"))
+    process = demo.start("snakemake", *DEMO, log=printed)
     kept = {}
     while process.poll() is None:
         for file in finished:

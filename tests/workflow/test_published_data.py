@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import time
 
 import numpy as np
 import pytest
@@ -15,6 +14,7 @@ from deadpixel.files import parquet, schemas
 from deadpixel.networks import checkpoints
 from deadpixel.results import tables
 from publisher import Publisher, caltech_archive, cub_archive, cub_files, entry, tar, weight_file
+from waiting import until
 
 CUB, CALTECH = "CUB_200_2011.tgz", "caltech-101.zip"
 TERMS = {"licence": "none", "citation": "none"}
@@ -176,15 +176,10 @@ def test_a_download_killed_at_half_goes_on_there(checkout, publisher, overlay):
     command = ("resources/retrieved/resnet18.pth", "--cores", "1", "--configfile", "mine.yaml")
 
     process = checkout.start("snakemake", *command)
-    partial, deadline = (
-        checkout.folder / "resources/downloads/.resnet18.pth.partial",
-        time.monotonic() + 60,
-    )
-    while not partial.exists() or partial.stat().st_size < size / 2:
-        assert time.monotonic() < deadline and process.poll() is None
-        time.sleep(0.01)
+    partial = checkout.folder / "resources/downloads/.resnet18.pth.partial"
+    until(lambda: partial.exists() and partial.stat().st_size >= size / 2, process, checkout.folder)
     os.killpg(process.pid, signal.SIGKILL)
-    process.communicate()
+    process.wait()
     kept = partial.stat().st_size
     assert size / 2 <= kept < size
 
@@ -205,11 +200,11 @@ def test_two_at_once_and_one_whose_snakemake_alone_is_killed(checkout, publisher
     command = ("resources/retrieved/resnet18.pth", "--cores", "1", "--configfile", "mine.yaml")
 
     first = checkout.start("snakemake", *command)
-    partial, deadline = checkout.folder / "resources/downloads/.resnet18.pth.partial", 60
-    start = time.monotonic()
-    while not partial.exists():
-        assert time.monotonic() < start + deadline and first.poll() is None
-        time.sleep(0.01)
+    until(
+        (checkout.folder / "resources/downloads/.resnet18.pth.partial").exists,
+        first,
+        checkout.folder,
+    )
     status, output = checkout.snakemake(*command)
     assert status != 0 and "Directory cannot be locked" in output
     assert first.poll() is None
@@ -219,7 +214,7 @@ def test_two_at_once_and_one_whose_snakemake_alone_is_killed(checkout, publisher
     os.kill(first.pid, signal.SIGKILL)  # its job lives on
     status, output = checkout.snakemake(*command)
     os.killpg(first.pid, signal.SIGKILL)
-    first.communicate()
+    first.wait()
     assert status == 0, output
     assert (checkout.folder / "resources/retrieved/resnet18.pth").read_bytes() == file.read_bytes()
 

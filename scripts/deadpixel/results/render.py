@@ -98,7 +98,9 @@ def save(
     notes: Sequence[str] = (),
 ) -> None:
     """Write a table whole as Parquet, and its main columns to be read, with notes below."""
-    parquet.write(table, parquet, schema, facts)
+    from ..files import parquet as files_parquet
+
+    files_parquet.write(table, parquet, schema, facts)
     for path, text in ((markdown_path, markdown(table, notes)), (html_path, html(table, notes))):
         with atomic.writing(path) as partial:
             partial.write_text(text, encoding="utf-8")
