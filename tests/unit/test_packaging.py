@@ -81,14 +81,18 @@ def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(tmp_path):
     assert subprocess.check_output(command, cwd=tmp_path, env=environment, text=True) == "9\n"
 
 
-# A finder that knows nothing of some packages, as on a machine without them.
+# Finders that know nothing of some packages, as on a machine without them.
 BLOCKING = """
 import importlib, sys
-class Blocker:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in sys.argv[1].split():
-            raise ModuleNotFoundError(name)
-sys.meta_path.insert(0, Blocker())
+class Without:
+    def __init__(self, finder):
+        self.finder = finder
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+    def find_spec(self, name, *where):
+        missing = name.partition(".")[0] in sys.argv[1].split()
+        return None if missing else self.finder.find_spec(name, *where)
+sys.meta_path[:] = map(Without, sys.meta_path)
 for module in sys.argv[2:]:
     importlib.import_module(f"deadpixel.{module}")
 """
