@@ -1,14 +1,18 @@
-# Set-up and the four things to do with it. Everything lives in .venv; nothing outside is touched.
+# Set-up and what to do with it. Everything lives in .venv; nothing outside is touched.
 PYTHON ?= python3
 CORES ?= all
 RESULTS := results/demo
 BIN := .venv/bin
 
-.PHONY: demo test lint lock clean
+.PHONY: demo check test lint api lock clean
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/report.html
 	@echo "The report is $(RESULTS)/report.html: open it in a browser."
+
+# What to run while changing things: style, types and the tests that take a second at most.
+check: lint
+	$(BIN)/pytest -n 2 -m "not slow" tests/unit
 
 test: .venv/installed
 	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
@@ -18,6 +22,11 @@ lint: .venv/installed
 	$(BIN)/ruff format --check
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
+	$(BIN)/basedpyright
+
+# Pages of the library from its docstrings.
+api: .venv/installed
+	$(BIN)/python -W error::UserWarning -m pdoc scripts/deadpixel -o site
 
 # After a change of the dependencies in pyproject.toml; then bring envs/ in line (a test tells).
 lock: .venv/installed
@@ -25,7 +34,7 @@ lock: .venv/installed
 	    --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements.lock
 
 clean:
-	rm -rf .venv .snakemake $(RESULTS) logs/demo
+	rm -rf .venv .snakemake site $(RESULTS) logs/demo
 
 # pip brings uv, at the hash of the lock; uv brings the rest, in a fraction of the time.
 .venv/installed: requirements.lock

@@ -69,7 +69,7 @@ FEWER = {
     "datasets": {"synthetic": {"classes": 4, "images_per_class": 40}},
     "calibration": {"images": 16},
     "finetune": {"epochs": 2},
-    "microobject": {"templates": 64, "seeds": [0, 1], "epochs": 2},
+    "microobject": {"images": 64, "seeds": [0, 1], "epochs": 2},
 }
 
 

@@ -1,0 +1,102 @@
+"""What is written agrees with what there is: configuration, README, Markdown, versions."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+LONGEST = 120
+
+
+def _described(schema: dict, definitions: dict, path: str = "") -> dict[str, bool]:
+    """Whether each key of the configuration, also of its sections, has a description."""
+    schema = definitions.get(schema.get("$ref", "").rpartition("/")[2], {}) | schema
+    found = {}
+    for name, part in schema.get("properties", {}).items():
+        key = f"{path}{name}"
+        found[key] = "description" in part
+        found |= _described(part, definitions, f"{key}.")
+    return found
+
+
+def test_every_key_of_the_configuration_is_described():
+    """By the schema, by a comment above or behind it, or by name in the comment on its section."""
+    schema = yaml.safe_load((ROOT / "schemas/config.schema.yaml").read_text())
+    described = _described(schema, schema["$defs"])
+    sections: list[str] = []
+    comments = {}  # on each section, by its path
+    comment = ""
+    for line in (ROOT / "config.yaml").read_text().splitlines():
+        key = re.match(r"( *)([a-z_]+):", line)
+        if key:
+            sections = [*sections[: len(key[1]) // 2], key[2]]
+            path, section = ".".join(sections), ".".join(sections[:-1])
+            comments[path] = comment
+            named = re.search(rf"\b{key[2]}\b", comments.get(section, ""))
+            if path in described and (comment or "#" in line or named):
+                described[path] = True
+        comment = comment + line if line.lstrip().startswith("#") else ""
+    assert len(described) > 60
+    assert [key for key, has in described.items() if not has] == []
+
+
+def _pattern(path: str) -> str:
+    """A path of the README as a regular expression: capital letters and ... stand for what varies.
+
+    A column's name is one of them after its equals sign: dataset=D.
+    """
+    parts = re.split(r"(?<![\w])([A-Z]+)(?![\w])", path)
+    varying = ["[^/]+" if part.isupper() else re.escape(part) for part in parts]
+    return "".join(varying).replace(r"\.\.\.", ".+")
+
+
+def test_the_readme_names_every_output(tmp_path):
+    """All that Snakemake would make of the demo, and nothing else."""
+    section = (ROOT / "README.md").read_text().split("## What comes out")[1].split("\n## ")[0]
+    documented = set()
+    for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE):
+        for path in re.findall(r"`([^`]+)`", cell):
+            stem, _, rest = path.partition("{")
+            parts, _, ending = rest.partition("}")
+            documented |= {_pattern(stem + part + ending) for part in parts.split(",")}
+    snakemake = [sys.executable, "-m", "snakemake", "all", "plan", "--summary"]
+    of_demo = ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config.demo.yaml"]
+    command = [*snakemake, *of_demo, "--directory", tmp_path]
+    listed = subprocess.check_output(command, text=True, stderr=subprocess.DEVNULL)
+    files = {line.split("\t")[0] for line in listed.splitlines()[1:]}
+    results = {file.removeprefix("results/demo/") for file in files if "/.scratch/" not in file}
+    assert len(results) > 100
+    for file in results:
+        assert any(re.fullmatch(pattern, file) for pattern in documented), file
+    for pattern in documented:
+        of_jobs = pattern.startswith("benchmarks/")  # which Snakemake lists only once they have run
+        assert of_jobs or any(re.fullmatch(pattern, file) for file in results), pattern
+
+
+MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*.md")]
+
+
+def test_lines_of_markdown_are_short():
+    """But for rows of tables and lines that are one link, which cannot be broken."""
+    for file in MARKDOWN:
+        for number, line in enumerate(file.read_text().splitlines(), start=1):
+            fits = len(line) <= LONGEST or line.startswith("|")
+            assert fits, f"{file.name}, line {number}: {len(line)} characters"
+
+
+def test_links_of_markdown_lead_to_files():
+    for file in MARKDOWN:
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", file.read_text()):
+            if "://" not in target:
+                assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_the_version_is_the_same_everywhere():
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert yaml.safe_load((ROOT / "CITATION.cff").read_text())["version"] == version
+    released = re.findall(r"^## \[(\d.*?)\]", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert released[0] == version

@@ -1,0 +1,5 @@
+"""What Snakemake gives to each script, for the type checker."""
+
+from typing import Any
+
+snakemake: Any
