@@ -31,7 +31,7 @@ TURNS = {
     "train_microobject": 3,
     "finetune_model": 3,
     "accumulate_erf": 2,
-    "merge_erf": 1,
+    "measure_fields": 1,
     "calibrate_weights": 1,
     "pack_images": 1,
     "plot_erf_maps": 1,

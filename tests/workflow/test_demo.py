@@ -130,8 +130,8 @@ def test_the_numbers_are_those_of_the_networks(results):
     assert trf[("resnet18", "padded", "layer4")] == 466
     assert trf[("resnet50", "odd", "layer4")] == 427
     assert trf[("resnet50", "odd", "output")] == np.inf
-    fits = parquet.read(results / "size_test/fits.parquet", schemas.FITS)
-    fits = fits.set_index(["model", "target"])
+    fits = parquet.read(results / "fits.parquet", schemas.FITS)
+    fits = fits[fits["weights"] == "calibrated"].set_index(["model", "target"])
     for model in MODELS:
         assert fits.loc[(model, "layer4"), "center_x"] == pytest.approx(96, abs=OFF["calibrated"])
         assert fits.loc[(model, "layer4"), "center_y"] == pytest.approx(96, abs=OFF["calibrated"])
@@ -156,11 +156,13 @@ def test_the_checkerboard_shows(results):
 
 def test_padding_moves_the_field_and_lessens_the_imbalance(results):
     """Of the fine-tuned network: layer4 looks at the middle, the output is more even."""
-    fits = parquet.read(results / "shape_test/fits.parquet", schemas.FITS)
-    centres = fits[fits["target"] == "layer4"].set_index("kernels")[["center_x", "center_y"]]
+    fits = parquet.read(results / "fits.parquet", schemas.FITS)
+    fits = fits[(fits["weights"] == "finetuned") & (fits["target"] == "layer4")]
+    centres = fits.set_index("kernels")[["center_x", "center_y"]]
     assert (centres.loc["odd"] - 96).abs().max() < OFF["finetuned"]
     assert (centres.loc["padded"] - 111.5).abs().max() < OFF["finetuned"]
-    imbalance = parquet.read(results / "shape_test/imbalance.parquet", schemas.IMBALANCE)
+    imbalance = parquet.read(results / "imbalance.parquet", schemas.IMBALANCE)
+    imbalance = imbalance[imbalance["weights"] == "finetuned"]
     output = imbalance[imbalance["target"] == "output"].set_index("kernels")
     for index in ("l1_unbiased", "l2_unbiased", "contrast_unbiased"):
         fall = output.loc["odd", index] - output.loc["padded", index]
@@ -226,25 +228,29 @@ def planned(output: str) -> dict[str, int]:
     return {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
 
 
-def test_a_lost_map_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
+def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
+    """A lost map needs no network at all: its blocks are kept."""
     path = erf_path(results, "resnet18", "layer4")
     before = shutil.copy(path, tmp_path / "before.parquet")
     fits_before = parquet.read(results / "fits.parquet", schemas.FITS)
     path.unlink()
     status, output = demo.snakemake("-n", *DEMO)
     assert status == 0
-    assert planned(output) == {
-        "accumulate_erf": 1,
-        "merge_erf": 1,
-        "fit_gaussians": 1,
-        "measure_imbalance": 1,
+    after_it = {
+        "measure_fields": 1,
+        "collect_fields": 1,
         "make_table1": 1,
         "tabulate_receptive_fields": 1,
         "plot_size_against_accuracy": 1,
-        "plot_erf_maps": 2,
-        "merge_experiments": 1,
+        "plot_erf_maps": 1,
         "all": 1,
     }
+    assert planned(output) == after_it
+    network = "erf_blocks/dataset=synthetic/model=resnet18/weights=calibrated/kernels=odd"
+    (results / network / "block=3/sums.parquet").unlink()
+    status, output = demo.snakemake("-n", *DEMO)
+    assert status == 0
+    assert planned(output) == {"accumulate_erf": 1, **after_it}
 
     process, scratch = demo.start("snakemake", *DEMO), results / ".scratch/erf"
     until(lambda: [*scratch.glob("*/*/block-1.npz")], process, demo.folder)

@@ -214,7 +214,7 @@ def assert_one_message(status, output, *parts):
 
 PACK = "results/data/dataset=mine/images.arrow"
 MANIFEST = "results/data/dataset=mine/manifest.parquet"
-TRF = "results/size_test/trf.parquet"
+TRF = "results/trf/model={}/kernels=odd/trf.parquet"
 
 
 def test_missing_files_stop_before_any_job(checkout):
@@ -266,7 +266,8 @@ def test_networks_that_cannot_be_what_is_asked(checkout):
     networks = {"resnet19": {}, "resnet18": {"targets": {"layer3": "layer3.1.cnov2"}}}
     overlay = own_data(model="vit_b_16") | {"models": {**networks, "vit_b_16": vit}}
     overlay["size_test"]["models"] = [*overlay["models"]]
-    asked = (TRF, "results/flops/model=vit_b_16/flops.json", "--keep-going", "--cores", "2")
+    asked = [TRF.format(model) for model in overlay["models"]]
+    asked += ["results/flops/model=vit_b_16/flops.json", "--keep-going", "--cores", "2"]
     status, output = checkout.snakemake(*asked, overlay=overlay)
     parts = ["unknown model 'resnet19'", "did you mean resnet18"]
     parts += ["models.resnet18", "unknown target 'layer3.1.cnov2'", "did you mean layer3.1.conv2"]

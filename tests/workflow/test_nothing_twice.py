@@ -47,7 +47,7 @@ def planned(checkout, overlay=None) -> set[str]:
 
 def test_fewer_blocks_are_other_errors(finished):
     fewer = {**OVERLAY, "erf": {**OVERLAY["erf"], "blocks": 2}}
-    assert {"accumulate_erf", "merge_erf", "fit_gaussians"} <= planned(finished, fewer)
+    assert {"accumulate_erf", "measure_fields"} <= planned(finished, fewer)
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_prose_and_knobs_compute_nothing_again(finished, edit):
 def test_code_computes_what_imports_it_again(finished, edit):
     edit("deadpixel/gaussian.py", "\nimport lmfit", "\nCHANGED = 1\nimport lmfit")
     found = planned(finished)
-    assert "fit_gaussians" in found
-    assert not found & {"accumulate_erf", "finetune_model", "measure_imbalance"}
+    assert "measure_fields" in found
+    assert not found & {"accumulate_erf", "finetune_model"}
 
 
 def test_a_target_needs_its_own_networks_only(finished):
@@ -95,7 +95,7 @@ def test_a_target_needs_its_own_networks_only(finished):
     models = re.findall(r"^    wildcards: .*model=(\w+)", output, re.MULTILINE)
     assert set(models) == {"resnet18"}
     assert "padded" not in output
-    assert "results/size_test/imbalance.parquet" in output
+    assert "weights=calibrated/kernels=odd/imbalance.parquet" in output
 
 
 PARSING = """
