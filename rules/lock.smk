@@ -3,10 +3,8 @@
 # systems another host's is not seen.
 import fcntl
 import os
-import re
 import shutil
 import socket
-import sys
 from pathlib import Path
 
 if Path(".snakemake").exists() and not Path(".snakemake").is_dir():
@@ -38,7 +36,6 @@ def own_this_folder():
     return alive
 
 
-# A dry run writes nothing, so it may look on. Snakemake knows only later that it is one.
-DRY_RUN = any(re.fullmatch(r"--dry-?run|-[a-zA-Z]*n[a-zA-Z]*", a) for a in sys.argv)
-if workflow.is_main_process and not DRY_RUN:
+# A dry run writes nothing, so it may look on.
+if workflow.is_main_process and not workflow.output_settings.dryrun:
     ALIVE = own_this_folder()

@@ -1,94 +1,138 @@
 """From Snakemake's list of jobs to what they cost together."""
 
+import dataclasses
+import json
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from deadpixel.errors import InputError
 from deadpixel.files import parquet, schemas
-from deadpixel.operations import costs, plan
+from deadpixel.operations import plan
 
 RUN = "results/epochs/model=m/seed=3/epochs.parquet"
 STATE = "results/state.safetensors"
-DRY_RUN = f"""Building DAG of jobs...
-[Sun Nov 22 19:35:51 2026]
+STEPS = [
+    plan.Step("pack", "records/pack.jsonl", [], ["results/pack.arrow"], {}, 0, {"predicted_s": 10}),
+    plan.Step(
+        *("train", "records/train/m_3.jsonl", ["results/pack.arrow", "code.py"], [RUN, STATE]),
+        *({"model": "m", "seed": "3"}, 15),
+        {"gpu": 1, "predicted_s": 100, "work": 7, "mem_mb": 1000, "disk_mb": 5},
+    ),
+    plan.Step(
+        *("tabulate", "records/tabulate.jsonl", [RUN, STATE], ["results/table.md"], {}, 0),
+        {"predicted_s": 1},
+    ),
+]
+SNAKEFILE = """
+print("the Snakefile prints")
+if config["count"] > 2:
+    raise WorkflowError("Fix the configuration and run again: count")
+
+rule all:
+    input: "mine.txt"
+
+rule retrieve:
+    output: "raw.txt"
+    shell: "touch {output}"
+
+rule pack:
+    input: "raw.txt"
+    output: directory("pack")
+    benchmark: "records/pack.jsonl"
+    resources:
+        predicted_s=lambda w, input: 4,
+        gpu=config["count"],
+        work=lambda w, input: len(open(input[0]).read()),
+    shell: "touch {output}"
+
 rule train:
-    input: results/pack.arrow, code.py
-    output: {RUN}, {STATE}
-    log: logs/train/m_3.log
-    jobid: 9
-    benchmark: records/train/m_3.jsonl
-    reason: Forced execution
-    wildcards: model=m, seed=3
+    input: ancient("pack")
+    output: "{model}.txt", temp("{model}.log")
+    benchmark: "records/train/{model}.jsonl"
     priority: 15
-    resources: tmpdir=/tmp, work=<TBD>, gpu=1
-[Sun Nov 22 19:35:51 2026]
-localrule pack:
-    output: results/pack.arrow
-    jobid: 2
-    benchmark: records/pack.jsonl
-    resources: tmpdir=/tmp
-rule tabulate:
-    input: {RUN}, {STATE}
-    output: results/table.md
-    benchmark: records/tabulate.jsonl
-localrule all:
-    input: results/table.md
-Job stats:
+    shell: "touch {output}"
 """
-SECONDS = {"pack": 10.0, "train": 100.0, "tabulate": 1.0}
 
 
-class Model:
-    """Costs by rule alone."""
-
-    records = (costs.Record("records/pack.jsonl", "pack", None, 8.0, 500.0),)
-
-    def predict(self, rule, of, own_record):
-        self.last_of = of
-        return costs.Cost(None, SECONDS[rule], 1000.0, 5.0, 0)
-
-
-def planned(text=DRY_RUN):
-    return plan.predict(plan.read_dry_run(text), Model(), "records")
+@pytest.fixture
+def planned(tmp_path, monkeypatch):
+    """With the record of one job, and of another of its rule."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "records").mkdir()
+    for name, seconds in (("pack", 8.0), ("pack_of_others", 7.0)):
+        row = {"rule_name": "pack", "s": seconds, "max_rss": 500.0, "resources": {}}
+        row["wildcards"] = {}
+        (tmp_path / f"records/{name}.jsonl").write_text(json.dumps(row))
+    return plan.predict(STEPS, "records")
 
 
-def test_a_dry_run_tells_of_every_job_that_is_measured():
-    pack, tabulate, train = plan.read_dry_run(DRY_RUN)
-    assert (train.rule, train.record, train.gpus) == ("train", "records/train/m_3.jsonl", 1)
-    assert train.wildcards == {"model": "m", "seed": "3"}
-    assert train.outputs == tabulate.inputs == (RUN, STATE)
-    assert (pack.rule, pack.wildcards, pack.inputs, pack.gpus) == ("pack", {}, (), 0)
+@pytest.fixture
+def snakefile(tmp_path, monkeypatch):
+    folder = tmp_path / "beside"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    (tmp_path / "Snakefile").write_text(SNAKEFILE)
+    return tmp_path / "Snakefile"
 
 
-def test_what_is_no_list_of_jobs_is_shown():
-    with pytest.raises(InputError, match="Fix the configuration"):
-        plan.read_dry_run("Fix the configuration and run again")
+def test_snakemake_lists_every_job_that_is_measured(snakefile):
+    """Those of finished files too; what is known only later is in no resource."""
+    for file in ("mine.txt", "mine.log"):
+        Path(file).touch()
+    pack, train = plan.listed(snakefile, {"count": 2})
+    assert (pack.rule, pack.record, pack.priority) == ("pack", "records/pack.jsonl", 0)
+    assert (pack.inputs, pack.outputs, pack.wildcards) == (["raw.txt"], ["pack"], {})
+    assert (pack.resources["predicted_s"], pack.resources["gpu"]) == (4, 2)
+    assert "work" not in pack.resources
+    assert (train.rule, train.inputs, train.outputs) == (
+        "train",
+        ["pack"],
+        ["mine.txt", "mine.log"],
+    )
+    assert (train.wildcards, train.priority) == ({"model": "mine"}, 15)
+    assert not Path("pack").exists()
 
 
-def test_jobs_wait_for_those_that_make_their_inputs():
-    pack, tabulate, train = plan.schedule_jobs(planned())
+def test_what_snakemake_refuses_is_shown(snakefile):
+    with pytest.raises(InputError, match="Fix the configuration and run again: count"):
+        plan.listed(snakefile, {"count": 3})
+
+
+def test_a_job_without_a_prediction_names_its_rule():
+    steps = [dataclasses.replace(STEPS[0], resources={"gpu": 1})]
+    with pytest.raises(InputError, match="rule pack: give it the resource predicted_s"):
+        plan.predict(steps, "records")
+
+
+def test_jobs_wait_for_those_that_make_their_inputs(planned):
+    pack, train, tabulate = plan.schedule_jobs(planned)
     assert (train.after, pack.after, tabulate.after) == (("pack",), (), ("train/m_3",))
     assert (train.priority, pack.priority) == (15, 0)
     assert (train.needs_device, pack.needs_device) == (True, False)
     assert train.seconds == 100
 
 
-def test_rows_keep_the_contract_and_stand_beside_what_was_measured(tmp_path):
-    frame = planned()
-    parquet.write(frame, tmp_path / "plan.parquet", schemas.PLAN, {})
-    back = parquet.read(tmp_path / "plan.parquet", schemas.PLAN).set_index("job")
+def test_rows_keep_the_contract_and_stand_beside_what_was_measured(planned):
+    parquet.write(planned, "plan.parquet", schemas.PLAN, {})
+    back = parquet.read("plan.parquet", schemas.PLAN).set_index("job")
     assert [*back.loc["train/m_3", "after"]] == ["pack"]
     assert back.loc["train/m_3", "seed"] == "3" and pd.isna(back.loc["pack", "seed"])
-    assert back.loc["pack", "measured_seconds"] == 8 and back.loc["pack", "predicted_seconds"] == 10
+    costs = ["work", "predicted_seconds", "memory_mb", "disk_mb"]
+    assert back.loc["train/m_3", costs].tolist() == [7, 100, 1000, 5]
+    assert back.loc["pack", costs[1:]].tolist() == [10, 0, 0] and np.isnan(back.loc["pack", "work"])
+    assert back.loc["pack", ["measured_seconds", "measured_memory_mb"]].tolist() == [8, 500]
+    assert back["records"].tolist() == [1, 0, 0], "its own is none"
     assert np.isnan(back.loc["tabulate", "measured_seconds"])
-    assert np.isnan(plan.median_error(frame)), "one of three jobs is too few"
-    assert plan.median_error(frame[frame["rule"] != "train"]) == 0.25
+    assert np.isnan(plan.median_error(planned)), "one of three jobs is too few"
+    assert plan.median_error(planned[planned["rule"] != "train"]) == 0.25
 
 
 def test_every_job_takes_a_core_where_devices_are_cores():
-    frame = planned(DRY_RUN.replace("gpu=1", "gpu=0"))
-    assert frame["needs_device"].all()
+    train = dataclasses.replace(STEPS[1], resources={"gpu": 0, "predicted_s": 1})
+    assert plan.predict([STEPS[0], train], "records")["needs_device"].all()
 
 
 def test_more_devices_until_no_job_is_left_for_them():
@@ -108,15 +152,14 @@ def test_devices_are_worth_it_while_they_halve_the_time(seconds, worth):
     assert plan.worthwhile_devices(pd.DataFrame(rows)) == worth
 
 
-def test_the_answer_names_what_is_assumed_and_how_far_off_it_was():
-    frame = planned()
-    jobs = plan.schedule_jobs(frame)
+def test_the_answer_names_what_is_assumed_and_how_far_off_it_was(planned):
+    jobs = plan.schedule_jobs(planned)
     spans = plan.makespans(jobs, solver_seconds=5)
-    answer = plan.summary(frame, spans, "GPUs")
+    answer = plan.summary(planned, spans, "GPUs")
     assert "3 jobs, 1 of them done. Hours of GPUs: 0.0278." in answer
     assert "Assumed, not measured, are the speeds of train" in answer
     assert "median error" not in answer
-    ended = frame.assign(measured_seconds=[8.0, 4.0, 80.0])
+    ended = planned.assign(measured_seconds=[8.0, 80.0, 4.0])
     assert "median error 25%" in plan.summary(ended, spans, "GPUs")
 
 

@@ -1,12 +1,13 @@
 """The plan as a figure: how long on how many devices, and predicted beside measured."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
 
 from ..results.plots import STYLE
 from .plan import duration, measured_jobs
@@ -49,7 +50,7 @@ def _draw_makespans(axes: Axes, makespans: pd.DataFrame, devices: str) -> None:
     axes.fill_between(n, bound, best, alpha=0.2, label="none is shorter than its lower edge")
     axes.set_xscale("log", base=2)
     axes.set_xticks(n, [str(number) for number in n])
-    _scale_seconds(axes.yaxis, axes.set_yscale, [*listed, *bound])
+    _scale_seconds(axes, "y", [*listed, *bound])
     axes.set(xlabel=devices, ylabel="time until all is done")
     axes.legend(frameon=False)
 
@@ -61,8 +62,8 @@ def _draw_comparison(axes: Axes, jobs: pd.DataFrame) -> None:
     axes.plot(ends, ends, color="0.6", linewidth=1)
     for rule, rows in _by_cost(jobs):
         axes.plot(rows["measured_seconds"], rows["predicted_seconds"], "o", alpha=0.7, label=rule)
-    _scale_seconds(axes.xaxis, axes.set_xscale, extremes)
-    _scale_seconds(axes.yaxis, axes.set_yscale, extremes)
+    for name in "xy":
+        _scale_seconds(axes, name, extremes)
     axes.set(
         xlabel="measured", ylabel="predicted from other jobs", title=f"grey: within {_BAND:.0%}"
     )
@@ -70,29 +71,31 @@ def _draw_comparison(axes: Axes, jobs: pd.DataFrame) -> None:
 
 
 def _draw_shares(axes: Axes, jobs: pd.DataFrame) -> None:
-    shares = _by_cost(jobs)[::-1]
-    seconds = [rows["predicted_seconds"].sum() for _, rows in shares]
-    bars = axes.barh([rule for rule, _ in shares], seconds, color="tab:blue")
-    axes.bar_label(bars, [duration(value) for value in seconds], padding=3)
+    by_cost = _by_cost(jobs)[::-1]
+    shares = {rule: float(rows["predicted_seconds"].to_numpy().sum()) for rule, rows in by_cost}
+    bars = axes.barh([*shares], [*shares.values()], color="tab:blue")
+    axes.bar_label(bars, [duration(own) for own in shares.values()], padding=3)
     axes.set(
-        xlabel="predicted time of all jobs of a rule", xlim=(0, 1.25 * max(seconds)), xticks=[]
+        xlabel="predicted time of all jobs of a rule",
+        xlim=(0, 1.25 * max(shares.values())),
+        xticks=[],
     )
 
 
 def _by_cost(jobs: pd.DataFrame, most: int = 7) -> list[tuple[str, pd.DataFrame]]:
     """The rules that take longest, longest first, and all others as one."""
-    order = jobs.groupby("rule")["predicted_seconds"].sum().sort_values(ascending=False).index
-    named = jobs["rule"].where(jobs["rule"].isin(order[:most]), "others")
-    groups = dict([*jobs.groupby(named)])
-    return [(rule, groups[rule]) for rule in [*order[:most], "others"] if rule in groups]
+    rules = {str(rule): rows for rule, rows in jobs.groupby("rule")}
+    order = sorted(rules, key=lambda rule: -rules[rule]["predicted_seconds"].to_numpy().sum())
+    named = [(rule, rules[rule]) for rule in order[:most]]
+    others = [rules[rule] for rule in order[most:]]
+    return [*named, ("others", pd.concat(others))] if others else named
 
 
-def _scale_seconds(
-    axis: mpl.axis.Axis, set_scale: Callable[[str], None], values: list[float]
-) -> None:
-    set_scale("log")
+def _scale_seconds(axes: Axes, name: str, values: Sequence[float]) -> None:
+    axes.set(**{f"{name}scale": "log"})
     low, high = min(values) / 1.5, max(values) * 1.5
     ticks = [tick for tick in _TICKS if low <= tick <= high]
     ticks = ticks[:: 1 + len(ticks) // _MOST_TICKS]
+    axis = {"x": axes.xaxis, "y": axes.yaxis}[name]
     axis.set_ticks(ticks, [duration(tick) for tick in ticks])
-    axis.set_minor_locator(mpl.ticker.NullLocator())
+    axis.set_minor_locator(NullLocator())
