@@ -10,7 +10,6 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pdoc.render
 import pytest
 import torchvision
 import yaml
@@ -154,6 +153,8 @@ def test_what_snakemake_asks_needs_the_standard_library_only():
 
 @pytest.mark.slow
 def test_the_pages_of_the_library_build_without_a_warning(tmp_path):
+    import pdoc.render
+
     pdoc.render.configure(show_source=False, search=False)  # twice as fast
     with warnings.catch_warnings():
         warnings.simplefilter("error")
