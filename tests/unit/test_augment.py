@@ -125,7 +125,7 @@ def test_parts_of_a_draw_are_independent() -> None:
 @pytest.mark.parametrize("which", ["seed", "epoch", "image"])
 def test_draws_are_independent(which: str) -> None:
     """Along seeds, epochs and images: uniform, and one tells nothing of the next."""
-    count = 4000
+    count = 1500
     sizes = np.full((1, 2), 300)
     if which == "image":
         angles = draw(PAPER, 5, 7, np.arange(count), np.repeat(sizes, count, axis=0))[1]

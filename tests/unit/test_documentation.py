@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -54,6 +55,7 @@ def _pattern(path: str) -> str:
     return "".join(varying).replace(r"\.\.\.", ".+")
 
 
+@pytest.mark.slow
 def test_the_readme_names_every_output(tmp_path):
     """All that Snakemake would make of the demo, and nothing else."""
     section = (ROOT / "README.md").read_text().split("## What comes out")[1].split("\n## ")[0]

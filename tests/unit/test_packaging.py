@@ -10,7 +10,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-import pdoc.render
+import pytest
 import torchvision
 import yaml
 
@@ -66,6 +66,7 @@ def test_the_lock_is_hashed_has_no_duplicates_and_names_no_index():
     assert "://" not in text
 
 
+@pytest.mark.slow
 def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(tmp_path):
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -108,25 +109,27 @@ def run_without(
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
 
 
-# On a terminal, where there is a progress bar.
 EXAMPLE = """
-sys.stderr.isatty = lambda: True
 import torch
 from torch import nn
-from deadpixel import erf, gaussian, imbalance, kernels, receptive_field
+from deadpixel import erf, gaussian, imbalance, kernels, logs, receptive_field
 model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
 padded, changed = kernels.pad(model)
 receptive_field.theoretical(padded, "1", input_size=(32, 32))
 map = erf.accumulate(padded, torch.randn(4, 3, 32, 32), ["1"], batch_size=2, device="cpu")["1"]
 gaussian.fit(map.mean), imbalance.indices(map.mean)
+sys.stderr.isatty = lambda: True  # a terminal, where training shows a bar
+list(logs.progress([1], total=1, what="epochs"))
 """
 
 
+@pytest.mark.slow
 def test_the_front_door_needs_no_extra():
     ended = run_without(set().union(*EXTRAS.values()), *FRONT_DOOR, then=EXAMPLE)
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_fields_need_torch_and_numpy_alone():
     """Clusters bring their own PyTorch, and often little else. Windows has no fcntl."""
     missing = {"fcntl", *(NEEDED - {"torch", "numpy"}), *EXTRAS["workflow"]}
@@ -135,6 +138,7 @@ def test_fields_need_torch_and_numpy_alone():
     assert run_without({"numpy"}, "erf").returncode != 0
 
 
+@pytest.mark.slow
 def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
     on_gpus = ("networks.zoo", "data.augment", "data.evaluation", "operations.devices")
     ended = run_without({"lmfit", *SCHEDULING}, "training", "microobject", *on_gpus)
@@ -147,7 +151,10 @@ def test_what_snakemake_asks_needs_the_standard_library_only():
     assert ended.returncode == 0, ended.stderr
 
 
+@pytest.mark.slow
 def test_the_pages_of_the_library_build_without_a_warning(tmp_path):
+    import pdoc.render
+
     pdoc.render.configure(show_source=False, search=False)  # twice as fast
     with warnings.catch_warnings():
         warnings.simplefilter("error")

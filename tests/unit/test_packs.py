@@ -69,7 +69,7 @@ def test_decode_of_every_mode(
 ) -> None:
     """Alpha is dropped, grey repeated, and a palette's colours looked up."""
     image.save(tmp_path / name)
-    decoded = packs.decode(tmp_path / name)
+    decoded, _ = packs.decode(tmp_path / name)
     assert decoded.dtype == np.uint8
     assert decoded.shape == (9, 7, 3)
     assert np.abs(decoded - expected.astype(float)).max() <= (image.mode == "CMYK")
@@ -82,7 +82,7 @@ def test_decode_of_a_transparent_palette(tmp_path: Path, transparency: int | byt
     _palette().save(tmp_path / "a.png", transparency=transparency)
     with Image.open(tmp_path / "a.png") as image:
         assert "transparency" in image.info
-    np.testing.assert_array_equal(packs.decode(tmp_path / "a.png"), PALETTE[PLACES])
+    np.testing.assert_array_equal(packs.decode(tmp_path / "a.png")[0], PALETTE[PLACES])
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
@@ -94,8 +94,8 @@ def test_decode_turns_upright(tmp_path: Path, suffix: str, orientation: int) -> 
     stored, turned = tmp_path / f"stored.{suffix}", tmp_path / f"turned.{suffix}"
     Image.fromarray(COLOUR).save(stored)
     Image.fromarray(COLOUR).save(turned, exif=exif)
-    expected = UPRIGHT[orientation](packs.decode(stored))
-    np.testing.assert_array_equal(packs.decode(turned), expected)
+    expected = UPRIGHT[orientation](packs.decode(stored)[0])
+    np.testing.assert_array_equal(packs.decode(turned)[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +171,7 @@ def test_pack_holds_the_decoded_images(tmp_path: Path, folder: Path, paths: list
     assert [pack.path(i) for i in range(len(pack))] == paths
     for path, pixels in zip(paths, pack, strict=True):
         assert pixels.dtype == np.uint8
-        np.testing.assert_array_equal(pixels, packs.decode(folder / path))
+        np.testing.assert_array_equal(pixels, packs.decode(folder / path)[0])
     assert {pixels.shape[:2] for pixels in pack} == {*SHAPES} - {(4, 30)} | {(30, 4)}
     with pa.ipc.open_file(pa.memory_map(str(tmp_path / "new" / "a.arrow"))) as reader:
         assert json.loads(reader.schema.metadata[b"deadpixel"])["folder"] == "caltech"

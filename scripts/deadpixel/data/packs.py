@@ -38,17 +38,11 @@ def checksum(file: Path) -> str:
         raise _refusal(file, "read", error) from error
 
 
-def decode(file: Path) -> np.ndarray:
-    """Upright RGB pixels of an image file, uint8 (height, width, 3).
+def decode(file: Path) -> tuple[np.ndarray, list[str]]:
+    """Upright RGB pixels of an image, uint8 (height, width, 3), and what of it they leave out.
 
     Raises `InputError` naming the file if it is damaged or of a mode that 8-bit RGB cannot hold.
     """
-    pixels, _ = _decode(file)
-    return pixels
-
-
-def _decode(file: Path) -> tuple[np.ndarray, list[str]]:
-    """As `decode`, and what of the file is not in those pixels."""
     try:
         with Image.open(file, formats=_FORMATS) as image:
             mode = image.mode
@@ -106,7 +100,7 @@ def pack(manifest: pd.DataFrame, root: Path, output: Path, facts: dict[str, Any]
                     f"image {root / path} has changed since the data set was listed: "
                     "delete the manifest.parquet of the data set and run again"
                 )
-            pixels, lost = _decode(root / path)
+            pixels, lost = decode(root / path)
             for loss in lost:
                 examples[loss].append(path)
             height, width, _ = pixels.shape
