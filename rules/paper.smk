@@ -46,7 +46,7 @@ MICROOBJECT_SETTINGS = {
         **training_settings(MICROOBJECT),
         "square": MICROOBJECT["size"],
         "threshold": MICROOBJECT["threshold"],
-        "templates": MICROOBJECT["templates"] or "all",
+        "images": MICROOBJECT["templates"] or "all",
     }
 }
 

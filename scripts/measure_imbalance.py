@@ -8,10 +8,11 @@ from deadpixel.operations import job
 
 job.begin(snakemake)
 
+schema = schemas.imbalance(imbalance.columns())
 rows = []
 for path in snakemake.input.blocks:
     means, counts = maps.read_blocks(path)
     measured = imbalance.measure(means, counts)
     rows.append({**parquet.partitions(path), "n_images": sum(counts), **measured})
-table = pd.DataFrame(rows, columns=schemas.IMBALANCE.names)
-parquet.write(table, snakemake.output.imbalance, schemas.IMBALANCE, parquet.provenance())
+table = pd.DataFrame(rows, columns=schema.names)
+parquet.write(table, snakemake.output.imbalance, schema, parquet.provenance())

@@ -2,12 +2,18 @@
 
 import pandas as pd
 
+from deadpixel import imbalance
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
 
 job.begin(snakemake)
 
+known = {
+    "trf": schemas.TRF,
+    "fits": schemas.FITS,
+    "imbalance": schemas.imbalance(imbalance.columns()),
+}
 for name, output in snakemake.output.items():
-    schema = getattr(schemas, name.upper())
+    schema = known[name]
     merged = pd.concat([parquet.read(path, schema) for path in snakemake.input[name]])
     parquet.write(merged.drop_duplicates(), output, schema, parquet.provenance())

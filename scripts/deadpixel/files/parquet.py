@@ -78,6 +78,12 @@ def _reading(path: Path | str) -> Iterator[None]:
         ) from error
 
 
+def read_all(paths: Path | str | Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
+    """Rows of all files, or of a single one."""
+    each = [paths] if isinstance(paths, Path | str) else paths
+    return pd.concat([read(path, schema) for path in each], ignore_index=True)
+
+
 def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
     """Rows of all files, with the columns that their paths give; numbers in paths are integers."""
     frames = []

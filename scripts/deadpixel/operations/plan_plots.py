@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from ..results.plots import STYLE
+from ..results.style import STYLE
 from .plan import duration, measured_jobs
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
