@@ -17,7 +17,7 @@ NAN = np.nan
 
 
 def _runs() -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Epochs and predictions: resnet101 with two seeds, a network of ours with one, both kinds of kernels."""
+    """Epochs and predictions: resnet101 with two seeds, ours with one, each with both kernels."""
     right = {  # of four test images
         ("resnet101", "odd", 0): [1, 1, 1, 0],
         ("resnet101", "padded", 0): [1, 0, 0, 1],
