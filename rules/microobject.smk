@@ -10,7 +10,7 @@ MICROOBJECT_SETTINGS = {
         **training_settings(MICROOBJECT),
         "square": MICROOBJECT["size"],
         "threshold": MICROOBJECT["threshold"],
-        "training images": MICROOBJECT["images"] or "all",
+        "images": MICROOBJECT["images"] or "all",
     }
 }
 

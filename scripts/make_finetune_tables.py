@@ -2,31 +2,31 @@
 
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import published, render, tables
+from deadpixel.results import fields, pairs, published, render, shape_test
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
 
 epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
 predictions = parquet.read_partitioned(snakemake.input.predictions, schemas.PREDICTIONS)
-runs = tables.finetune_runs(epochs, predictions)
-fits = parquet.read(snakemake.input.fits, schemas.FITS).query("target == @params.target")
-trf = parquet.read(snakemake.input.trf, schemas.TRF).query("target == @params.target")
+runs = shape_test.finetune_runs(epochs, predictions)
+fits = parquet.read_all(snakemake.input.fits, schemas.FITS).query("target == @params.target")
+trf = parquet.read_all(snakemake.input.trf, schemas.TRF).query("target == @params.target")
 facts = parquet.provenance(settings=params.settings)
 
 paths = output.finetune_runs, output.finetune_runs_markdown, output.finetune_runs_html
-render.save(runs, tables.RUNS, facts, *paths)
+render.save(runs, shape_test.RUNS, facts, paths)
 
 differ = published.differences(params.settings)
 paper = published.beside(2, params.networks, differ)
-table2 = tables.table2(runs[runs["seed"] == params.seed], fits, trf, paper)
-notes = [*published.note(2, differ), *tables.poor_fits(table2["r_squared"])]
+table2 = shape_test.table2(runs[runs["seed"] == params.seed], fits, trf, paper)
+notes = [*published.note(2, differ), *fields.poor_fits(table2["r_squared"])]
 paths = output.table2, output.table2_markdown, output.table2_html
-render.save(table2, tables.TABLE2, facts, *paths, notes)
+render.save(table2, shape_test.TABLE2, facts, paths, notes)
 
-training = published.differences({"fine-tuning": params.settings["fine-tuning"]})
-paper = published.beside(3, params.networks, training)
-table3 = tables.table3(runs, predictions, paper)
-notes = [*tables.few_pairs(table3["signflip_smallest_p"]), *published.note(3, training)]
+differ = published.differences({"fine-tuning": params.settings["fine-tuning"]})
+paper = published.beside(3, params.networks, differ)
+table3 = shape_test.table3(runs, predictions, paper)
+notes = [*pairs.few(table3["signflip_smallest_p"]), *published.note(3, differ)]
 paths = output.table3, output.table3_markdown, output.table3_html
-render.save(table3, tables.TABLE3, facts, *paths, notes)
+render.save(table3, shape_test.TABLE3, facts, paths, notes)

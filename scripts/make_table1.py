@@ -3,25 +3,25 @@
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import zoo
 from deadpixel.operations import job
-from deadpixel.results import published, render, tables
+from deadpixel.results import fields, published, render, size_test
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
 
-fits = parquet.read(snakemake.input.fits, schemas.FITS).query("target == @params.target")
-trf = parquet.read(snakemake.input.trf, schemas.TRF).query("target == @params.target")
+fits = parquet.read_all(snakemake.input.fits, schemas.FITS).query("target == @params.target")
+trf = parquet.read_all(snakemake.input.trf, schemas.TRF).query("target == @params.target")
 accuracies = {m: zoo.imagenet_accuracy(s) for m, s in params.published_weights.items()}
 differ = published.differences(params.settings)
 facts = parquet.provenance(target=params.target, settings=params.settings)
 
-table = tables.table1(fits, trf, accuracies, published.beside(1, params.networks, differ))
+table1 = size_test.table1(fits, trf, accuracies, published.beside(1, params.networks, differ))
+correlations = size_test.correlations(table1)
 notes = [
-    *tables.no_accuracy(table),
+    *size_test.no_accuracy(table1),
     *published.note(1, differ),
-    *tables.poor_fits(table["r_squared"]),
+    *fields.poor_fits(table1["r_squared"]),
 ]
 paths = output.table, output.markdown, output.html
-render.save(table, tables.TABLE1, facts, *paths, notes)
+render.save(table1, size_test.TABLE1, facts, paths, notes)
 paths = output.correlations, output.correlations_markdown, output.correlations_html
-correlations = tables.size_correlations(table)
-render.save(correlations, tables.CORRELATIONS, facts, *paths, notes)
+render.save(correlations, size_test.CORRELATIONS, facts, paths, notes)

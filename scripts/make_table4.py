@@ -2,18 +2,19 @@
 
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import published, render, tables
+from deadpixel.results import microobject, pairs, published, render
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
 
 epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
-firsts = tables.first_epochs(epochs, params.threshold)
+firsts = microobject.first_epochs(epochs, params.threshold)
 facts = parquet.provenance(threshold=params.threshold, settings=params.settings)
 paths = output.first_epochs, output.first_epochs_markdown, output.first_epochs_html
-render.save(firsts, tables.FIRST_EPOCHS, facts, *paths)
+render.save(firsts, microobject.FIRST_EPOCHS, facts, paths)
+
 differ = published.differences(params.settings)
-table4 = tables.table4(firsts, published.beside(4, params.networks, differ))
-notes = [*tables.few_pairs(table4["logrank_smallest_p"]), *published.note(4, differ)]
+table4 = microobject.table4(firsts, published.beside(4, params.networks, differ))
+notes = [*pairs.few(table4["logrank_smallest_p"]), *published.note(4, differ)]
 paths = output.table4, output.table4_markdown, output.table4_html
-render.save(table4, tables.TABLE4, facts, *paths, notes)
+render.save(table4, microobject.TABLE4, facts, paths, notes)

@@ -26,10 +26,13 @@ for path in output.erf:
     fits.append(counted | fit)
     means, images = [block.mean for block in blocks[target]], [b.count for b in blocks[target]]
     indices.append(counted | imbalance.measure(means, images))
-    tile = imbalance.mean_tile(field.mean, min(imbalance.PERIOD, *field.mean.shape))
+    tile = imbalance.mean_tile(field.mean, imbalance.tile_period(field.mean.shape))
     tiles.append(maps.tile_to_frame(tile).assign(target=target))
-for rows, name in ((fits, "fits"), (indices, "imbalance")):
-    schema = getattr(schemas, name.upper())
-    parquet.write(pd.DataFrame(rows, columns=schema.names), output[name], schema, facts)
+measured = schemas.imbalance(imbalance.columns())
+for rows, path, schema in (
+    (fits, output.fits, schemas.FITS),
+    (indices, output.imbalance, measured),
+):
+    parquet.write(pd.DataFrame(rows, columns=schema.names), path, schema, facts)
 parquet.write(pd.concat(tiles), output.tiles, schemas.TILES, facts)
 shutil.rmtree(job.kept(snakemake, "erf"), ignore_errors=True)  # of all shards

@@ -1,9 +1,11 @@
 """Fig. 4: pixel sensitivity imbalance of the output, by kind of kernels."""
 
+from deadpixel import imbalance
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import padding_plots, plots
+from deadpixel.results import shape_test, style
 
 job.begin(snakemake)
-imbalance = parquet.read(snakemake.input.imbalance, schemas.IMBALANCE).query("target == 'output'")
-plots.save(padding_plots.imbalance_before_and_after(imbalance, "output"), snakemake.output)
+measured = parquet.read_all(snakemake.input.imbalance, schemas.imbalance(imbalance.columns()))
+of_output = measured.query("target == 'output'")
+style.save(shape_test.imbalance_before_and_after(of_output, "output"), snakemake.output)

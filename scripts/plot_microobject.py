@@ -2,11 +2,10 @@
 
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import padding_plots, plots, published
+from deadpixel.results import microobject, published, style
 
 job.begin(snakemake)
 params = snakemake.params
 epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
 paper = published.beside(4, params.networks, published.differences(params.settings))
-figure = padding_plots.microobject_curves(epochs, params.threshold, paper)
-plots.save(figure, snakemake.output)
+style.save(microobject.accuracy_over_epochs(epochs, params.threshold, paper), snakemake.output)

@@ -5,7 +5,7 @@ from pathlib import Path
 from deadpixel import errors, kernels
 from deadpixel.networks import checkpoints, zoo
 from deadpixel.operations import job
-from deadpixel.results import padding_plots, plots
+from deadpixel.results import padding, style
 
 job.begin(snakemake)
 
@@ -28,4 +28,4 @@ panels = {
     for title, weight in {"before": old, titles[params.init]: new, "fine-tuned": tuned}.items()
 }
 title = f"{params.name}, {name}: filter {strongest // old.shape[1]}"
-plots.save(padding_plots.padded_kernel(panels, old.shape[2:], title), snakemake.output)
+style.save(padding.padded_kernel(panels, old.shape[2:], title), snakemake.output)

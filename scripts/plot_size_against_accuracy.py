@@ -2,11 +2,11 @@
 
 from deadpixel.files import parquet
 from deadpixel.operations import job
-from deadpixel.results import plots, published, tables
+from deadpixel.results import published, size_test, style
 
 job.begin(snakemake)
-table = parquet.read(snakemake.input.table, tables.TABLE1)
-correlations = parquet.read(snakemake.input.correlations, tables.CORRELATIONS)
+table1 = parquet.read(snakemake.input.table, size_test.TABLE1.schema)
+correlations = parquet.read(snakemake.input.correlations, size_test.CORRELATIONS.schema)
 ours = f"{snakemake.params.dataset}, {snakemake.params.weights} weights"
-figure = plots.size_against_accuracy(table, published.table(1), correlations, ours)
-plots.save(figure, snakemake.output)
+figure = size_test.size_against_accuracy(table1, published.table(1), correlations, ours)
+style.save(figure, snakemake.output)

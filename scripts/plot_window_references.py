@@ -1,7 +1,7 @@
 """Fig. 2: how often each pixel is referenced by kernels with stride 2."""
 
 from deadpixel.operations import job
-from deadpixel.results import padding_plots, plots
+from deadpixel.results import padding, style
 
 job.begin(snakemake)
-plots.save(padding_plots.window_references(), snakemake.output)
+style.save(padding.window_references(), snakemake.output)

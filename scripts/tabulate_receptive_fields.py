@@ -1,18 +1,16 @@
 """Every map in one table: theoretical size, Gaussian fit and imbalance."""
 
+from deadpixel import imbalance
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import render, tables
+from deadpixel.results import fields, render
 
 job.begin(snakemake)
-output = snakemake.output
 
-table = tables.receptive_fields(
-    parquet.read(snakemake.input.fits, schemas.FITS),
-    parquet.read(snakemake.input.trf, schemas.TRF),
-    parquet.read(snakemake.input.imbalance, schemas.IMBALANCE),
+table = fields.receptive_fields(
+    parquet.read_all(snakemake.input.fits, schemas.FITS),
+    parquet.read_all(snakemake.input.trf, schemas.TRF),
+    parquet.read_all(snakemake.input.imbalance, schemas.imbalance(imbalance.columns())),
 )
-paths = output.table, output.markdown, output.html
-render.save(
-    table, tables.FIELDS, parquet.provenance(), *paths, tables.poor_fits(table["r_squared"])
-)
+notes = fields.poor_fits(table["r_squared"])
+render.save(table, fields.FIELDS, parquet.provenance(), snakemake.output, notes)

@@ -52,6 +52,11 @@ def _root_mean_square(parts: Sequence[np.ndarray]) -> np.ndarray:
     return np.sqrt(np.mean([(part**2).mean(-1) for part in parts], axis=0))
 
 
+def tile_period(shape: Sequence[int]) -> int:
+    """Side of the tiles of a map (H, W): `PERIOD`, or the map's smaller side."""
+    return min(PERIOD, *shape)
+
+
 def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
     """Sensitivity (period, period) by place in a tile, relative to the pixels around: mean about 1.
 
@@ -78,13 +83,74 @@ def _tile_sums(maps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+def _pixels(maps: np.ndarray) -> np.ndarray:
+    return maps.reshape(len(maps), -1)
+
+
+def _levels(maps: np.ndarray) -> np.ndarray:
+    return maps.mean((-2, -1))
+
+
+def _tile_deviations(maps: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
+    """Of tiles from the pixels around, relative to those of the mean over all blocks."""
+    mean = float(images @ _levels(maps) / images.sum()) or np.nan
+    tiles, around = _tile_sums(maps, tile_period(maps.shape[-2:]))
+    relative = np.tensordot(images / images.sum() / mean, around, 1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return [_pixels((tiles - around) / relative)]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """An index of a map: what it is the average of, and how tables and figures show it.
+
+    parts: of the maps (B, H, W) of blocks and their numbers of images (B,), what is averaged, some
+    (B, P) that are linear in the maps. scale: of the maps, what the mean square of the parts is
+    relative to (B, P). in_paper: the paper has it, so it is also measured of the map itself, not
+    divided by its mean.
+    """
+
+    header: str
+    average: Callable[[Sequence[np.ndarray]], np.ndarray]
+    parts: Callable[[np.ndarray, np.ndarray], Sequence[np.ndarray]]
+    scale: Callable[[np.ndarray], np.ndarray]
+    in_paper: bool
+    decimals: int = 3
+
+
+METRICS = {
+    "l1": Metric("L1", _mean_absolute, lambda maps, _: _differences(maps, 1), _pixels, True),
+    "l2": Metric("L2", _mean_absolute, lambda maps, _: _differences(maps, 2), _pixels, True),
+    "contrast": Metric(
+        "contrast",
+        _root_mean_square,
+        _tile_deviations,
+        lambda maps: _levels(maps)[:, None],
+        in_paper=False,
+    ),
+}
+
+
+def columns() -> list[str]:
+    """Names of all that `measure` finds, in the order in which files have them."""
+    paper, others = (
+        [name for name, metric in METRICS.items() if metric.in_paper is of] for of in (True, False)
+    )
+    noise = ("_floor", "_unbiased", "_unbiased_se")
+    return [
+        *(f"{name}{of}" for of in ("", "_raw", "_se") for name in paper),
+        *(f"{name}{of}" for name in paper for of in noise),
+        *(f"{name}{of}" for name in others for of in ("", "_se", *noise)),
+    ]
+
+
 def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, float]:
-    """Each index of the map over all blocks, and what the blocks say about its noise.
+    """Each of `METRICS` of the map over all blocks, and what the blocks say about its noise.
 
     means and counts: each block's map (H, W) and number of images. Blocks are the unit, because the
-    pixels of one image's gradient are not independent. Keys are columns of `schemas.IMBALANCE`:
-    those of `indices`, and contrast, the root mean square of `mean_tile` - 1 (tiles of `PERIOD`
-    pixels, or of the map's smaller side). Of l1, l2 and contrast, all free of scale:
+    pixels of one image's gradient are not independent. Keys are the `columns`: those of `indices`,
+    and contrast, the root mean square of `mean_tile` - 1 (tiles of `tile_period`). Of l1, l2 and
+    contrast, all free of scale:
 
     - ``_se``: jackknife standard error. It does not show that noise raises the index.
     - ``_floor``: the index of noise alone: of half the difference of two halves of the blocks,
@@ -106,22 +172,11 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
     ``_unbiased_se``.
     """
     maps, images = np.asarray(means, dtype=np.float64), np.asarray(counts, dtype=np.float64)
-    levels = maps.mean((-2, -1))
-    mean = float(images @ levels / images.sum()) or np.nan
-    tiles, around = _tile_sums(maps, min(PERIOD, *maps.shape[-2:]))
-    relative = np.tensordot(images / images.sum() / mean, around, 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        deviations = (tiles - around) / relative
-    pixels = maps.reshape(len(maps), -1)
-    kinds = {
-        "l1": (_mean_absolute, _differences(maps, 1), pixels),
-        "l2": (_mean_absolute, _differences(maps, 2), pixels),
-        "contrast": (_root_mean_square, [deviations.reshape(len(maps), -1)], levels[:, None]),
-    }
-    whole = indices(np.tensordot(images / images.sum(), maps, 1))
-    found = {"l1_raw": whole.l1_raw, "l2_raw": whole.l2_raw}
-    for name, (average, parts, scale) in kinds.items():
-        blocks = _Blocks(average, parts, scale, levels, images)
+    whole = np.tensordot(images / images.sum(), maps, 1)
+    found = {}
+    for name, metric in METRICS.items():
+        parts, scale = metric.parts(maps, images), metric.scale(maps)
+        blocks = _Blocks(metric.average, parts, scale, _levels(maps), images)
         square, error = blocks.mean_square()
         low, root, high = (_signed_root(square + shift) for shift in (-error, 0, error))
         found |= {
@@ -131,6 +186,8 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
             f"{name}_unbiased": root,
             f"{name}_unbiased_se": (high - low) / 2,
         }
+        if metric.in_paper:
+            found[f"{name}_raw"] = float(metric.average(metric.parts(whole, images)))
     return found
 
 

@@ -13,7 +13,7 @@ import torch
 from deadpixel.data import packs, synthetic
 from deadpixel.files import parquet, resume, schemas
 from deadpixel.networks import checkpoints
-from deadpixel.results import plots
+from deadpixel.results import style
 from faults.conftest import COMMAND, kill_all, slow_checkout
 from packs import listed
 from small import assert_same, results
@@ -104,7 +104,7 @@ def _frame(rows: int) -> pd.DataFrame:
 def _write_figure(file: Path) -> None:
     figure, axes = plt.subplots()
     axes.imshow(np.random.default_rng(0).random((300, 300)), interpolation="nearest")
-    plots.save(figure, [file])
+    style.save(figure, [file])
 
 
 def _write_pack(file: Path, source: Path) -> None:

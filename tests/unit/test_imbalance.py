@@ -241,6 +241,30 @@ def test_the_whole_map_is_over_all_images() -> None:
     assert [found[n] for n in names] == pytest.approx([getattr(whole, n) for n in names])
 
 
+def test_columns_are_all_that_is_measured_in_the_order_of_the_file() -> None:
+    """Two metrics of the paper with their raw values first; the rest of each metric together."""
+    columns = imbalance.columns()
+    assert {*columns} == {*imbalance.measure([np.ones((8, 8))] * 4, [1] * 4)}
+    assert columns == [
+        *("l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"),
+        *("l1_floor", "l1_unbiased", "l1_unbiased_se"),
+        *("l2_floor", "l2_unbiased", "l2_unbiased_se"),
+        *("contrast", "contrast_se", "contrast_floor", "contrast_unbiased"),
+        "contrast_unbiased_se",
+    ]
+
+
+def test_another_metric_is_one_entry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured, with its errors, in columns of its own behind those of the others."""
+    before = imbalance.columns()
+    monkeypatch.setitem(imbalance.METRICS, "again", imbalance.METRICS["contrast"])
+    blocks = _blocks(1 + 0.3 * CHECKERBOARD, [2] * 4, seed=0)
+    found = imbalance.measure(blocks, [2] * 4)
+    added = imbalance.columns()[len(before) :]
+    assert added == [f"again{of}" for of in ("", "_se", "_floor", "_unbiased", "_unbiased_se")]
+    assert all(found[name] == found[name.replace("again", "contrast")] for name in added)
+
+
 def test_too_few_blocks_say_nothing_of_noise() -> None:
     blocks = _blocks(1 + 0.3 * CHECKERBOARD, [2] * 3, seed=0)
     for number, kept in ((1, ("",)), (3, ("", "_se", "_floor", "_unbiased"))):

@@ -18,13 +18,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deadpixel import imbalance
 from deadpixel.errors import InputError
 from deadpixel.files import atomic, parquet, resume, schemas
 
 SCHEMAS = {
-    name: getattr(schemas, name)
-    for name in ("MANIFEST", "ERF", "BLOCK", "TILES", "TRF", "FITS", "IMBALANCE")
-}
+    name: getattr(schemas, name) for name in ("MANIFEST", "ERF", "BLOCK", "TILES", "TRF", "FITS")
+} | {"IMBALANCE": schemas.imbalance(imbalance.columns())}
 FIRST_COLUMNS = {  # further columns may follow
     "ERF": "row col mean se",
     "TRF": "model kernels target size_h size_w stride_h stride_w offset_h offset_w",
@@ -66,6 +66,15 @@ def test_round_trip(tmp_path: Path, schema: pa.Schema) -> None:
     with pq.ParquetFile(tmp_path / "new" / "x.parquet") as file:
         assert file.schema_arrow.equals(schema)
     pd.testing.assert_frame_equal(parquet.read(tmp_path / "new" / "x.parquet", schema), frame)
+
+
+def test_rows_of_one_file_or_of_several_in_their_order(tmp_path: Path) -> None:
+    """Folders of partitions add no columns."""
+    files = [_written(tmp_path / f"model={n}/x.parquet", ERF.assign(se=float(n))) for n in (2, 1)]
+    assert parquet.read_all(files, schemas.ERF)["se"].tolist() == [2, 2, 1, 1]
+    for single in (files[0], str(files[0])):
+        read = parquet.read_all(single, schemas.ERF)
+        assert [*read] == schemas.ERF.names and read["se"].tolist() == [2, 2]
 
 
 @pytest.mark.parametrize(

@@ -18,14 +18,16 @@ import pytest
 import yaml
 from PIL import Image
 
+from deadpixel import imbalance as metrics
 from deadpixel.files import maps, parquet, schemas
-from deadpixel.results import tables
+from deadpixel.results import fields, microobject, shape_test, size_test
 from waiting import until
 
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
 MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
 KERNELS = ("odd", "padded")
+IMBALANCE = schemas.imbalance(metrics.columns())
 STRONGER = 1.2  # pixels at odd rows and columns than those at even ones
 ERRORS = 2  # of an index of imbalance, at least, above zero and between kinds of kernels
 OFF = {"calibrated": 2, "finetuned": 6}  # px that a centre may be off
@@ -49,15 +51,15 @@ def test_every_file_keeps_its_contract(results):
     contracts = {
         "trf.parquet": schemas.TRF,
         "fits.parquet": schemas.FITS,
-        "imbalance.parquet": schemas.IMBALANCE,
-        "tables/table1.parquet": tables.TABLE1,
-        "tables/correlations.parquet": tables.CORRELATIONS,
-        "tables/receptive_fields.parquet": tables.FIELDS,
-        "tables/finetune_runs.parquet": tables.RUNS,
-        "tables/table2.parquet": tables.TABLE2,
-        "tables/table3.parquet": tables.TABLE3,
-        "tables/table4.parquet": tables.TABLE4,
-        "tables/first_epochs.parquet": tables.FIRST_EPOCHS,
+        "imbalance.parquet": IMBALANCE,
+        "tables/table1.parquet": size_test.TABLE1.schema,
+        "tables/correlations.parquet": size_test.CORRELATIONS.schema,
+        "tables/receptive_fields.parquet": fields.FIELDS.schema,
+        "tables/finetune_runs.parquet": shape_test.RUNS.schema,
+        "tables/table2.parquet": shape_test.TABLE2.schema,
+        "tables/table3.parquet": shape_test.TABLE3.schema,
+        "tables/table4.parquet": microobject.TABLE4.schema,
+        "tables/first_epochs.parquet": microobject.FIRST_EPOCHS.schema,
         "data/dataset=synthetic/manifest.parquet": schemas.MANIFEST,
     }
     for name, schema in contracts.items():
@@ -148,7 +150,7 @@ def test_the_checkerboard_shows(results):
         stored = maps.read(erf_path(results, model, "output"))
         strong, weak = stored.mean[1::2, 1::2].mean(), stored.mean[::2, ::2].mean()
         assert strong > STRONGER * weak
-    imbalance = parquet.read(results / "imbalance.parquet", schemas.IMBALANCE)
+    imbalance = parquet.read(results / "imbalance.parquet", IMBALANCE)
     for index in ("l1", "l2", "contrast"):
         assert (imbalance[f"{index}_unbiased"] > ERRORS * imbalance[f"{index}_unbiased_se"]).all()
         assert (imbalance[f"{index}_floor"] < imbalance[index]).all()
@@ -161,7 +163,7 @@ def test_padding_moves_the_field_and_lessens_the_imbalance(results):
     centres = fits.set_index("kernels")[["center_x", "center_y"]]
     assert (centres.loc["odd"] - 96).abs().max() < OFF["finetuned"]
     assert (centres.loc["padded"] - 111.5).abs().max() < OFF["finetuned"]
-    imbalance = parquet.read(results / "imbalance.parquet", schemas.IMBALANCE)
+    imbalance = parquet.read(results / "imbalance.parquet", IMBALANCE)
     imbalance = imbalance[imbalance["weights"] == "finetuned"]
     output = imbalance[imbalance["target"] == "output"].set_index("kernels")
     for index in ("l1_unbiased", "l2_unbiased", "contrast_unbiased"):
@@ -171,7 +173,7 @@ def test_padding_moves_the_field_and_lessens_the_imbalance(results):
 
 def test_every_epoch_and_every_prediction_is_kept(results, settings):
     count, seeds = settings["finetune"]["epochs"], settings["finetune"]["repeated"]["seeds"]
-    runs = parquet.read(results / "tables/finetune_runs.parquet", tables.RUNS)
+    runs = parquet.read(results / "tables/finetune_runs.parquet", shape_test.RUNS.schema)
     assert len(runs) == len(KERNELS) * len(seeds)
     path = "model=resnet18/weights=calibrated/kernels={}/seed=0"
     for kernels in KERNELS:
@@ -186,19 +188,23 @@ def test_every_epoch_and_every_prediction_is_kept(results, settings):
 
 
 def test_only_arithmetic_of_the_paper_stands_beside_untrained_networks(results):
-    table = parquet.read(results / "tables/table1.parquet", tables.TABLE1).set_index("model")
+    table = parquet.read(results / "tables/table1.parquet", size_test.TABLE1.schema).set_index(
+        "model"
+    )
     assert table.loc["resnet50", ["trf", "paper_trf"]].tolist() == [427, 427]
     assert table[["acc1", "paper_acc1", "paper_sigma_x"]].isna().all(axis=None)
     page = (results / "tables/table1.md").read_text()
     assert "No accuracy stands beside our sizes" in page
     assert "data set: synthetic instead of cub200" in page
-    correlations = parquet.read(results / "tables/correlations.parquet", tables.CORRELATIONS)
+    correlations = parquet.read(
+        results / "tables/correlations.parquet", size_test.CORRELATIONS.schema
+    )
     assert set(correlations["source"]) == {"the paper, all nine"}
 
 
 def test_every_run_of_the_other_task_is_kept(results, settings):
     count, seeds = settings["microobject"]["epochs"], settings["microobject"]["seeds"]
-    firsts = parquet.read(results / "tables/first_epochs.parquet", tables.FIRST_EPOCHS)
+    firsts = parquet.read(results / "tables/first_epochs.parquet", microobject.FIRST_EPOCHS.schema)
     assert len(firsts) == len(KERNELS) * len(seeds)
     everything = pd.read_parquet(results / "microobject")
     assert len(everything) == len(firsts) * count

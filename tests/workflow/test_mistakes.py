@@ -9,7 +9,7 @@ from PIL import Image
 
 from deadpixel.data import packs
 from deadpixel.files import parquet, schemas
-from deadpixel.results import tables
+from deadpixel.results import microobject, shape_test
 
 # What the schema sees is told together.
 SCHEMA_MISTAKES = (
@@ -346,8 +346,8 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     log = (checkout.folder / "logs/compute_trf/mine_odd.log").read_text()
     assert "fft" in log
     tables_of = checkout.folder / "results/tables"
-    assert len(parquet.read(tables_of / "table3.parquet", tables.TABLE3)) == 1
-    assert len(parquet.read(tables_of / "table4.parquet", tables.TABLE4)) == 1
+    assert len(parquet.read(tables_of / "table3.parquet", shape_test.TABLE3.schema)) == 1
+    assert len(parquet.read(tables_of / "table4.parquet", microobject.TABLE4.schema)) == 1
     run = "dataset=mine/model=mine/weights=file/kernels=padded/seed=0/epochs.parquet"
     facts = parquet.read_provenance(checkout.folder / "results/finetune/epochs" / run)
     assert facts["added_weights_norm"] > 0

@@ -12,7 +12,7 @@ import yaml
 from deadpixel.data import packs
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import checkpoints
-from deadpixel.results import tables
+from deadpixel.results import size_test
 from publisher import Publisher, caltech_archive, cub_archive, cub_files, entry, tar, weight_file
 from waiting import until
 
@@ -95,7 +95,7 @@ def test_table1_from_the_archive_and_the_weight_file(checkout, publisher, overla
     status, output = checkout.snakemake(table, "--cores", "2", overlay=config)
     assert status == 0, output
 
-    row = parquet.read(checkout.folder / table, tables.TABLE1).iloc[0]
+    row = parquet.read(checkout.folder / table, size_test.TABLE1.schema).iloc[0]
     assert (row["model"], row["acc1"], row["trf"]) == ("resnet18", 69.758, 435)
     manifest = parquet.read(checkout.folder / DATASET.format("cub200"), schemas.MANIFEST)
     assert manifest["split"].value_counts().to_dict() == {"train": 12, "test": 12}

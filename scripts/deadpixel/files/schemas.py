@@ -1,5 +1,7 @@
 """The columns of each Parquet file that jobs hand on."""
 
+from collections.abc import Iterable
+
 import pyarrow as pa
 
 
@@ -83,21 +85,12 @@ FITS = _schema(
     failure=pa.string(),
 )
 
-IMBALANCE = _schema(
-    **_MAP,
-    target=pa.string(),
-    n_images=pa.int32(),
-    **dict.fromkeys(
-        [
-            *("l1", "l2", "l1_raw", "l2_raw", "l1_se", "l2_se"),
-            *("l1_floor", "l1_unbiased", "l1_unbiased_se"),
-            *("l2_floor", "l2_unbiased", "l2_unbiased_se"),
-            *("contrast", "contrast_se", "contrast_floor", "contrast_unbiased"),
-            "contrast_unbiased_se",
-        ],
-        pa.float64(),
-    ),
-)
+
+def imbalance(columns: Iterable[str]) -> pa.Schema:
+    """Of every map, what is measured: `columns` of `deadpixel.imbalance`."""
+    measured = dict.fromkeys(columns, pa.float64())
+    return _schema(**_MAP, target=pa.string(), n_images=pa.int32(), **measured)
+
 
 EPOCHS = _schema(
     epoch=pa.int32(),

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ..results.plots import STYLE
+from ..results.style import STYLE
 from .plan import duration, measured_jobs
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600

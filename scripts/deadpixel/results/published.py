@@ -30,7 +30,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "changed kernels": "random",
         "square": 8,
         "threshold": 0.9,
-        "templates": "all",
+        "images": "all",
     },
 }
 _ARITHMETIC = {"trf": {"target", "crop"}}  # what the theoretical size depends on

@@ -1,171 +1,122 @@
-"""Tables to be read: Markdown, and HTML pages that stand alone."""
+"""Tables: what their columns are in Parquet, in Markdown, and in HTML pages that stand alone."""
 
 import html as entities
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 
-from ..files import atomic
-from .tables import ALL_MODELS, LEAST_R_SQUARED
+from ..files import atomic, parquet
 
-_HEADERS = {
-    "model": "model",
-    "dataset": "data set",
-    "weights": "weights",
-    "kernels": "kernels",
-    "target": "target",
-    "n_images": "images",
-    "acc1": "acc@1 (%)",
-    "acc5": "acc@5 (%)",
-    "seed": "seed",
-    "best_epoch": "best epoch",
-    "n_test": "test images",
-    "valid_acc": "valid acc (%)",
-    "test_acc": "test acc (%)",
-    "commonest_acc": "always the commonest class (%)",
-    "n_pairs": "pairs",
-    "runs_before": "runs before",
-    "runs_after": "runs after",
-    "before": "before (%)",
-    "after": "after (%)",
-    "difference": "difference",
-    "low": "95 % interval",
-    "signflip_p": "p (sign flips)",
-    "signflip_smallest_p": "smallest possible p",
-    "first_epoch": "first epoch",
-    "epochs": "epochs",
-    "best_test_acc": "best test acc (%)",
-    "last_test_acc": "last test acc (%)",
-    "epochs_before": "mean before",
-    "epochs_after": "mean after",
-    "median_before": "median before",
-    "median_after": "median after",
-    "epochs_difference": "difference",
-    "logrank_p": "p (log-rank)",
-    "logrank_smallest_p": "smallest possible p",
-    "only_before": "right only before",
-    "only_after": "right only after",
-    "mcnemar_p": "p (McNemar)",
-    "trf": "TRF (px)",
-    "trf_h": "TRF (px)",
-    "offset_y": "TRF offset (px)",
-    "center_x": "centre x (px)",
-    "center_y": "centre y (px)",
-    "sigma_x": "σx (px)",
-    "sigma_y": "σy (px)",
-    "r_squared": "R²",
-    "l1_unbiased": "L1 unbiased",
-    "l1_unbiased_se": "L1 ± se",
-    "l1": "L1",
-    "l1_floor": "L1 noise floor",
-    "l2_unbiased": "L2 unbiased",
-    "l2_unbiased_se": "L2 ± se",
-    "l2": "L2",
-    "l2_floor": "L2 noise floor",
-    "contrast_unbiased": "contrast unbiased",
-    "contrast_unbiased_se": "contrast ± se",
-    "source": "numbers of",
-    "size": "size",
-    "n": "networks",
-    "kendall": "Kendall τ-b",
-    "kendall_p": "p (τ-b)",
-    "spearman": "Spearman ρ",
-    "spearman_p": "p (ρ)",
-    "exact": "exact p",
-}
-_DECIMALS = {
-    **dict.fromkeys(("valid_acc", "test_acc", "commonest_acc", "before", "after", "difference"), 2),
-    **dict.fromkeys(("best_test_acc", "last_test_acc"), 2),
-    **dict.fromkeys(("epochs_before", "epochs_after", "epochs_difference"), 1),
-    **dict.fromkeys(("median_before", "median_after"), 1),
-    **dict.fromkeys(("offset_y", "center_x", "center_y"), 1),
-    **dict.fromkeys(("trf", "trf_h"), 0),
-}
-_ONLY_IF_KNOWN = ("acc1", "acc5")  # and the paper's: where no row has any, there is no column
-_OF_A_GAUSSIAN = ("sigma_x", "sigma_y", "center_x", "center_y")
-_NOTHING = "–"
+TEXT, WHOLE, NUMBER, TRUTH = pa.string(), pa.int32(), pa.float64(), pa.bool_()
+NOTHING = "–"
+Row = Mapping[str, Any]
+
+
+def _never(_: Row) -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    header: None keeps it out of Markdown and HTML. if_known: it is also out of them where no row
+    has a value. in_words: what to write of a row where its number would mislead, or None.
+    """
+
+    name: str
+    type: pa.DataType
+    header: str | None
+    decimals: int = 3
+    if_known: bool = False
+    in_words: Callable[[Row], str | None] = _never
+
+    def cell(self, row: Row) -> str:
+        """What is read of a row."""
+        words = self.in_words(row)
+        return _number(row[self.name], self.decimals) if words is None else words
+
+
+class Table:
+    """The columns of a table, and the schema of its Parquet file, which follows from them."""
+
+    def __init__(self, *columns: Column) -> None:
+        """In the order of the file."""
+        self.columns = columns
+        self.schema = pa.schema([(column.name, column.type) for column in columns])
+        self.names: list[str] = self.schema.names
+
+
+MODEL, KERNELS = Column("model", TEXT, "model"), Column("kernels", TEXT, "kernels")
+SEED = Column("seed", WHOLE, "seed")
+
+
+def with_paper(*columns: Column) -> Iterator[Column]:
+    """Each column, and behind it the paper's numbers, where any are known."""
+    for column in columns:
+        name, header = f"paper_{column.name}", f"paper: {column.header}"
+        yield column
+        yield replace(column, name=name, header=header, if_known=True, in_words=_never)
+
+
+def p_value(name: str, header: str) -> Column:
+    """A column of p-values, none of which is written as zero."""
+    return Column(
+        name, NUMBER, header, in_words=lambda row: "< 0.001" if row[name] < 0.0005 else None
+    )
 
 
 def save(
-    table: pd.DataFrame,
-    schema: pa.Schema,
+    frame: pd.DataFrame,
+    table: Table,
     facts: Mapping[str, Any],
-    parquet: str,
-    markdown_path: str,
-    html_path: str,
+    paths: Sequence[Path | str],
     notes: Sequence[str] = (),
 ) -> None:
-    """Write a table whole as Parquet, and its main columns to be read, with notes below."""
-    parquet.write(table, parquet, schema, facts)
-    for path, text in ((markdown_path, markdown(table, notes)), (html_path, html(table, notes))):
+    """Write a table to each of `paths`, by the suffix: Parquet, or to be read, notes below it."""
+    pages = {".md": markdown, ".html": html}
+    for path in map(Path, paths):
+        if path.suffix == ".parquet":
+            parquet.write(frame, path, table.schema, facts)
+            continue
         with atomic.writing(path) as partial:
-            partial.write_text(text, encoding="utf-8")
+            partial.write_text(pages[path.suffix](frame, table, notes), encoding="utf-8")
 
 
-def markdown(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
-    """The table's main columns as Markdown, rounded for reading."""
-    body = _readable(table).to_markdown(index=False, disable_numparse=True)
+def markdown(frame: pd.DataFrame, table: Table, notes: Sequence[str] = ()) -> str:
+    """The columns that have a header as Markdown, rounded for reading."""
+    body = _readable(frame, table).to_markdown(index=False, disable_numparse=True)
     return "\n\n".join([body, *notes]) + "\n"
 
 
-def html(table: pd.DataFrame, notes: Sequence[str] = ()) -> str:
-    """The table's main columns as an HTML page that stands alone."""
-    body = _readable(table).to_html(index=False, border=0)
+def html(frame: pd.DataFrame, table: Table, notes: Sequence[str] = ()) -> str:
+    """The same as an HTML page that stands alone."""
+    body = _readable(frame, table).to_html(index=False, border=0)
     return _PAGE.format(
         body="\n".join([body, *(f"<p>{entities.escape(note)}</p>" for note in notes)])
     )
 
 
-def _readable(table: pd.DataFrame) -> pd.DataFrame:
+def _readable(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     shown = [
-        name
-        for name in table
-        if _bare(name) in _HEADERS and (table[name].notna().any() or not _is_optional(name))
+        column
+        for column in table.columns
+        if column.header is not None and not (column.if_known and frame[column.name].isna().all())
     ]
-    rows = [{name: _cell(row, name) for name in shown} for row in table.to_dict("records")]
-    return pd.DataFrame(rows, columns=shown).set_axis(map(_header, shown), axis=1)
+    rows = [[column.cell(row) for column in shown] for row in frame.to_dict("records")]
+    return pd.DataFrame(rows, columns=[column.header for column in shown])
 
 
-def _bare(name: str) -> str:
-    return name.removeprefix("paper_")
-
-
-def _is_optional(name: str) -> bool:
-    return _bare(name) != name or name in _ONLY_IF_KNOWN
-
-
-def _header(name: str) -> str:
-    return ("" if _bare(name) == name else "paper: ") + _HEADERS[_bare(name)]
-
-
-def _cell(row: Mapping[str, Any], name: str) -> str:
-    """A value in words where a number would mislead."""
-    if name in _OF_A_GAUSSIAN and row["r_squared"] < LEAST_R_SQUARED:
-        return f"no Gaussian (R² {row['r_squared']:.3f})" if name == "sigma_x" else _NOTHING
-    if name == "low":
-        return _interval(row)
-    return _number(row[name], _bare(name))
-
-
-def _interval(row: Mapping[str, Any]) -> str:
-    if pd.notna(row["low"]):
-        return f"{row['low']:.2f} to {row['high']:.2f}"
-    unit = "network" if row["model"] == ALL_MODELS else "pair"
-    return f"none from {row['n_pairs']} {unit}{'s' if row['n_pairs'] > 1 else ''}"
-
-
-def _number(value: object, name: str) -> str:
+def _number(value: object, decimals: int) -> str:
     if pd.isna(value):
-        return _NOTHING
+        return NOTHING
     if not isinstance(value, float):
         return str(value)
-    if value == float("inf"):
-        return "∞"
-    if name.endswith("_p") and value < 0.0005:
-        return "< 0.001"
-    return f"{value:.{_DECIMALS.get(name, 3)}f}"
+    return "∞" if value == float("inf") else f"{value:.{decimals}f}"
 
 
 _PAGE = """<!doctype html>

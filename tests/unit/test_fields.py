@@ -1,22 +1,96 @@
-"""Figures of whatever can come out of the workflow, the same file for the same numbers."""
+"""Every map: its row in the table of all, and its figure, whatever can come out of the workflow."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
-from PIL import Image
 from torch import nn
 
-from deadpixel import erf, receptive_field
-from deadpixel.results import plots, published, tables
+from deadpixel import erf, imbalance, receptive_field
+from deadpixel.files import parquet, schemas
+from deadpixel.results import fields, render, style
 
 INF, NAN = np.inf, np.nan
+
+
+# ------------------------------------------------------------------------ the table of all
+
+KEYS = ["dataset", "model", "weights", "kernels", "target"]
+IMBALANCE = schemas.imbalance(imbalance.columns())
+MAPS = [
+    *(["cub", "a", "imagenet", "odd", target] for target in ("layer3", "layer4", "output")),
+    ["cub", "a", "imagenet", "padded", "layer3"],
+    ["photos", "a", "imagenet", "odd", "layer3"],
+    ["cub", "a", "file", "odd", "layer3"],
+    ["cub", "b", "imagenet", "odd", "layer3"],
+]
+
+
+def _rows(schema: pa.Schema) -> pd.DataFrame:
+    """A row of every map, in whose numbers the columns and the maps are counted."""
+    frame = pd.DataFrame(MAPS, columns=KEYS).assign(n_images=8)
+    numbers = [name for name in schema.names if name not in (*frame, "failure")]
+    counted = {name: 100.0 * n + np.arange(len(MAPS)) for n, name in enumerate(numbers)}
+    return frame.assign(**counted, failure=None)[schema.names]
+
+
+def test_each_map_has_its_own_theory_fit_and_imbalance() -> None:
+    """In the order of the fits, whatever the order of the rest."""
+    fits, measured = _rows(schemas.FITS), _rows(IMBALANCE).assign(n_images=99)
+    trf = pd.DataFrame(
+        [("a", "odd", "layer3"), ("a", "padded", "layer3"), ("a", "odd", "output")],
+        columns=["model", "kernels", "target"],
+    ).assign(size_h=[10, 20, INF], size_w=7.0, offset_h=1.5, offset_w=2.5)
+    found = fields.receptive_fields(fits, trf[::-1], measured.sample(frac=1, random_state=0))
+    assert [*found] == fields.FIELDS.names
+    assert found[KEYS].to_numpy().tolist() == MAPS
+    expected = [10, NAN, INF, 20, 10, 10, NAN]
+    assert found["trf_h"].tolist() == pytest.approx(expected, nan_ok=True)
+    assert found.loc[0, ["trf_w", "offset_y", "offset_x"]].tolist() == [7, 1.5, 2.5]
+    for name in {*fields.FIELDS.names} & {*measured} - {*fits}:
+        assert found[name].tolist() == measured[name].tolist(), name
+    for name in {*fields.FIELDS.names} & {*fits}:
+        assert found[name].tolist() == fits[name].tolist(), name
+
+
+def test_every_metric_is_in_the_file_and_in_the_table() -> None:
+    """The paper's indices with their noise, of the others only what noise does not raise."""
+    headers = [column.header for column in fields.FIELDS.columns if column.header]
+    for name, metric in imbalance.METRICS.items():
+        stored = {f"{name}{of}" for of in ("_unbiased", "_unbiased_se", "", "_floor")}
+        assert stored <= {*fields.FIELDS.names}
+        shown = [header for header in headers if header.startswith(metric.header)]
+        noise = [metric.header, f"{metric.header} noise floor"] if metric.in_paper else []
+        assert shown == [f"{metric.header} unbiased", f"{metric.header} ± se", *noise]
+    assert "centre x (px)" in headers and fields.FIELDS.names[-1] == "contrast_floor"
+
+
+def test_a_gaussian_that_does_not_fit_has_no_widths_in_print(tmp_path: Path) -> None:
+    """It is said in words, with its R2; the Parquet file keeps the raw numbers."""
+    fits = _rows(schemas.FITS).assign(r_squared=[0.32, 0.5, *[NAN] * 5], sigma_x=133.0)
+    fits.loc[2, ["sigma_x", "sigma_y", "center_x", "center_y"]] = NAN
+    trf = pd.DataFrame(columns=schemas.TRF.names)
+    table = fields.receptive_fields(fits, trf, _rows(IMBALANCE))
+    head, _, *body = render.markdown(table, fields.FIELDS).splitlines()
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *body)]
+    rows = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
+    widths = ["σx (px)", "σy (px)", "centre x (px)", "centre y (px)", "R²"]
+    assert [rows[0][name] for name in widths] == ["no Gaussian (R² 0.320)", "–", "–", "–", "0.320"]
+    assert [rows[1][name] for name in widths] == ["133.000", "401.000", "101.0", "201.0", "0.500"]
+    assert [rows[2][name] for name in widths] == ["–"] * 5
+    parquet.write(table, tmp_path / "a.parquet", fields.FIELDS.schema, {})
+    read = parquet.read(tmp_path / "a.parquet", fields.FIELDS.schema)
+    assert read["sigma_x"].tolist()[:2] == [133, 133]
+    assert len(fields.poor_fits(table["r_squared"])) == 1
+    assert fields.poor_fits(table["r_squared"][1:]) == []
+
+
+# -------------------------------------------------------------------------------- Figure 1
 
 
 def _bell(height: int, width: int) -> np.ndarray:
@@ -35,11 +109,16 @@ def _theory(size: float, center: float = 96.0) -> dict[str, float]:
     return {f"{name}_{axis}": value for name, value in values.items() for axis in "hw"}
 
 
+def _tiles(field: np.ndarray) -> np.ndarray:
+    return imbalance.mean_tile(field, imbalance.tile_period(field.shape))
+
+
 def _erf_maps(maps: list[np.ndarray], fits: list[dict], theories: list[dict]) -> Figure:
     targets = [f"layer{number}" for number in range(len(maps))]
     index = pd.MultiIndex.from_product([["odd"], targets])
-    return plots.erf_maps(
+    return fields.erf_maps(
         {"odd": dict(zip(targets, maps, strict=True))},
+        {"odd": dict(zip(targets, map(_tiles, maps), strict=True))},
         pd.DataFrame(fits, index=index),
         pd.DataFrame(theories, index=index),
         "resnet18, calibrated",
@@ -50,9 +129,6 @@ def _patches(figure: Figure, kind: type) -> list[list]:
     """The drawn shapes of a kind, by map."""
     axes = [a for a in figure.axes if "\n" in a.get_title()]
     return [[patch for patch in a.patches if isinstance(patch, kind)] for a in axes]
-
-
-# -------------------------------------------------------------------------------- Figure 1
 
 
 def test_map_shows_theory_and_fit() -> None:
@@ -147,10 +223,14 @@ def test_tiles_share_a_scale() -> None:
 
 
 def test_each_kind_of_kernels_has_its_rows() -> None:
-    """Its own map, fit and theory, on one scale of tiles."""
+    """Its own map, tile, fit and theory, on one scale of tiles."""
     index = pd.MultiIndex.from_product([["odd", "padded"], ["layer4"]])
-    figure = plots.erf_maps(
+    tiles = {
+        kernels: np.full((32, 32), value) for kernels, value in (("odd", 1.1), ("padded", 0.6))
+    }
+    figure = fields.erf_maps(
         {"odd": {"layer4": _bell(64, 64)}, "padded": {"layer4": 2 * _bell(64, 64)}},
+        {kernels: {"layer4": tile} for kernels, tile in tiles.items()},
         pd.DataFrame([FITTED, FAILED], index=index),
         pd.DataFrame([_theory(435), _theory(466)], index=index),
         "resnet18, finetuned",
@@ -158,123 +238,36 @@ def test_each_kind_of_kernels_has_its_rows() -> None:
     titles = [axes.get_title() for axes in figure.axes if "TRF" in axes.get_title()]
     assert titles[0].startswith("layer4, odd kernels\nTRF 435 px, σ 50.0")
     assert titles[1].startswith("layer4, padded kernels\nTRF 466 px, no Gaussian")
-    limits = {a.images[0].get_clim() for a in figure.axes if "tile" in a.get_title()}
-    assert len(limits) == 1
+    images = [axes.images[0] for axes in figure.axes if "tile" in axes.get_title()]
+    assert [image.get_array().max() for image in images] == [1.1, 0.6]
+    for image in images:
+        assert image.get_clim() == pytest.approx((0.6, 1.4))
 
 
-@pytest.mark.filterwarnings("ignore:invalid value encountered in divide")
+def test_tiles_are_of_their_map_and_row_by_row() -> None:
+    """As their files have them, in whatever order; a dead place stays one."""
+    rows = [
+        (kernels, target, row, col, 1000 * k + 100 * t + 10 * row + col if row or col else NAN)
+        for k, kernels in enumerate(("odd", "padded"))
+        for t, target in enumerate(("layer4", "output"))
+        for row in range(3)
+        for col in range(3)
+    ]
+    columns = ["kernels", "target", "row", "col", "sensitivity"]
+    found = fields.tiles_of(pd.DataFrame(rows, columns=columns).sample(frac=1, random_state=0))
+    assert {kernels: [*tiles] for kernels, tiles in found.items()} == {
+        kernels: ["layer4", "output"] for kernels in ("odd", "padded")
+    }
+    expected = [[NAN, 1101, 1102], [1110, 1111, 1112], [1120, 1121, 1122]]
+    np.testing.assert_array_equal(found["padded"]["output"], expected)
+
+
 @pytest.mark.parametrize("order", [1, -1])
 def test_dead_map_spoils_no_other(tmp_path: Path, order: int) -> None:
     """A target without any gradient has no tile; those of the others keep their scale."""
     maps, fits = [np.zeros((64, 64)), _bell(64, 64)][::order], [FAILED, FITTED][::order]
     figure = _erf_maps(maps, fits, [_theory(35)] * 2)
-    plots.save(figure, [tmp_path / "dead.png"])
+    style.save(figure, [tmp_path / "dead.png"])
     alone = _erf_maps([_bell(64, 64)], [FITTED], [_theory(35)])
     limits = {axes.images[0].get_clim() for axes in figure.axes if "tile" in axes.get_title()}
     assert limits == {alone.axes[1].images[0].get_clim()}
-
-
-# --------------------------------------------------------------------------------- table 1
-
-
-PAPER = {"resnet18": "resnet18"}
-
-
-def _sizes(rows: int, accuracies: dict | None = None) -> Figure:
-    """Table 1 of a network of the paper, one that sees everything, and one without a Gaussian."""
-    models = ["resnet18", "global", "poor", "mine"][:rows]
-    fits = pd.DataFrame({"model": models, "kernels": "odd", "n_images": 8})
-    fits = fits.assign(sigma_x=[76.0, 50.0, 7.0, NAN][:rows], sigma_y=[75.0, 40.0, 7.0, NAN][:rows])
-    fits = fits.assign(r_squared=[0.9, 0.9, 0.3, NAN][:rows])
-    trf = pd.DataFrame({"model": models, "kernels": "odd", "size_h": [435, INF, 9, NAN][:rows]})
-    known = {"resnet18": (69.758, 89.078), "global": (75.0, 92.0), "poor": (60.0, 80.0)}
-    paper = published.beside(1, PAPER, {})
-    table = tables.table1(fits, trf, known if accuracies is None else accuracies, paper)
-    correlations = tables.size_correlations(table)
-    return plots.size_against_accuracy(
-        table, published.table(1), correlations, "birds, own weights"
-    )
-
-
-def _drawn(panel: Axes) -> dict[str, list]:
-    return {dots.get_label(): dots.get_offsets().tolist() for dots in panel.collections}
-
-
-def test_sizes_of_the_papers_networks_and_ours() -> None:
-    """All nine of the paper beside ours, and how each size goes with accuracy."""
-    figure = _sizes(4)
-    panels = [axes for axes in figure.axes if axes.collections]
-    assert [panel.get_xlabel() for panel in panels] == [*plots._SIZES.values()]
-    for panel, size in zip(panels, plots._SIZES, strict=True):
-        expected = published.table(1)[[size, "acc1"]].to_numpy().tolist()
-        assert _drawn(panel)["the paper (CUB-200-2011)"] == expected
-        assert np.isfinite([*panel.get_xlim(), *panel.get_ylim()]).all()
-    trf, sigma_x, sigma_y = (_drawn(panel)["ours (birds, own weights)"] for panel in panels)
-    assert trf[:2] == [[9, 60], [435, 69.758]]  # the infinite one has no place
-    assert sigma_x[:2] == [[76, 69.758], [50, 75]]  # the poor fit's 7 px are not drawn
-    assert sigma_y[:2] == [[75, 69.758], [40, 75]]
-    assert "ours (n = 3): τ-b +1.00, p = 0.33" in panels[0].get_title(loc="left")
-    assert "ours (n = 2): τ-b -1.00, p = 1.00" in panels[1].get_title(loc="left")
-    for panel in panels:
-        assert "same networks" not in panel.get_title(loc="left")
-        assert "the paper, all nine (n = 9)" in panel.get_title(loc="left")
-    (legend,) = figure.legends
-    texts = [text.get_text() for text in legend.get_texts()]
-    assert texts[:4] == [
-        *("the paper (CUB-200-2011)", "ours (birds, own weights)", "1 resnet18", "2 resnet34")
-    ]
-    numbers = {text.get_text(): text.xy for text in panels[0].texts}
-    assert numbers["3"] == (427, 76.13) and len(numbers) == 9
-    assert figure.get_suptitle() == ""
-    assert panels[0].get_ylabel() == "ImageNet acc@1 (%), published"
-
-
-def test_one_network_has_no_correlation() -> None:
-    assert "ours (n = 1): τ-b undefined" in _sizes(1).axes[0].get_title(loc="left")
-
-
-def test_networks_without_a_published_accuracy_are_not_drawn_and_that_is_said() -> None:
-    figure = _sizes(4, accuracies={})
-    for panel in figure.axes:
-        assert [*_drawn(panel)] == ["the paper (CUB-200-2011)"]
-        assert "ours" not in panel.get_title(loc="left")
-    assert figure.get_suptitle() == (
-        "Ours (birds, own weights) are not drawn: no accuracy is published of such weights"
-    )
-
-
-# ------------------------------------------------------------------------------------ files
-
-
-@pytest.mark.parametrize(
-    "draw",
-    [
-        lambda: _erf_maps([_bell(64, 64)], [FITTED], [_theory(35)]),
-        lambda: _sizes(3),
-    ],
-    ids=["maps", "sizes"],
-)
-def test_same_figure_same_file(tmp_path: Path, draw: Callable[[], Figure]) -> None:
-    """So a figure in a repository changes when its numbers do, not whenever it is drawn."""
-    for name in ("a", "b"):
-        plots.save(draw(), [tmp_path / f"{name}.svg", str(tmp_path / f"{name}.png")])
-    assert (tmp_path / "a.svg").read_bytes() == (tmp_path / "b.svg").read_bytes()
-    assert (tmp_path / "a.svg").read_text(encoding="utf-8").rstrip().endswith("</svg>")
-    first, second = (Image.open(tmp_path / f"{name}.png") for name in "ab")
-    with first, second:
-        assert first.format == "PNG"
-        np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
-        assert np.asarray(first).std() > 10  # not blank
-    assert len([*tmp_path.iterdir()]) == 4
-
-
-def test_save_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full_disk(_figure: Figure, file: Path, **_: object) -> None:
-        file.write_bytes(b"half")
-        raise OSError("no space left on device")
-
-    (tmp_path / "a.png").write_bytes(b"old")
-    monkeypatch.setattr(Figure, "savefig", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        plots.save(Figure(), [tmp_path / "a.png"])
-    assert [file.read_bytes() for file in tmp_path.iterdir()] == [b"old"]

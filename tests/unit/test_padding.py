@@ -1,4 +1,4 @@
-"""Fig. 3 shows the very weights that training with even kernels starts from."""
+"""The arithmetic of windows, and that Fig. 3 shows the very weights that training starts from."""
 
 import copy
 import runpy
@@ -7,14 +7,61 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from matplotlib.figure import Figure
+from torch.nn import functional
 
 from deadpixel import training
 from deadpixel.errors import InputError
 from deadpixel.networks import checkpoints, zoo
-from deadpixel.results import plots
+from deadpixel.results import padding, style
 
 SCRIPT = Path(__file__).resolve().parents[2] / "scripts/plot_padded_kernel.py"
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5, 7, 8])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+def test_references_are_those_of_a_convolution(kernel: int, stride: int) -> None:
+    """The gradient of a sum of windows of ones, away from its borders."""
+    line = torch.zeros(1, 1, 120, requires_grad=True)
+    functional.conv1d(line, torch.ones(1, 1, kernel), stride=stride).sum().backward()
+    inner = line.grad[0, 0, 30:90].int().tolist()
+    found = padding.references(kernel, stride, 60).tolist()
+    period = stride
+    assert sorted(found[:period]) == sorted(inner[:period])
+    assert found == found[:period] * (60 // period)
+    assert inner == inner[:period] * (60 // period)
+
+
+def test_even_kernels_reference_every_pixel_equally() -> None:
+    for kernel in (2, 4, 8):
+        assert set(padding.references(kernel, 2, 16)) == {kernel // 2}
+    for kernel in (1, 3, 7):
+        assert set(padding.references(kernel, 2, 16)) == {kernel // 2, kernel // 2 + 1}
+
+
+def _titles(figure: Figure) -> list[str]:
+    return [axes.get_title() for axes in figure.axes if axes.get_title()]
+
+
+def test_fig2_counts() -> None:
+    titles = _titles(padding.window_references())
+    assert "3 x 3, stride 2\n1 to 4 windows" in titles
+    assert "4 x 4, stride 2\neach in 4" in titles
+    assert "1 x 1, stride 2\n0 to 1 windows" in titles
+    assert "8 x 8, stride 2\neach in 16" in titles
+
+
+def test_fig3_shows_each_kernel_on_one_scale() -> None:
+    old = np.arange(9.0).reshape(3, 3)
+    new = np.pad(old, ((0, 1), (0, 1)))
+    figure = padding.padded_kernel(
+        {"before": old, "zero-padded": new, "fine-tuned": new - 1}, (3, 3), "mine, conv1"
+    )
+    images = [axes.images[0] for axes in figure.axes if axes.images]
+    assert _titles(figure) == ["before, 3 x 3", "zero-padded, 4 x 4", "fine-tuned, 4 x 4"]
+    assert np.array_equal(images[2].get_array(), new - 1)
+    assert {image.get_clim() for image in images} == {(-8.0, 8.0)}
 
 
 def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
@@ -40,7 +87,7 @@ def test_the_middle_panel_is_what_training_starts_from(
     for name, network in {"before": before, "after": tuned}.items():
         checkpoints.save(network, tmp_path / f"{name}.safetensors", {})
     drawn: list[Figure] = []
-    monkeypatch.setattr(plots, "save", lambda figure, _: drawn.append(figure))
+    monkeypatch.setattr(style, "save", lambda figure, _: drawn.append(figure))
     files = {name: str(tmp_path / f"{name}.safetensors") for name in ("before", "after")}
     _run(tmp_path, files, model="resnet18", init=init)
 

@@ -1,0 +1,157 @@
+"""Every map of the experiments: a table of them all, and the maps of a network with their tiles."""
+
+from collections.abc import Mapping
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Ellipse, Rectangle
+
+from ..imbalance import METRICS, Metric
+from .render import KERNELS, MODEL, NOTHING, NUMBER, TEXT, WHOLE, Column, Row, Table
+from .style import STYLE
+
+# A Gaussian that explains less of a map's variance has no widths worth printing or correlating.
+LEAST_R_SQUARED = 0.5
+_COLOURS = "magma"
+_BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
+_Maps = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def _no_gaussian(row: Row) -> str | None:
+    return NOTHING if row["r_squared"] < LEAST_R_SQUARED else None
+
+
+def _no_gaussian_because(row: Row) -> str | None:
+    return _no_gaussian(row) and f"no Gaussian (R² {row['r_squared']:.3f})"
+
+
+N_IMAGES = Column("n_images", WHOLE, "images")
+TRF = Column("trf", NUMBER, "TRF (px)", decimals=0)
+FIT = (
+    Column("sigma_x", NUMBER, "σx (px)", in_words=_no_gaussian_because),
+    Column("sigma_y", NUMBER, "σy (px)", in_words=_no_gaussian),
+    Column("r_squared", NUMBER, "R²"),
+)
+
+
+def _metric_columns(name: str, metric: Metric) -> list[Column]:
+    of, decimals = metric.header, metric.decimals
+    index, floor = (of, f"{of} noise floor") if metric.in_paper else (None, None)
+    return [
+        Column(f"{name}_unbiased", NUMBER, f"{of} unbiased", decimals),
+        Column(f"{name}_unbiased_se", NUMBER, f"{of} ± se", decimals),
+        Column(name, NUMBER, index, decimals),
+        Column(f"{name}_floor", NUMBER, floor, decimals),
+    ]
+
+
+FIELDS = Table(
+    Column("dataset", TEXT, "data set"),
+    MODEL,
+    Column("weights", TEXT, "weights"),
+    KERNELS,
+    Column("target", TEXT, "target"),
+    N_IMAGES,
+    Column("center_x", NUMBER, "centre x (px)", 1, in_words=_no_gaussian),
+    Column("center_y", NUMBER, "centre y (px)", 1, in_words=_no_gaussian),
+    *FIT[:2],
+    Column("sigma_x_se", NUMBER, header=None),
+    Column("sigma_y_se", NUMBER, header=None),
+    *FIT[2:],
+    Column("trf_h", NUMBER, "TRF (px)", decimals=0),
+    Column("trf_w", NUMBER, header=None),
+    Column("offset_y", NUMBER, "TRF offset (px)", decimals=1),
+    Column("offset_x", NUMBER, header=None),
+    *(column for name in METRICS for column in _metric_columns(name, METRICS[name])),
+)
+_THEORY = {"size_h": "trf_h", "size_w": "trf_w", "offset_h": "offset_y", "offset_w": "offset_x"}
+
+
+def receptive_fields(
+    fits: pd.DataFrame, trf: pd.DataFrame, imbalance: pd.DataFrame
+) -> pd.DataFrame:
+    """Theoretical field, Gaussian fit and imbalance of every map, one row each."""
+    key = ["dataset", "model", "weights", "kernels", "target"]
+    joined = fits.merge(trf.rename(columns=_THEORY), "left", ["model", "kernels", "target"])
+    return joined.merge(imbalance.drop(columns="n_images"), "left", key)[FIELDS.names]
+
+
+def poor_fits(r_squared: pd.Series) -> list[str]:
+    """A sentence for readers where a Gaussian explains too little to have a width."""
+    if not (r_squared < LEAST_R_SQUARED).any():
+        return []
+    return [
+        f"No Gaussian: below R² = {LEAST_R_SQUARED} its widths describe nothing and are not "
+        "printed; the Parquet file has them."
+    ]
+
+
+def tiles_of(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
+    """Mean tiles (period, period) by kernels and target, of rows of `schemas.TILES`."""
+    found: dict[str, dict[str, np.ndarray]] = {}
+    for (kernels, target), tile in rows.groupby(["kernels", "target"]):
+        places = tile.set_index(["row", "col"])["sensitivity"]
+        found.setdefault(kernels, {})[target] = places.unstack().to_numpy()  # noqa: PD010, NaN stays
+    return found
+
+
+def erf_maps(
+    maps: _Maps, tiles: _Maps, fits: pd.DataFrame, trf: pd.DataFrame, title: str
+) -> Figure:
+    """Effective receptive fields of one network as in Fig. 1, and their mean tiles.
+
+    maps: R (H, W) by kernels and target; each kind of kernels has a row of maps and one of tiles,
+    (period, period) likewise. fits and trf: this network's rows, indexed by kernels and target.
+    Dashed: the theoretical field of the central feature; ellipse: one sigma of the fitted Gaussian,
+    where one fits.
+    """
+    with mpl.rc_context(STYLE):
+        columns = max(len(fields) for fields in maps.values())
+        figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
+        axes = figure.subplots(2 * len(maps), columns, squeeze=False)
+        drawn = [tiles[kernels][target] for kernels in maps for target in maps[kernels]]
+        reach = max(np.abs(np.nan_to_num(tile - 1)).max() for tile in drawn)
+        scale = {"cmap": "PuOr_r", "vmin": 1 - reach, "vmax": 1 + reach}
+        for row, (kernels, fields) in enumerate(maps.items()):
+            for column, (target, field) in enumerate(fields.items()):
+                panel, below = axes[2 * row, column], axes[2 * row + 1, column]
+                fit, theory = fits.loc[(kernels, target)], trf.loc[(kernels, target)]
+                _draw_map(panel, field, fit, theory)
+                heading = target if len(maps) == 1 else f"{target}, {kernels} kernels"
+                panel.set_title(f"{heading}\n{_describe(fit, theory)}")
+                tile = tiles[kernels][target]
+                image = below.imshow(tile, **scale)
+                below.set_title(f"mean {len(tile)} x {len(tile)} px tile")
+            ratio = "sensitivity / mean around"
+            figure.colorbar(image, ax=axes[2 * row + 1], label=ratio, shrink=0.8)
+        figure.suptitle(title)
+        return figure
+
+
+def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) -> None:
+    axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
+    if fit["r_squared"] >= LEAST_R_SQUARED:
+        center = fit["center_x"], fit["center_y"]
+        ring = {"fill": False, "edgecolor": "white", "linewidth": 1}
+        axes.add_patch(Ellipse(center, 2 * fit["sigma_x"], 2 * fit["sigma_y"], **ring))
+    height, width = field.shape
+    axes.set(xticks=[0, width // 2, width - 1], yticks=[0, height // 2, height - 1])
+    if theory["size_h"] < 2 * height:
+        w, h = theory["size_w"], theory["size_h"]
+        corner = theory["center_w"] - w / 2, theory["center_h"] - h / 2
+        dashed = {"fill": False, "color": "white", "linestyle": "--"}
+        axes.add_patch(Rectangle(corner, w, h, **dashed))
+    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+
+
+def _describe(fit: pd.Series, theory: pd.Series) -> str:
+    size = theory["size_h"]
+    known = "TRF ∞" if size == np.inf else "TRF unknown" if pd.isna(size) else f"TRF {size:.0f} px"
+    if pd.isna(fit["r_squared"]):
+        return f"{known}, no Gaussian fits"
+    if fit["r_squared"] < LEAST_R_SQUARED:
+        return f"{known}, no Gaussian (R² {fit['r_squared']:.3f})"
+    return f"{known}, σ {fit['sigma_x']:.1f} x {fit['sigma_y']:.1f} px, R² {fit['r_squared']:.3f}"

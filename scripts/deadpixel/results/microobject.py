@@ -1,0 +1,114 @@
+"""How soon a micro-object is seen: the first epoch of every run, Table 4, Fig. 5."""
+
+import math
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+
+from . import pairs, stats
+from .render import KERNELS, MODEL, NUMBER, SEED, WHOLE, Column, Table, with_paper
+from .style import COLOURS, GREY, STYLE, legend_beside
+
+FIRST_EPOCHS = Table(
+    *(MODEL, KERNELS, SEED),
+    Column("first_epoch", WHOLE, "first epoch"),
+    Column("epochs", WHOLE, "epochs"),
+    Column("best_test_acc", NUMBER, "best test acc (%)", decimals=2),
+    Column("last_test_acc", NUMBER, "last test acc (%)", decimals=2),
+)
+TABLE4 = Table(
+    *pairs.RUNS,
+    *with_paper(
+        Column("epochs_before", NUMBER, "mean before", decimals=1),
+        Column("epochs_after", NUMBER, "mean after", decimals=1),
+    ),
+    Column("median_before", NUMBER, "median before", decimals=1),
+    Column("median_after", NUMBER, "median after", decimals=1),
+    *with_paper(Column("epochs_difference", NUMBER, "difference", decimals=1)),
+    *pairs.INTERVAL,
+    *pairs.columns_of_test("logrank", "log-rank"),
+)
+
+
+def first_epochs(epochs: pd.DataFrame, threshold: float) -> pd.DataFrame:
+    """The first epoch whose test accuracy exceeds `threshold`, one row per run; none if none does.
+
+    `epochs` has the columns model, kernels and seed besides those of `schemas.EPOCHS`. Accuracies
+    are in percent.
+    """
+    rows = []
+    for (model, kernels, seed), run in epochs.groupby(["model", "kernels", "seed"], sort=False):
+        accuracy = run.sort_values("epoch").set_index("epoch")["test_acc"]
+        above = accuracy.index[accuracy > threshold]
+        key = {"model": model, "kernels": kernels, "seed": seed}
+        first = {"first_epoch": above[0] if len(above) else None, "epochs": len(accuracy)}
+        best = {"best_test_acc": 100 * accuracy.max(), "last_test_acc": 100 * accuracy.iloc[-1]}
+        rows.append({**key, **first, **best})
+    return pd.DataFrame(rows, columns=FIRST_EPOCHS.names).astype({"first_epoch": "Int32"})
+
+
+def table4(firsts: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
+    """Table 4: epochs until the threshold, before (odd kernels) and after; rows of `compared`.
+
+    A run that never gets there counts with its last epoch in means, medians and differences, as in
+    the paper, and as censored in the log-rank test, whose p-value is exact: from all swaps within
+    pairs. It is written as > that epoch.
+    """
+    waited = firsts.assign(
+        wait=firsts["first_epoch"].astype("Float64").fillna(np.inf).astype(float),
+        counted=firsts["first_epoch"].fillna(firsts["epochs"]).astype(float),
+    )
+    rows = [
+        row | (_waits(of_row) if row["model"] != pairs.ALL_MODELS else {})
+        for row, of_row in pairs.compared(waited, "counted", paper, "epochs_")
+    ]
+    return pd.DataFrame(rows, columns=TABLE4.names)
+
+
+def _waits(runs: pd.DataFrame) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for when in ("before", "after"):
+        wait, epochs = runs[f"wait_{when}"], runs[f"epochs_{when}"]
+        found[f"runs_{when}"] = ", ".join(
+            f">{last}" if math.isinf(value) else f"{value:.0f}"
+            for value, last in zip(wait, epochs, strict=True)
+        )
+        found[f"median_{when}"] = runs[f"counted_{when}"].median()
+    last = runs[["epochs_before", "epochs_after"]].to_numpy().max()
+    test = stats.logrank_paired(runs["wait_before"], runs["wait_after"], last)
+    return found | pairs.of_test("logrank", test)
+
+
+def accuracy_over_epochs(epochs: pd.DataFrame, threshold: float, paper: pd.DataFrame) -> Figure:
+    """Fig. 5: test accuracy over epochs, every run thin, their mean thick, and the threshold.
+
+    epochs: columns of `schemas.EPOCHS` with model, kernels and seed. paper: before and after by
+    model, of `published.beside`; its mean first epochs above the threshold are dotted lines, where
+    they are not missing.
+    """
+    with mpl.rc_context(STYLE):
+        models = [*epochs["model"].unique()]
+        figure = Figure(figsize=(3.6 * len(models) + 1.6, 3.6), layout="constrained")
+        axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        printed = paper.dropna()
+        for panel, model in zip(axes, models, strict=True):
+            of_model = epochs[epochs["model"] == model]
+            for kernels, of_kernels in of_model.groupby("kernels", sort=False):
+                colour = COLOURS[kernels]
+                for _, run in of_kernels.groupby("seed"):
+                    panel.plot(run["epoch"], run["test_acc"], color=colour, linewidth=0.6)
+                mean = of_kernels.groupby("epoch")["test_acc"].mean()
+                panel.plot(mean.index, mean, color=colour, linewidth=2.2, label=f"{kernels}, mean")
+            panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
+            if model in printed.index:
+                for kernels, when in (("odd", "before"), ("padded", "after")):
+                    style = {"color": COLOURS[kernels], "linestyle": ":"}
+                    label = f"{kernels}, first epoch in the paper"
+                    panel.axvline(printed.loc[model, when], label=label, **style)
+            panel.set(title=model, xlabel="epoch", ylim=(0.4, 1.02))
+        axes[0].set_ylabel("test accuracy")
+        legend_beside(figure, axes)
+        return figure

@@ -1,0 +1,35 @@
+"""What all figures share: their style, their colours and how they are written."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from ..files import atomic
+
+STYLE = {
+    "font.size": 9,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "svg.hashsalt": "deadpixel",  # the same figure is the same file
+}
+GREY, INK = "#7a7f8c", "#1f2430"
+COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}  # of kernels
+
+
+def save(figure: Figure, paths: Sequence[Path | str]) -> None:
+    """Write the figure to each of `paths`, its format by the suffix, atomically."""
+    for path in map(Path, paths):
+        bare = {"Date": None} if path.suffix == ".svg" else None
+        with mpl.rc_context(STYLE), atomic.writing(path) as partial:
+            figure.savefig(partial, dpi=200, metadata=bare)
+
+
+def legend_beside(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Each label once, whichever panels have it."""
+    labels = [panel.get_legend_handles_labels() for panel in axes]
+    handles = {label: handle for found in labels for handle, label in zip(*found, strict=True)}
+    figure.legend(handles.values(), handles.keys(), loc="outside right", frameon=False)
