@@ -1,6 +1,7 @@
 """Every map of the experiments: a table of them all, and the maps of a network with their tiles."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -76,7 +77,7 @@ def receptive_fields(
     """Theoretical field, Gaussian fit and imbalance of every map, one row each."""
     key = ["dataset", "model", "weights", "kernels", "target"]
     joined = fits.merge(trf.rename(columns=_THEORY), "left", ["model", "kernels", "target"])
-    return joined.merge(imbalance.drop(columns="n_images"), "left", key)[FIELDS.names]
+    return joined.merge(imbalance.drop(columns="n_images"), "left", key)[FIELDS.names]  # pyright: ignore[reportReturnType]
 
 
 def poor_fits(r_squared: pd.Series) -> list[str]:
@@ -92,7 +93,7 @@ def poor_fits(r_squared: pd.Series) -> list[str]:
 def tiles_of(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
     """Mean tiles (period, period) by kernels and target, of rows of `schemas.TILES`."""
     found: dict[str, dict[str, np.ndarray]] = {}
-    for (kernels, target), tile in rows.groupby(["kernels", "target"]):
+    for (kernels, target), tile in rows.groupby(["kernels", "target"]):  # pyright: ignore[reportGeneralTypeIssues]
         places = tile.set_index(["row", "col"])["sensitivity"]
         found.setdefault(kernels, {})[target] = places.unstack().to_numpy()  # noqa: PD010, NaN stays
     return found
@@ -131,7 +132,7 @@ def erf_maps(
         return figure
 
 
-def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) -> None:
+def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
     axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
     if fit["r_squared"] >= LEAST_R_SQUARED:
         center = fit["center_x"], fit["center_y"]
@@ -147,7 +148,7 @@ def _draw_map(axes: Axes, field: np.ndarray, fit: pd.Series, theory: pd.Series) 
     axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
-def _describe(fit: pd.Series, theory: pd.Series) -> str:
+def _describe(fit: Any, theory: Any) -> str:
     size = theory["size_h"]
     known = "TRF ∞" if size == np.inf else "TRF unknown" if pd.isna(size) else f"TRF {size:.0f} px"
     if pd.isna(fit["r_squared"]):

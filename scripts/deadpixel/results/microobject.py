@@ -40,9 +40,9 @@ def first_epochs(epochs: pd.DataFrame, threshold: float) -> pd.DataFrame:
     are in percent.
     """
     rows = []
-    for (model, kernels, seed), run in epochs.groupby(["model", "kernels", "seed"], sort=False):
+    for (model, kernels, seed), run in epochs.groupby(["model", "kernels", "seed"], sort=False):  # pyright: ignore[reportGeneralTypeIssues]
         accuracy = run.sort_values("epoch").set_index("epoch")["test_acc"]
-        above = accuracy.index[accuracy > threshold]
+        above = accuracy.index[accuracy > threshold]  # pyright: ignore[reportArgumentType, reportCallIssue]
         key = {"model": model, "kernels": kernels, "seed": seed}
         first = {"first_epoch": above[0] if len(above) else None, "epochs": len(accuracy)}
         best = {"best_test_acc": 100 * accuracy.max(), "last_test_acc": 100 * accuracy.iloc[-1]}
@@ -78,7 +78,8 @@ def _waits(runs: pd.DataFrame) -> dict[str, Any]:
         )
         found[f"median_{when}"] = runs[f"counted_{when}"].median()
     last = runs[["epochs_before", "epochs_after"]].to_numpy().max()
-    test = stats.logrank_paired(runs["wait_before"], runs["wait_after"], last)
+    before, after = runs["wait_before"].to_numpy(), runs["wait_after"].to_numpy()
+    test = stats.logrank_paired(before, after, last)
     return found | pairs.of_test("logrank", test)
 
 
@@ -97,10 +98,10 @@ def accuracy_over_epochs(epochs: pd.DataFrame, threshold: float, paper: pd.DataF
         for panel, model in zip(axes, models, strict=True):
             of_model = epochs[epochs["model"] == model]
             for kernels, of_kernels in of_model.groupby("kernels", sort=False):
-                colour = COLOURS[kernels]
+                colour = COLOURS[str(kernels)]
                 for _, run in of_kernels.groupby("seed"):
                     panel.plot(run["epoch"], run["test_acc"], color=colour, linewidth=0.6)
-                mean = of_kernels.groupby("epoch")["test_acc"].mean()
+                mean: Any = of_kernels.groupby("epoch")["test_acc"].mean()
                 panel.plot(mean.index, mean, color=colour, linewidth=2.2, label=f"{kernels}, mean")
             panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
             if model in printed.index:

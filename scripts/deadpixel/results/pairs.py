@@ -56,7 +56,7 @@ def by_seed(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
 
 def compared(
     runs: pd.DataFrame, value: str, paper: pd.DataFrame, prefix: str = ""
-) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
+) -> Iterator[tuple[dict[str, Any], Any]]:
     """Rows of a table for each kind of kernels but odd ones, each with its pairs.
 
     A row for each model over its seeds, and `ALL_MODELS` over the models' means, where there are
@@ -71,13 +71,15 @@ def compared(
                 theirs = {"before": before, "after": after, "difference": after - before}
                 row |= {f"paper_{prefix}{name}": number for name, number in theirs.items()}
             yield row, of_model
-        means = pairs.groupby("model", sort=False)[[f"{value}_before", f"{value}_after"]].mean()
+        means: Any = pairs.groupby("model", sort=False)[
+            [f"{value}_before", f"{value}_after"]
+        ].mean()
         if len(means) > 1:
             row = {"model": ALL_MODELS, "kernels": kernels}
             yield row | _difference(means, value, prefix), means
 
 
-def _difference(pairs: pd.DataFrame, value: str, prefix: str) -> dict[str, Any]:
+def _difference(pairs: Any, value: str, prefix: str) -> dict[str, Any]:
     before, after = (pairs[f"{value}_{when}"].to_numpy() for when in ("before", "after"))
     difference = stats.mean_difference(before, after)
     enough = difference.n >= INTERVAL_PAIRS

@@ -105,13 +105,13 @@ def _readable(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
     shown = [
         column
         for column in table.columns
-        if column.header is not None and not (column.if_known and frame[column.name].isna().all())
+        if column.header is not None and not (column.if_known and all(frame[column.name].isna()))
     ]
     rows = [[column.cell(row) for column in shown] for row in frame.to_dict("records")]
     return pd.DataFrame(rows, columns=[column.header for column in shown])
 
 
-def _number(value: object, decimals: int) -> str:
+def _number(value: float | str, decimals: int) -> str:
     if pd.isna(value):
         return NOTHING
     if not isinstance(value, float):

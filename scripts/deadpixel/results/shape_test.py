@@ -82,7 +82,7 @@ def table2(
     theirs = paper.add_prefix("paper_").assign(kernels="odd").set_index("kernels", append=True)
     joined = runs.merge(sizes, "left", key).merge(fitted, "left", key).join(theirs, on=key)
     order = joined.groupby("model")["test_acc"].transform("max").to_numpy()
-    return joined.assign(order=order).sort_values(
+    return joined.assign(order=order).sort_values(  # pyright: ignore[reportReturnType]
         ["order", "model", "kernels"], kind="stable", ignore_index=True
     )[TABLE2.names]
 
@@ -117,7 +117,7 @@ def _right(predictions: pd.DataFrame, model: str, seed: int) -> pd.DataFrame:
     """Which images were right, bool, one row per image and one column per kind of kernels."""
     chosen = predictions[(predictions["model"] == model) & (predictions["seed"] == seed)]
     right = chosen.assign(right=chosen["label"] == chosen["predicted"])
-    return right.set_index(["path", "kernels"])["right"].unstack()  # noqa: PD010, bools stay bools
+    return right.set_index(["path", "kernels"])["right"].unstack()  # noqa: PD010, bools stay bools  # pyright: ignore[reportReturnType]
 
 
 def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
@@ -164,8 +164,8 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
         for column, model in enumerate(models):
             axes[0, column].set_title(model)
             axes[1, column].set_xlabel("epoch")
-            _draw_curves(axes[0, column], epochs[epochs["model"] == model], "train_loss")
-            _draw_curves(axes[1, column], epochs[epochs["model"] == model], "valid_acc")
+            _draw_curves(axes[0, column], epochs[epochs["model"] == model], "train_loss")  # pyright: ignore[reportArgumentType]
+            _draw_curves(axes[1, column], epochs[epochs["model"] == model], "valid_acc")  # pyright: ignore[reportArgumentType]
         axes[0, 0].set_ylabel("training loss")
         axes[1, 0].set_ylabel("validation accuracy")
         axes[0, -1].legend(title="kernels", frameon=False)
@@ -175,7 +175,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
 def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
     for kernels, of_kernels in epochs.groupby("kernels", sort=False):
         for number, (_, run) in enumerate(of_kernels.groupby("seed")):
-            style = {"color": COLOURS[kernels], "label": None if number else kernels}
+            style = {"color": COLOURS[str(kernels)], "label": None if number else kernels}
             axes.plot(run["epoch"], run[column], linewidth=1, **style)
 
 
@@ -188,7 +188,7 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
     """
     bars = imbalance[["model", "kernels"]]
     models = imbalance["model"].unique()
-    with mpl.rc_context(STYLE | {"hatch.linewidth": 0.6}):
+    with mpl.rc_context(STYLE | {"hatch.linewidth": 0.6}):  # pyright: ignore[reportArgumentType]
         width = len(METRICS) * max(2.6, 0.45 * len(models) + 1) + 1.2
         figure = Figure(figsize=(width, 7.6), layout="constrained")
         axes = figure.subplots(3, len(METRICS), sharex=True)

@@ -1,6 +1,7 @@
 """Does the size of the receptive field predict accuracy? Table 1, its correlations, its figure."""
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -64,14 +65,14 @@ def table1(
         }
     )
     joined = ours.join(paper.add_prefix("paper_"), on="model")[TABLE1.names]
-    return joined.astype(
+    return joined.astype(  # pyright: ignore[reportCallIssue]
         {name: float for name in joined if name not in ("model", "n_images")}
     ).sort_values("acc1", na_position="last", kind="stable", ignore_index=True)
 
 
 def no_accuracy(table: pd.DataFrame) -> list[str]:
     """A sentence for readers where no network of Table 1 has a published accuracy."""
-    if table["acc1"].notna().any():
+    if any(table["acc1"].notna()):
         return []
     return [
         "No accuracy stands beside our sizes, and none is correlated with them: accuracies are "
@@ -106,8 +107,8 @@ def _correlated(frame: pd.DataFrame) -> Iterator[dict[str, Any]]:
     fitted = frame["r_squared"] >= LEAST_R_SQUARED
     for size in SIZES:
         known = frame if size == "trf" else frame[fitted]
-        pairs = known[["acc1", size]].dropna()
-        sample = pairs[size].to_numpy(), pairs["acc1"].to_numpy()
+        pairs = known[["acc1", size]].dropna()  # pyright: ignore[reportAttributeAccessIssue]
+        sample = pairs[size].to_numpy(), pairs["acc1"].to_numpy()  # pyright: ignore[reportAttributeAccessIssue]
         kendall, spearman = stats.kendall(*sample), stats.spearman(*sample)
         yield {
             "size": size,
@@ -135,11 +136,10 @@ def size_against_accuracy(
             theirs = {"facecolors": "none", "edgecolors": GREY}
             panel.scatter(paper[size], paper["acc1"], label="the paper (CUB-200-2011)", **theirs)
             drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
-            if table["acc1"].notna().any():
+            if any(table["acc1"].notna()):
                 style = {"color": COLOURS["odd"], "marker": "x", "label": f"ours ({ours})"}
                 panel.scatter(drawn[size], drawn["acc1"], **style)
-            for number, row in enumerate(paper.itertuples(), start=1):
-                place = getattr(row, size), row.acc1
+            for number, place in enumerate(zip(paper[size], paper["acc1"], strict=True), start=1):
                 panel.annotate(number, place, (6, -2), textcoords="offset points", fontsize=7)
             panel.set(xlabel=label)
             panel.set_title(_correlation_text(correlated, size), fontsize=8, loc="left")
@@ -148,8 +148,9 @@ def size_against_accuracy(
         names = [f"{number} {model}" for number, model in enumerate(paper["model"], start=1)]
         handles, labels = axes[0].get_legend_handles_labels()
         unseen = [Line2D([], [], linestyle="none") for _ in names]
-        figure.legend(handles + unseen, labels + names, loc="outside right", frameon=False)
-        if table["acc1"].isna().all():
+        beside: Any = "outside right"  # unknown to the stubs
+        figure.legend(handles + unseen, labels + names, loc=beside, frameon=False)
+        if all(table["acc1"].isna()):
             figure.suptitle(
                 f"Ours ({ours}) are not drawn: no accuracy is published of such weights"
             )
@@ -158,9 +159,9 @@ def size_against_accuracy(
 
 def _correlation_text(correlated: pd.DataFrame, size: str) -> str:
     lines = []
-    for row in correlated[correlated["size"] == size].itertuples():
-        if row.source != SAME:
-            p = f"{row.kendall:+.2f}, p = {row.kendall_p:.2f}"
-            value = "undefined" if pd.isna(row.kendall) else p
-            lines.append(f"{row.source} (n = {row.n}): τ-b {value}")
+    for row in correlated[correlated["size"] == size].to_dict("records"):  # pyright: ignore[reportCallIssue]
+        if row["source"] != SAME:
+            known = not math.isnan(row["kendall"])
+            value = f"{row['kendall']:+.2f}, p = {row['kendall_p']:.2f}" if known else "undefined"
+            lines.append(f"{row['source']} (n = {row['n']}): τ-b {value}")
     return "\n".join(lines)

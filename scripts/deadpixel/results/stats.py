@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+_Sample = Sequence[float] | np.ndarray
 _MOST_ORDERS = 400_000  # 9! = 362,880 orders are all looked at; of more
 _DRAWN = 9_999  # are drawn
 
@@ -62,7 +63,7 @@ def _permuted(
         cosine,
         permutation_type="pairings",
         vectorized=True,
-        n_resamples=np.inf if exact else _DRAWN,
+        n_resamples=np.inf if exact else _DRAWN,  # pyright: ignore[reportArgumentType]
         batch=20_000,
         rng=np.random.default_rng(0),
     )
@@ -119,7 +120,7 @@ class PermutationTest:
     exact: bool
 
 
-def sign_flip(differences: Sequence[float]) -> PermutationTest:
+def sign_flip(differences: _Sample) -> PermutationTest:
     """That paired differences (n,) are as likely with the other sign, by their sum (Fisher 1935).
 
     With n pairs nothing below 2^(1 - n) is possible: 0.25 with three.
@@ -134,7 +135,7 @@ def sign_flip(differences: Sequence[float]) -> PermutationTest:
     return _two_sided((1 - 2 * flipped) @ values, values, min(1.0, 2.0 ** (1 - n)), exact)
 
 
-def logrank_paired(before: Sequence[float], after: Sequence[float], last: float) -> PermutationTest:
+def logrank_paired(before: _Sample, after: _Sample, last: float) -> PermutationTest:
     """That pairs of waiting times wait equally long; a time above `last` is censored there.
 
     The statistic is the log-rank test's observed minus expected events (Mantel 1966), a sum over

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from ..files import atomic
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -32,4 +33,5 @@ def legend_beside(figure: Figure, axes: Iterable[Axes]) -> None:
     """Each label once, whichever panels have it."""
     labels = [panel.get_legend_handles_labels() for panel in axes]
     handles = {label: handle for found in labels for handle, label in zip(*found, strict=True)}
-    figure.legend(handles.values(), handles.keys(), loc="outside right", frameon=False)
+    beside: Any = "outside right"  # unknown to the stubs
+    figure.legend(handles.values(), handles.keys(), loc=beside, frameon=False)
