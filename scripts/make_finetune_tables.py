@@ -19,14 +19,15 @@ render.save(runs, shape_test.RUNS, facts, paths)
 
 differ = published.differences(params.settings)
 paper = published.beside(2, params.networks, differ)
-table2 = shape_test.table2(runs[runs["seed"] == params.seed], fits, trf, paper)
-notes = [*published.note(2, differ), *fields.poor_fits(table2["r_squared"])]
+first = runs.query("seed == @params.seed")
+table2 = shape_test.table2(first, fits, trf, paper)
+notes = [*published.note(2, differ), *fields.poor_fits(table2)]
 paths = output.table2, output.table2_markdown, output.table2_html
 render.save(table2, shape_test.TABLE2, facts, paths, notes)
 
 differ = published.differences({"fine-tuning": params.settings["fine-tuning"]})
 paper = published.beside(3, params.networks, differ)
 table3 = shape_test.table3(runs, predictions, paper)
-notes = [*pairs.few(table3["signflip_smallest_p"]), *published.note(3, differ)]
+notes = [*pairs.few(table3), *published.note(3, differ)]
 paths = output.table3, output.table3_markdown, output.table3_html
 render.save(table3, shape_test.TABLE3, facts, paths, notes)

@@ -19,7 +19,7 @@ correlations = size_test.correlations(table1)
 notes = [
     *size_test.no_accuracy(table1),
     *published.note(1, differ),
-    *fields.poor_fits(table1["r_squared"]),
+    *fields.poor_fits(table1),
 ]
 paths = output.table, output.markdown, output.html
 render.save(table1, size_test.TABLE1, facts, paths, notes)

@@ -15,6 +15,6 @@ render.save(firsts, microobject.FIRST_EPOCHS, facts, paths)
 
 differ = published.differences(params.settings)
 table4 = microobject.table4(firsts, published.beside(4, params.networks, differ))
-notes = [*pairs.few(table4["logrank_smallest_p"]), *published.note(4, differ)]
+notes = [*pairs.few(table4), *published.note(4, differ)]
 paths = output.table4, output.table4_markdown, output.table4_html
 render.save(table4, microobject.TABLE4, facts, paths, notes)

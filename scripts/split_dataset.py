@@ -20,6 +20,6 @@ manifest = layouts.manifest(
 # No more than the manifest is a function of: equal images give an equal file, whose results stand.
 facts = {"fractions": dict(params.fractions), "seed": params.seed}
 parquet.write(manifest, snakemake.output.manifest, schemas.MANIFEST, facts)
-counts = {name: int((manifest["split"] == name).sum()) for name in splits.SPLITS}
+counts = {name: list(manifest["split"]).count(name) for name in splits.SPLITS}
 with atomic.writing(snakemake.output.splits) as partial:
     partial.write_text(json.dumps(counts))

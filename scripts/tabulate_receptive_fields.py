@@ -12,5 +12,5 @@ table = fields.receptive_fields(
     parquet.read_all(snakemake.input.trf, schemas.TRF),
     parquet.read_all(snakemake.input.imbalance, schemas.imbalance(imbalance.columns())),
 )
-notes = fields.poor_fits(table["r_squared"])
+notes = fields.poor_fits(table)
 render.save(table, fields.FIELDS, parquet.provenance(), snakemake.output, notes)

@@ -206,7 +206,7 @@ def test_too_few_pairs_are_named(number: int) -> None:
     """2 / 2**5 is 0.0625, 2 / 2**6 is 0.031: five seeds, as in the paper, cannot reach 0.05."""
     table = shape_test.table3(*_accuracies(*range(1, number + 1)), published.beside(3, {}, {}))
     assert table.loc[0, "signflip_p"] == table.loc[0, "signflip_smallest_p"] == 2.0 ** (1 - number)
-    notes = pairs.few(table["signflip_smallest_p"])
+    notes = pairs.few(table)
     assert len(notes) == (number == 5)
     assert all("too few pairs" in note for note in notes)
 

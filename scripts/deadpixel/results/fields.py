@@ -80,9 +80,9 @@ def receptive_fields(
     return joined.merge(imbalance.drop(columns="n_images"), "left", key)[FIELDS.names]  # pyright: ignore[reportReturnType]
 
 
-def poor_fits(r_squared: pd.Series) -> list[str]:
+def poor_fits(table: pd.DataFrame) -> list[str]:
     """A sentence for readers where a Gaussian explains too little to have a width."""
-    if not (r_squared < LEAST_R_SQUARED).any():
+    if table[table["r_squared"] < LEAST_R_SQUARED].empty:
         return []
     return [
         f"No Gaussian: below R² = {LEAST_R_SQUARED} its widths describe nothing and are not "

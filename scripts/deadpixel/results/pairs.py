@@ -93,9 +93,10 @@ def _difference(pairs: Any, value: str, prefix: str) -> dict[str, Any]:
     }
 
 
-def few(smallest: pd.Series) -> list[str]:
+def few(table: pd.DataFrame) -> list[str]:
     """A sentence for readers where the smallest possible p-value is above 0.05 somewhere."""
-    if not (smallest > 0.05).any():
+    (smallest,) = (name for name in table if str(name).endswith("_smallest_p"))
+    if table[table[smallest] > 0.05].empty:
         return []
     return [
         "Where the smallest possible p is above 0.05, there are too few pairs for any difference, "
