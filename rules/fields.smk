@@ -3,16 +3,10 @@
 SHARDS = config["erf"]["shards"]
 # Keys of `erf` that change how maps are computed, not what they are: no params, so that a change computes nothing again.
 KNOBS = {"batch_size", "shards"}
-
-
-def logit(wildcards):
-    """Which logit `output` is; YAML reads a bare `true` as a truth value."""
-    trained = TRAINED.get(wildcards.weights)
-    return str(trained["logit"] if trained else config["size_test"]["logit"]).lower()
-
-
-def shard_rule(shard):
-    return f"accumulate_erf_{shard + 1}" if shard else "accumulate_erf"
+SHARD_RULES = [
+    f"accumulate_erf_{shard + 1}" if shard else "accumulate_erf"
+    for shard in range(SHARDS)
+]
 
 
 rule compute_trf:
@@ -40,11 +34,11 @@ rule compute_trf:
 
 # A rule for each shard, not a wildcard: their files are those of the blocks, however many jobs share them out. So the
 # number of shards is no part of a result.
-for shard in range(SHARDS):
+for shard, name in enumerate(SHARD_RULES):
 
     rule:
         name:
-            shard_rule(shard)
+            name
         input:
             checkpoint=checkpoint,
             manifest=MANIFEST,
@@ -59,9 +53,9 @@ for shard in range(SHARDS):
                 allow_missing=True,
             ),
         log:
-            f"<logs>/{shard_rule(shard)}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.log",
+            f"<logs>/{name}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.log",
         benchmark:
-            f"<benchmarks>/{shard_rule(shard)}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.jsonl"
+            f"<benchmarks>/{name}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.jsonl"
         priority: PRIORITY["measure"]
         conda:
             "../envs/deadpixel.yaml"

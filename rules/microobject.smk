@@ -13,17 +13,13 @@ MICROOBJECT_SETTINGS = {
         "images": MICROOBJECT["images"] or "all",
     }
 }
-
-
-def microobject_runs():
-    """Paths of every run of the micro-object task."""
-    return expand(
-        MICROOBJECT_EPOCHS,
-        dataset=MICROOBJECT["dataset"],
-        model=MICROOBJECT["models"],
-        kernels=MICROOBJECT["kernels"],
-        seed=MICROOBJECT["seeds"],
-    )
+MICROOBJECT_RUNS = expand(
+    MICROOBJECT_EPOCHS,
+    dataset=MICROOBJECT["dataset"],
+    model=MICROOBJECT["models"],
+    kernels=MICROOBJECT["kernels"],
+    seed=MICROOBJECT["seeds"],
+)
 
 
 rule train_microobject:
@@ -70,7 +66,7 @@ rule train_microobject:
 
 rule make_table4:
     input:
-        epochs=microobject_runs(),
+        epochs=MICROOBJECT_RUNS,
         paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
         first_epochs="<results>/tables/first_epochs.parquet",
@@ -108,7 +104,7 @@ rule make_table4:
 
 rule plot_microobject:
     input:
-        epochs=microobject_runs(),
+        epochs=MICROOBJECT_RUNS,
         paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
         png=report(
@@ -137,7 +133,7 @@ rule plot_microobject:
 
 rule microobject:
     input:
-        microobject_runs(),
+        MICROOBJECT_RUNS,
         multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
         "<results>/figures/fig5.png",
     localrule: True

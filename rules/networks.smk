@@ -1,55 +1,6 @@
 # Networks and their checkpoints: published weights, the user's own, or a seeded initialisation calibrated on data.
 
 
-def model_source(model):
-    """A torchvision name, or the user's file.py:factory."""
-    return config["models"][model].get("source", model)
-
-
-def model_files(wildcards):
-    """The user's own file, if the network comes from one."""
-    return own_file(config["models"][wildcards.model]) or []
-
-
-def model_targets(model):
-    """Module of the network for each target."""
-    own = config["models"][model].get("targets", {})
-    return {target: own.get(target, target) for target in TARGETS}
-
-
-def weights_file(wildcards):
-    """The file that published weights come in, or that the user names."""
-    if wildcards.weights == "file":
-        return config["models"][wildcards.model]["checkpoint"]
-    published = REGISTRY["weights"]["files"][model_source(wildcards.model)]
-    return ancient(retrieved(published))
-
-
-def starting_weights(wildcards):
-    """Weights of a network before any training here: its kernels are odd."""
-    pattern = CALIBRATED if wildcards["weights"] == "calibrated" else CHECKPOINT
-    return pattern.format(**{**wildcards, "kernels": "odd"})
-
-
-def checkpoint(wildcards):
-    """Weights of a network that maps are made of."""
-    trained = TRAINED.get(wildcards.weights)
-    return trained["checkpoint"](wildcards) if trained else starting_weights(wildcards)
-
-
-def kernels_of(model):
-    """Every kind of kernels that anything is computed with, odd ones first."""
-    uses = [e for e in EXPERIMENTS.values() if model in e["settings"]["models"]]
-    return list(
-        dict.fromkeys(["odd", *(kind for use in uses for kind in use["kernels"])])
-    )
-
-
-def networks_in_use():
-    settings = [experiment["settings"] for experiment in EXPERIMENTS.values()]
-    return list(dict.fromkeys(model for s in settings for model in s["models"]))
-
-
 rule convert_weights:
     input:
         file=weights_file,

@@ -41,7 +41,7 @@ wildcard_constraints:
     target="|".join(map(re.escape, TARGETS)),
 
 
-# Each experiment's file adds itself, under the name of the rule that asks for all its results:
+# Each experiment's file adds itself under its name, as which all its results can be asked for:
 # settings: its part of the configuration, with a dataset and models.
 # kernels: every kind that it computes with.
 # fields: networks whose maps it needs, each by its wildcards; weights: what these are, in words.
@@ -60,3 +60,8 @@ def fields_of(experiments, pattern, **only):
     ]
     paths = [expand(pattern, **network, target=TARGETS) for network in networks]
     return list(dict.fromkeys(sum(paths, [])))
+
+
+def runs_of(pattern, runs):
+    """Paths of training runs, each given by its wildcards, of which each may be a list."""
+    return [path for run in runs for path in expand(pattern, **run)]

@@ -1,24 +1,17 @@
 # What this configuration will cost, and on how many GPUs; once it has run, what it did cost.
-
-
-def splits_of_folders():
-    """Where the images of the users' own folders are counted: nobody has before."""
-    used = dict.fromkeys(e["settings"]["dataset"] for e in EXPERIMENTS.values())
-    folders = [name for name in used if config["datasets"][name]["source"] == "folder"]
-    return expand(SPLITS, dataset=folders)
-
-
-def finished_jobs():
-    """How many records there are and when the last one came: a plan is made again after it."""
-    times = [file.lstat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
-    return [len(times), max(times, default=0)]
+# Where the images of the users' own folders are counted: nobody has before.
+COUNTED = [
+    name
+    for name in dict.fromkeys(e["settings"]["dataset"] for e in EXPERIMENTS.values())
+    if config["datasets"][name]["source"] == "folder"
+]
 
 
 # It asks Snakemake for the jobs, so it runs beside it; and again when there are more records.
 rule make_plan:
     input:
         flops=expand(FLOPS, model=networks_in_use()),
-        splits=splits_of_folders(),
+        splits=expand(SPLITS, dataset=COUNTED),
     output:
         plan="<results>/plan.parquet",
         makespans="<results>/plan_makespans.parquet",

@@ -39,26 +39,22 @@ DRAWN = {
     "weights": FINETUNE["weights"],
     "seed": FINETUNE["seeds"][0],
 }
-
-
-def finetune_runs(pattern):
-    """Paths of every run of the fine-tuning."""
-    repeated = FINETUNE["repeated"]
-    return [
-        path
-        for model in FINETUNE["models"]
-        for path in expand(
-            pattern,
-            dataset=FINETUNE["dataset"],
-            model=model,
-            weights=FINETUNE["weights"],
-            kernels=FINETUNE["kernels"],
-            seed=dict.fromkeys(
+REPEATED = FINETUNE["repeated"]
+FINETUNE_RUNS = [
+    {
+        "dataset": FINETUNE["dataset"],
+        "model": model,
+        "weights": FINETUNE["weights"],
+        "kernels": FINETUNE["kernels"],
+        "seed": list(
+            dict.fromkeys(
                 FINETUNE["seeds"]
-                + (repeated["seeds"] if model in repeated["models"] else [])
-            ),
-        )
-    ]
+                + (REPEATED["seeds"] if model in REPEATED["models"] else [])
+            )
+        ),
+    }
+    for model in FINETUNE["models"]
+]
 
 
 rule finetune_model:
@@ -108,8 +104,8 @@ rule finetune_model:
 
 rule make_finetune_tables:
     input:
-        epochs=finetune_runs(EPOCHS),
-        predictions=finetune_runs(PREDICTIONS),
+        epochs=runs_of(EPOCHS, FINETUNE_RUNS),
+        predictions=runs_of(PREDICTIONS, FINETUNE_RUNS),
         fits=fields_of(["shape_test"], FITS),
         trf=fields_of(["shape_test"], TRF),
         paper=[
@@ -266,7 +262,7 @@ rule plot_imbalance:
 rule plot_finetuning:
     input:
         runs="<results>/tables/finetune_runs.parquet",
-        epochs=finetune_runs(EPOCHS),
+        epochs=runs_of(EPOCHS, FINETUNE_RUNS),
         paper=beside("scripts/deadpixel/results/paper/table3.csv"),
     output:
         accuracies_png=report(
@@ -302,9 +298,9 @@ rule plot_finetuning:
 rule shape_test:
     input:
         fields_of(["shape_test"], ERF),
-        finetune_runs(EPOCHS),
-        finetune_runs(PREDICTIONS),
-        finetune_runs(FINETUNED),
+        runs_of(EPOCHS, FINETUNE_RUNS),
+        runs_of(PREDICTIONS, FINETUNE_RUNS),
+        runs_of(FINETUNED, FINETUNE_RUNS),
         multiext(
             "<results>/tables/",
             "finetune_runs.parquet",
