@@ -12,22 +12,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from snakemake.api import SnakemakeApi
-from snakemake.logging import logger
-from snakemake.settings.types import ConfigSettings, DAGSettings, OutputSettings, ResourceSettings
-from snakemake_interface_logger_plugins.common import LogEvent
-
 
 class _Jobs(logging.Handler):
     """Collects what a `plan.Step` holds of each job."""
 
-    def __init__(self) -> None:
+    def __init__(self, event: Any) -> None:
         super().__init__()
+        self._event = event
         self.found: list[dict[str, Any]] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         event = vars(record)
-        if event.get("event") == LogEvent.JOB_INFO:
+        if event.get("event") == self._event:
             resources = event["resources"].items()
             self.found.append(
                 {
@@ -44,7 +40,18 @@ class _Jobs(logging.Handler):
 
 def main(snakefile: str) -> None:
     """Print them; what Snakemake says of an error goes to stderr, and the exit status is 1."""
-    jobs = _Jobs()
+    # here, because importing it starts programs
+    from snakemake.api import SnakemakeApi
+    from snakemake.logging import logger
+    from snakemake.settings.types import (
+        ConfigSettings,
+        DAGSettings,
+        OutputSettings,
+        ResourceSettings,
+    )
+    from snakemake_interface_logger_plugins.common import LogEvent
+
+    jobs = _Jobs(LogEvent.JOB_INFO)
     with SnakemakeApi(OutputSettings(dryrun=True)) as api:
         try:
             config = ConfigSettings(json.load(sys.stdin))

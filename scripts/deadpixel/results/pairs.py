@@ -71,9 +71,8 @@ def compared(
                 theirs = {"before": before, "after": after, "difference": after - before}
                 row |= {f"paper_{prefix}{name}": number for name, number in theirs.items()}
             yield row, of_model
-        means: Any = pairs.groupby("model", sort=False)[
-            [f"{value}_before", f"{value}_after"]
-        ].mean()
+        values = [f"{value}_before", f"{value}_after"]
+        means: Any = pairs.groupby("model", sort=False)[values].mean()
         if len(means) > 1:
             row = {"model": ALL_MODELS, "kernels": kernels}
             yield row | _difference(means, value, prefix), means
