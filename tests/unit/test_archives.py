@@ -99,6 +99,7 @@ def tar_of_empty_files(file: Path, size: int) -> None:
             archive.addfile(tarfile.TarInfo(str(number)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bomb", [zip_bomb, tar_bomb, tar_of_empty_files])
 def test_bombs(tmp_path, monkeypatch, bomb):
     monkeypatch.setattr(archives, "_SPARE", 0)

@@ -49,6 +49,7 @@ def torchvisions_boxes(size: tuple[int, int], count: int) -> np.ndarray:
     return np.array([get_params(blank, [0.8, 1.0], RATIO) for _ in range(count)])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [(300, 200), (200, 300), (300, 300), (260, 170), (180, 275)])
 def test_boxes_are_distributed_as_torchvisions(size: tuple[int, int]) -> None:
     """Places, sizes, areas and ratios; at 260 by 170 the fallback is common."""

@@ -40,6 +40,7 @@ def _rendered(name: str, config: dict[str, Any], experiment: str = "size_test") 
     return " ".join(environment.from_string(text).render(snakemake=snakemake).split())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CAPTIONS)
 @pytest.mark.parametrize("overlays", [(), ("config.demo.yaml",)], ids=["paper", "demo"])
 def test_every_caption_can_be_rendered(name: str, overlays: tuple) -> None:

@@ -16,6 +16,7 @@ NETWORK = costs.Network(
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnext50_32x4d", "mobilenet_v2", "vgg11"])
 def test_arithmetic_and_parameters_are_those_that_torchvision_publishes(name):
     """It counts a multiplication and an addition as one."""

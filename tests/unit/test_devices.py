@@ -146,6 +146,7 @@ def hold(tmp_path: Path) -> Iterator[Callable[[float], subprocess.Popen]]:
         process.wait()
 
 
+@pytest.mark.slow
 def test_five_jobs_on_two_devices(
     hold: Callable[[float], subprocess.Popen], tmp_path: Path
 ) -> None:
@@ -164,6 +165,7 @@ def test_five_jobs_on_two_devices(
         assert busy >= 0.9 * (last_wait - spans[0][0])
 
 
+@pytest.mark.slow
 def test_a_killed_holder_frees_its_device(
     hold: Callable[[float], subprocess.Popen], tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def reference(network):
     return plain_fields(*network, TARGETS)
 
 
+@pytest.mark.slow
 def test_float64_is_the_plain_loop(network, reference):
     """As far as sums in another order go: each adds 1e-16, and there are about a thousand."""
     found = erf.accumulate(*network, TARGETS, batch_size=3, dtype=torch.float64)
@@ -55,6 +56,7 @@ def test_float64_is_the_plain_loop(network, reference):
         assert distance(found[target].mean, reference[target]) < 1e-13
 
 
+@pytest.mark.slow
 def test_float32_is_as_near_as_a_float32_loop(network, reference):
     """Rounding flips some ReLUs: which ones is chance, how many is not."""
     found = erf.accumulate(*network, TARGETS, batch_size=4)
@@ -64,6 +66,7 @@ def test_float32_is_as_near_as_a_float32_loop(network, reference):
     assert ours < max(2 * theirs, 0.012)
 
 
+@pytest.mark.slow
 def test_the_field_ends_exactly_where_the_theoretical_one_does():
     """Rows and columns 7 to 217 for layer3 of resnet18, as in SPEC."""
     model, images = calibrated("resnet18", 224)

@@ -306,6 +306,7 @@ def _support(model: nn.Module, images: int) -> tuple[list[Tensor], list[int]]:
     return [reached.any(1 - axis).nonzero().flatten() for axis in (0, 1)], place
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: str(example.operation))
 def test_operations_against_gradients_in_float64(example: Example) -> None:
     torch.manual_seed(1)

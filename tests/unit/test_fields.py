@@ -262,6 +262,7 @@ def test_tiles_are_of_their_map_and_row_by_row() -> None:
     np.testing.assert_array_equal(found["padded"]["output"], expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", [1, -1])
 def test_dead_map_spoils_no_other(tmp_path: Path, order: int) -> None:
     """A target without any gradient has no tile; those of the others keep their scale."""

@@ -50,6 +50,7 @@ def changed(scripts, module, old, new):
     return {name for name in ALL if before[name] != after[name]}
 
 
+@pytest.mark.slow
 def test_every_module_that_a_script_imports_is_among_its_own():
     command = [sys.executable, "-c", IMPORTS, str(SCRIPTS), *ALL]
     printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
@@ -74,11 +75,13 @@ def test_imports_inside_functions_and_of_the_package_count(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_prose_changes_nothing(scripts):
     assert not changed(scripts, "erf", '"""Effective receptive fields:', '"""Fields, effective:')
     assert not changed(scripts, "erf", "import itertools\n", "# a comment\nimport itertools\n")
 
 
+@pytest.mark.slow
 def test_a_number_changes_those_that_import_it(scripts):
     assert changed(scripts, "gaussian", "0", "1") == {"measure_fields"}
     assert changed(scripts, "erf", "batch_size: int = 32", "batch_size: int = 33") == {

@@ -143,6 +143,7 @@ def test_the_companion_is_the_same_with_few_images_and_many() -> None:
     assert found[6]["l1"] > 1.4 * found[600]["l1"] and found[6]["l2"] > 1.4 * found[600]["l2"]
 
 
+@pytest.mark.slow
 def test_noise_is_zero_within_its_error() -> None:
     """Over many seeds: the mean is zero, and one and two standard errors hold what they should.
 
@@ -162,6 +163,7 @@ def test_noise_is_zero_within_its_error() -> None:
         assert floor.mean() == pytest.approx(index.mean(), rel=0.03)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sizes", [[6] * 10, [3, 9, 5, 9, 4, 9, 7, 3, 8, 3]], ids=["equal", "not"])
 def test_errors_are_the_spread_over_repeated_experiments(sizes: list[int]) -> None:
     """And a bigger block counts more, without a bias."""

@@ -205,6 +205,7 @@ def plain_pool(image: Tensor, pool: nn.Module, outputs: torch.Size, area: int, *
     return result
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("odd", POOLS, ids=str)
 def test_padded_pool_is_the_pool_over_the_larger_window(odd):
     padded = changed_one(kernels.pad, odd)
@@ -332,6 +333,7 @@ def _filled(module):
         tensor.data.fill_(0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "size"), [("resnet18", 466), ("resnet34", 930), ("resnet50", 458)]
 )
@@ -353,6 +355,7 @@ def test_receptive_field_does_not_depend_on_the_size_of_the_image(size):
     assert (field.size, field.offset) == ((92, 92), (3.5, 3.5))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_families_keep_their_shapes_and_every_convolution_its_results(name):
     model = zoo.build(name)
@@ -395,6 +398,7 @@ def test_sliced_networks_keep_their_shapes(name, size):
     assert output.shape == model(image).shape and output.isfinite().all()
 
 
+@pytest.mark.slow
 def test_functions_that_no_module_holds_are_reported():
     image = torch.zeros(1, 3, 96, 96)
     resnet = zoo.build("resnet18")
@@ -565,6 +569,7 @@ def receptive_fields():
     return fields
 
 
+@pytest.mark.slow
 def test_padding_brings_the_centre_to_the_middle_once_the_new_weights_are_used(receptive_fields):
     centres = {init: gaussian.fit(f["layer3"].mean) for init, f in receptive_fields.items()}
     for init, middle in {None: 48, "zero": 48.5, "random": 55.5}.items():

@@ -325,6 +325,7 @@ def _outcome(file: Path, manifest: pd.DataFrame, expected: list[np.ndarray]) -> 
     return "right" if right else "wrong"
 
 
+@pytest.mark.slow
 def test_a_damaged_pack_is_refused_by_its_name(tmp_path: Path) -> None:
     """Any byte of it: read rightly all the same, or refused; never other pixels, nor a crash."""
     for number, side in enumerate((2, 3)):

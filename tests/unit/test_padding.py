@@ -74,6 +74,7 @@ def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
     runpy.run_path(str(SCRIPT), {"snakemake": snakemake})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "title"), [("zero", "zero-padded, 8 x 8"), ("random", "redrawn at random, 8 x 8")]
 )
@@ -101,6 +102,7 @@ def test_the_middle_panel_is_what_training_starts_from(
     assert drawn[0].get_suptitle() == f"mine, conv1: filter {strongest // 3}"
 
 
+@pytest.mark.slow
 def test_a_network_of_which_only_pools_change_has_no_kernel_to_show(tmp_path: Path) -> None:
     before = zoo.build("alexnet")
     checkpoints.save(before, tmp_path / "before.safetensors", {})

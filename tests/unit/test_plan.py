@@ -78,6 +78,7 @@ def snakefile(tmp_path, monkeypatch):
     return tmp_path / "Snakefile"
 
 
+@pytest.mark.slow
 def test_snakemake_lists_every_job_that_is_measured(snakefile):
     """Those of finished files too; what is known only later is in no resource."""
     for file in ("mine.txt", "mine.log"):
@@ -96,6 +97,7 @@ def test_snakemake_lists_every_job_that_is_measured(snakefile):
     assert not Path("pack").exists()
 
 
+@pytest.mark.slow
 def test_what_snakemake_refuses_is_shown(snakefile):
     with pytest.raises(InputError, match="Fix the configuration and run again: count"):
         plan.listed(snakefile, {"count": 3})

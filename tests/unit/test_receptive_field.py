@@ -174,6 +174,7 @@ PAPER |= dict.fromkeys(("resnext50_32x4d", "wide_resnet50_2"), PAPER["resnet50"]
 PAPER |= dict.fromkeys(("resnext101_32x8d", "wide_resnet101_2"), PAPER["resnet101"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PAPER)
 def test_sizes_of_the_papers_table(name: str) -> None:
     """Table 1: the four stages of each ResNet, and the logits, which see the whole image."""
@@ -209,6 +210,7 @@ FAMILIES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", FAMILIES, ids=lambda case: f"{case.name}-{case.target}")
 def test_torchvision_families_against_gradients(case: Case) -> None:
     """Size and position, on a tall strip, the first also on a wide one: axes are independent."""
@@ -367,6 +369,7 @@ LOCAL: dict[str, nn.Module] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOCAL)
 def test_operations_against_gradients(name: str) -> None:
     """Size and position of the central feature; the image's size bears on neither."""
@@ -488,6 +491,7 @@ UNALIGNED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UNALIGNED)
 def test_small_maps_are_exact_or_refused(name: str) -> None:
     """Where a field reaches beyond the map it is that of a feature of a larger image, or an error.
@@ -1066,6 +1070,7 @@ def _random_network(seed: int) -> nn.Module:
     return nn.Sequential(_conv(3, 3, 4, padding=1), *blocks)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_random_networks_against_gradients(seed: int) -> None:
     """Size and position; on smaller images the same, or an error."""

@@ -89,6 +89,7 @@ print(json.dumps([this.drawn_everywhere(), weights]))
 """
 
 
+@pytest.mark.slow
 def test_draws_depend_on_neither_processor_nor_threads():
     """Those of the simplest instructions are the same; initial weights are so to rounding."""
     simple = " ".join(np.show_config(mode="dicts")["SIMD Extensions"].get("found", []))

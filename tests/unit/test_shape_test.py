@@ -252,6 +252,7 @@ def _heights(panel: Axes) -> list[tuple[str, list[float]]]:
     return [(c.get_label(), [bar.get_height() for bar in c]) for c in bars]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kernels", [("odd",), ("odd", "padded"), ("odd", "padded", "sliced")])
 def test_fig4_has_a_bar_for_each_network_and_kernel_and_its_noise(tmp_path, kernels) -> None:
     frame = _imbalance("resnet18", "resnet50", kernels=kernels)

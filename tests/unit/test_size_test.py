@@ -94,6 +94,7 @@ def test_failed_fit_stays_a_row() -> None:
     assert table.loc[1, "sigma_x"] == 20
 
 
+@pytest.mark.slow
 def test_table1_as_it_is_read_and_written(tmp_path) -> None:
     models = ["resnet18", "mine", "global"]
     trf = _trf(*models).assign(size_h=[435.0, NAN, INF])

@@ -58,6 +58,7 @@ def test_split_depends_on_the_seed_and_the_class_only() -> None:
     assert len({tuple(splits) for _, splits in classes}) == 2  # nor are all drawn alike
 
 
+@pytest.mark.slow
 def test_every_image_can_come_into_every_split() -> None:
     seeds = range(150)
     images = _images(20, 6)

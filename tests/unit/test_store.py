@@ -124,6 +124,7 @@ def test_not_parquet(tmp_path: Path, content: bytes | str | None) -> None:
         parquet.read(file, schemas.ERF)
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_refused_by_its_name(tmp_path: Path) -> None:
     """Any byte of it: read rightly all the same, or refused; never other numbers."""
     frame = pd.DataFrame({"row": 0, "col": range(200), "mean": np.arange(200.0), "se": 0.1})

@@ -10,6 +10,7 @@ from PIL import Image
 from deadpixel.results import padding, style
 
 
+@pytest.mark.slow
 def test_same_figure_same_file(tmp_path: Path) -> None:
     """So a figure in a repository changes when its numbers do, not whenever it is drawn."""
     for name in ("a", "b"):

@@ -49,6 +49,7 @@ def test_a_written_image_is_the_documented_one(tmp_path: Path) -> None:
     assert error.mean() < 12  # JPEG's loss; another image is 70 off, or of another size
 
 
+@pytest.mark.slow
 def test_sizes(images: list[tuple[int, np.ndarray]]) -> None:
     """Sizes vary within the documented bounds, in both orientations."""
     height, width = np.array([image.shape[:2] for _, image in images]).T
@@ -91,6 +92,7 @@ def test_mean_colour_does_not_tell_the_class(images: list[tuple[int, np.ndarray]
     assert hits / len(label) < 0.3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_classes_differ_in_one_silhouette_and_nothing_else(seed: int) -> None:
     """From one state, classes differ within one square, and every pair in enough of it."""

@@ -263,6 +263,7 @@ torch.save({"rows": without_time(rows), "state": model.state_dict()}, sys.argv[3
 """
 
 
+@pytest.mark.slow
 def test_a_killed_process_goes_on(tmp_path):
     """SIGTERM saves what no save was due for; SIGKILL leaves what was saved."""
     result = tmp_path / "result.pt"
@@ -516,6 +517,7 @@ CHANGED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("init", ["zero", "random"])
 @pytest.mark.parametrize("kind", ["padded", "sliced"])
 def test_arms_of_a_seed_differ_in_their_changed_kernels_alone(arms, kind, init):
@@ -633,6 +635,7 @@ def whole_run(tmp_path_factory):
     return without_time(rows), model.state_dict()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_what_was_saved_damaged_is_left_and_said_in_a_line(tmp_path, caplog, whole_run, damage):
     scratch, arrays = stopped(tmp_path)
