@@ -119,8 +119,9 @@ def cross_field_problems():
         yield from dataset_problems(name, **dataset)
     if config["microobject"]["size"] > augmentation["crop"]:
         yield "microobject.size: larger than training.augmentation.crop"
-    for experiment in ("size_test", "finetune", "microobject"):
-        yield from experiment_problems(experiment, **config[experiment])
+    for name, section in config.items():
+        if isinstance(section, dict) and {"dataset", "models"} <= section.keys():
+            yield from experiment_problems(name, **section)
     for name, model in config["models"].items():
         for target in set(model.get("targets", {})) - set(config["targets"]):
             yield f"models.{name}.targets: {target!r} is not among targets"
