@@ -2,6 +2,8 @@
 
 import json
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torchvision
@@ -215,3 +217,15 @@ def test_jobs_run_elsewhere_if_an_executor_is_named(tmp_path, monkeypatch, argum
     if not elsewhere and not arguments:
         monkeypatch.setenv("SNAKEMAKE_PROFILE", "home")
         assert costs.runs_elsewhere(arguments)
+
+
+def test_each_cost_has_the_name_of_its_rule():
+    """Or the speed of earlier jobs would be another rule's."""
+    rules = Path(__file__).resolve().parents[2] / "rules"
+    named = []
+    for text in "\n".join(file.read_text() for file in rules.glob("*.smk")).split("\n\n\n"):
+        if header := re.search(r"^(?:use )?rule (?:\w+ as )?(\w+)(?: with)?:$", text, re.MULTILINE):
+            names = re.findall(r'\*\*\w*cost\(\s*"(\w+)"', text)
+            assert names == [header[1]] * ("benchmark:" in text), header[1]
+            named += names
+    assert len(named) >= 20

@@ -78,10 +78,20 @@ FITS = _schema(
     target=pa.string(),
     n_images=pa.int32(),
     **dict.fromkeys(
-        ["amplitude", "center_x", "center_y", "sigma_x", "sigma_y", "sigma_x_se", "sigma_y_se"],
+        [
+            *(
+                "amplitude",
+                "center_x",
+                "center_y",
+                "sigma_x",
+                "sigma_y",
+                "sigma_x_se",
+                "sigma_y_se",
+            ),
+            *("r_squared", "amplitude_se", "center_x_se", "center_y_se"),
+        ],
         pa.float64(),
     ),
-    r_squared=pa.float64(),
     failure=pa.string(),
 )
 
