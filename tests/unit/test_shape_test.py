@@ -274,6 +274,14 @@ def test_fig4_has_a_bar_for_each_network_and_kernel_and_its_noise(tmp_path, kern
     segments = bars[0].errorbar.lines[2][0].get_segments()
     assert segments[0][:, 1].tolist() == pytest.approx([10.9, 11.1])
     style.save(figure, [tmp_path / "fig4.png"])
+    named = [
+        [
+            panel.get_visible() and panel.xaxis.get_major_ticks()[0].label1.get_visible()
+            for panel in row
+        ]
+        for row in panels
+    ]
+    assert named == [[False] * 3, [False, False, True], [True, True, False]]
 
 
 def test_accuracies_join_the_pairs_and_show_the_papers() -> None:

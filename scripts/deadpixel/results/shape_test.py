@@ -200,15 +200,14 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
             _draw_bars(
                 middle, bars.assign(value=index, noise=noise), f"{metric.header}, with noise"
             )
+            below.set_visible(metric.in_paper)
             if metric.in_paper:
                 raw = imbalance[f"{name}_raw"]
                 raw_bars = bars.assign(value=raw, noise=noise * raw / index)
                 _draw_bars(below, raw_bars, f"{metric.header} as in the paper")
-            else:
-                below.spines[:].set_visible(False)
-                below.tick_params(length=0)
-                below.set(yticks=[])
-            below.set_xticks(range(len(models)), models, rotation=40, ha="right")
+            lowest = below if metric.in_paper else middle
+            lowest.set_xticks(range(len(models)), models, rotation=40, ha="right")
+            lowest.tick_params(labelbottom=True)
         legend_beside(figure, axes.flat)
         figure.suptitle(f"Pixel sensitivity imbalance of the {target}")
         return figure
