@@ -271,7 +271,7 @@ def _contrasts(images: np.ndarray) -> np.ndarray:
 def _pair_error(residuals: np.ndarray) -> float:
     """Standard error of the sum of a symmetric matrix (B, B) of pairs of blocks, whose sum is zero.
 
-    Effects of single blocks and of pairs are told apart, because the jackknife counts the latter
+    Effects of single blocks and of pairs are kept apart, because the jackknife counts the latter
     twice (Efron and Stein 1981): without a signal, there are no others.
     """
     number = len(residuals)
