@@ -111,9 +111,9 @@ def fit(
 
 
 def blocks(model: nn.Module, chosen: Any, kept: resume.Scratch) -> dict[int, Any]:
-    return erf.accumulate_blocks(
-        model, chosen, {"stem": "stem"}, 3, kept, logit="predicted", batch_size=4
-    )["stem"]
+    settings = {"logit": "predicted", "batch_size": 4}
+    found = erf.accumulate_blocks(model, chosen, {"stem": "stem"}, 3, kept, **settings)
+    return {number: fields["stem"] for number, fields in found.items()}
 
 
 def retrieve(entry: dict, root: Path, downloads: Path, link: Path) -> None:
