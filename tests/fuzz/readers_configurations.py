@@ -26,7 +26,7 @@ SECONDS = 60
 # them, since most name no file.
 FOREIGN = re.compile(
     r"Config file must be given as JSON or YAML|Config file is not valid JSON or YAML|"
-    r"Config file \S+ not found|UnicodeDecodeError: 'utf-8' codec|"
+    r"Config file \S+ not found|UnicodeDecodeError: 'utf-8' codec|RecursionError: maximum|"
     r"\w+Error: \[Errno \d+\] [\w ]+: '\S+/mine.yaml'"
 )
 ERROR = re.compile(r"^(\w*(?:Error|Exception))\b.*(?: in |:)", re.MULTILINE)
