@@ -10,7 +10,7 @@ demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/report.html
 	@echo "The report is $(RESULTS)/report.html: open it in a browser."
 
-# What to run while changing things: style, types and the tests that take a second at most.
+# What to run while changing things: style, types and the quick tests.
 check: lint
 	$(BIN)/pytest -n 2 -m "not slow" tests/unit
 
