@@ -17,6 +17,7 @@ import torchvision
 from safetensors import safe_open
 from torch import Tensor, nn
 
+from deadpixel.data.draws import Purpose, initialising
 from deadpixel.errors import InputError
 from deadpixel.networks import calibration, checkpoints, forward, heads, zoo
 
@@ -257,6 +258,10 @@ def test_a_new_head_has_the_classes_and_is_the_same_for_the_same_seed(name: str,
     again, other = (heads.replace(zoo.build(name), 7, seed=s, side=64) for s in (3, 4))
     weights = [m.get_submodule(head).weight for m in (model, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+    alone = model.get_submodule(head)
+    with initialising(3, Purpose.HEAD):  # a stream of its own, which draws nothing else
+        alone.reset_parameters()
+    assert torch.equal(alone.weight, weights[1])
 
 
 def test_a_network_without_a_head() -> None:
