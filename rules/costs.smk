@@ -33,8 +33,8 @@ def network_cost(name, rate, work, memory_mb, disk_mb):
         return predicted_seconds(name, rate, work(network(wildcards, input)), wildcards)
 
     def memory(wildcards, input, attempt):
-        own = costs.others(records(), name, wildcards)
-        most = costs.memory_mb(memory_mb(network(wildcards, input)), own)
+        known = costs.others(records(), name, wildcards)
+        most = costs.memory_mb(memory_mb(network(wildcards, input)), known)
         return attempt * math.ceil(most)
 
     def minutes(wildcards, input, attempt):

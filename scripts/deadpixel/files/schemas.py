@@ -34,6 +34,7 @@ BLOCK = _schema(
     total=pa.float64(),
     total_squares=pa.float64(),
 )
+
 TILES = _schema(
     target=pa.string(),
     period=pa.int16(),
@@ -41,6 +42,7 @@ TILES = _schema(
     col=pa.int16(),
     sensitivity=pa.float64(),
 )
+
 TRF = _schema(
     model=pa.string(),
     kernels=pa.string(),
@@ -78,20 +80,11 @@ FITS = _schema(
     target=pa.string(),
     n_images=pa.int32(),
     **dict.fromkeys(
-        [
-            *(
-                "amplitude",
-                "center_x",
-                "center_y",
-                "sigma_x",
-                "sigma_y",
-                "sigma_x_se",
-                "sigma_y_se",
-            ),
-            *("r_squared", "amplitude_se", "center_x_se", "center_y_se"),
-        ],
+        ["amplitude", "center_x", "center_y", "sigma_x", "sigma_y", "sigma_x_se", "sigma_y_se"],
         pa.float64(),
     ),
+    r_squared=pa.float64(),
+    **dict.fromkeys(["amplitude_se", "center_x_se", "center_y_se"], pa.float64()),
     failure=pa.string(),
 )
 

@@ -99,5 +99,6 @@ def few(table: pd.DataFrame) -> list[str]:
         return []
     return [
         "Where the smallest possible p is above 0.05, there are too few pairs for any difference, "
-        "however large, to be told from chance at that level: it takes six pairs, as 2/2⁶ is 0.031."
+        "however large, to stand out from chance at that level: it takes six pairs, as 2/2⁶ is "
+        "0.031."
     ]
