@@ -116,6 +116,11 @@ def odd_strided(model: nn.Module, image: Tensor) -> list[str]:
 
 
 class _OddStrided(TorchDispatchMode):
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
+        return False
+
     def __init__(self, tracker: ModuleTracker) -> None:
         super().__init__()
         self.tracker = tracker

@@ -28,8 +28,8 @@ from waiting import ended
 MOST = int(os.environ.get("DEADPIXEL_FAULT_KILLS", "0"))  # 0: all turns
 # How often something is killed because a job of this rule runs, before such jobs are let finish.
 TURNS = {
-    "train_microobject": 3,
-    "finetune_model": 3,
+    "train_microobject": 2,
+    "finetune_model": 2,
     "accumulate_erf": 2,
     "measure_fields": 1,
     "calibrate_weights": 1,

@@ -11,13 +11,14 @@ from torchvision.transforms import functional
 
 from deadpixel.data import packs
 from deadpixel.data.evaluation import evaluation_images, evaluation_transform
+from deadpixel.errors import InputError
 from packs import listed
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 COUNT = 23
 
 
-@pytest.mark.parametrize("sizes", [(256, 224), (40, 32), (24, 24)])
+@pytest.mark.parametrize("sizes", [(256, 224), (40, 33), (24, 24)])
 @pytest.mark.parametrize("shape", [(60, 91), (91, 60), (300, 300)])
 def test_transform_is_torchvisions(sizes: tuple[int, int], shape: tuple[int, int]) -> None:
     """Of the image as Pillow has it: resized, cut from the middle, scaled and normalised."""
@@ -34,6 +35,11 @@ def test_transform_is_torchvisions(sizes: tuple[int, int], shape: tuple[int, int
 def test_transform_defaults_are_the_papers() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
     assert torch.equal(evaluation_transform()(pixels), evaluation_transform(256, 224)(pixels))
+
+
+def test_a_crop_beyond_the_image_is_refused() -> None:
+    with pytest.raises(InputError, match="crop of 24 px is larger than the shorter side of 23 px"):
+        evaluation_transform(23, 24)
 
 
 @pytest.fixture(scope="module")

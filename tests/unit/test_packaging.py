@@ -140,8 +140,9 @@ def test_fields_need_torch_and_numpy_alone():
 
 @pytest.mark.slow
 def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
+    """Nor torchvision, which takes as long to import as torch, before one of its networks."""
     on_gpus = ("networks.zoo", "data.augment", "data.evaluation", "operations.devices")
-    ended = run_without({"lmfit", *SCHEDULING}, "training", "microobject", *on_gpus)
+    ended = run_without({"lmfit", "torchvision", *SCHEDULING}, "training", "microobject", *on_gpus)
     assert ended.returncode == 0, ended.stderr
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torchvision
 from torch import nn
 
 from ..data import draws
@@ -46,7 +45,11 @@ def _undisturbed(seed: int) -> Iterator[None]:
             np.random.set_state(numpy)  # noqa: NPY002
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(gradients)
-            torch.use_deterministic_algorithms(deterministic, warn_only=warned)
+            if (
+                torch.are_deterministic_algorithms_enabled() != deterministic
+                or torch.is_deterministic_algorithms_warn_only_enabled() != warned
+            ):  # to set them imports PyTorch's whole compiler
+                torch.use_deterministic_algorithms(deterministic, warn_only=warned)
             if torch.get_num_threads() != threads:
                 torch.set_num_threads(threads)
             if torch.get_default_device() != device:
@@ -54,6 +57,8 @@ def _undisturbed(seed: int) -> Iterator[None]:
 
 
 def _from_torchvision(name: str) -> nn.Module:
+    import torchvision  # which takes as long to import as torch itself
+
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
         near = difflib.get_close_matches(name, known, 3)
@@ -67,6 +72,8 @@ def _from_torchvision(name: str) -> nn.Module:
 
 def imagenet_accuracy(name: str) -> tuple[float, float] | None:
     """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
+    import torchvision
+
     try:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     except (ValueError, KeyError):

@@ -38,6 +38,11 @@ class ExitMode(TorchFunctionMode):
 class FieldMode(TorchDispatchMode):
     """Carries fields through each operation; tensors without one do not depend on the image."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
+        return False
+
     def __init__(self, *, gates_are_identity: bool) -> None:
         """`gates_are_identity`: a map multiplied by a smaller one keeps its own field."""
         super().__init__()
