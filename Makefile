@@ -24,13 +24,14 @@ lint: .venv/installed
 	$(BIN)/snakemake --lint
 	$(BIN)/basedpyright
 
-# Pages of the library from its docstrings.
+# Pages of the library from its docstrings. Matplotlib lists the fonts first: pdoc forbids programs.
 api: .venv/installed
+	$(BIN)/python -c "import matplotlib.font_manager"
 	$(BIN)/python -W error::UserWarning -m pdoc scripts/deadpixel -o site
 
 # After a change of the dependencies in pyproject.toml; then bring envs/ in line (a test tells).
 lock: .venv/installed
-	$(BIN)/uv pip compile pyproject.toml --quiet --extra workflow --group dev --universal --fork-strategy fewest \
+	$(BIN)/uv pip compile pyproject.toml --quiet --extra workflow --extra timm --group dev --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements.lock
 
 clean:
