@@ -33,7 +33,7 @@ def work(model: str, n_images: int, shard: int, shards: int, folder: Path) -> No
     torch.set_num_threads(1)
     pack = packs.Pack(folder / "images.arrow")
     chosen = EvaluationImages(pack, np.arange(n_images), [0] * n_images, evaluation_transform())
-    blocks = erf.accumulate_blocks(
+    blocks, _ = erf.accumulate_blocks(
         zoo.build(model),
         chosen,
         {"layer4": "layer4"},

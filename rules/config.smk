@@ -127,9 +127,19 @@ def cross_field_problems():
             yield f"models.{name}.targets: {target!r} is not among targets"
 
 
+# What may stand before the name of a network in `source`; it is no file.
+LIBRARIES = {"", "torchvision", "timm"}
+
+
 def own_file(model):
-    """The user's file of file.py:factory; empty for a torchvision name."""
-    return model.get("source", "").rpartition(":")[0]
+    """The user's file of file.py:factory; empty for a name in a library."""
+    before = model.get("source", "").rpartition(":")[0]
+    return "" if before in LIBRARIES else before
+
+
+def model_source(model):
+    """A torchvision classifier's name, timm:NAME, or the user's file.py:factory."""
+    return config["models"][model].get("source", model).removeprefix("torchvision:")
 
 
 def published(dataset):
@@ -165,8 +175,8 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
             yield f"{experiment}.models: {name!r} is not among models"
             continue
         source = model.get("source", "")
-        if ":" in source and not re.fullmatch(r".+\.py:[^\W\d]\w*", source):
-            yield f"models.{name}.source: {source!r} is no file.py:factory; write it like that"
+        if own_file(model) and not re.fullmatch(r".+\.py:[^\W\d]\w*", source):
+            yield f"models.{name}.source: {source!r} is neither file.py:factory nor timm:NAME nor torchvision:NAME; write it like one of these"
         elif (file := own_file(model)) and not Path(file).is_file():
             yield f"models.{name}.source: there is no file {file}; put the network's code there"
         trained = model.get("checkpoint")
@@ -176,7 +186,7 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
             yield f"models.{name}.checkpoint: there is no file {trained}; put the weights there"
         elif (
             weights == "imagenet"
-            and model.get("source", name) not in REGISTRY["weights"]["files"]
+            and model_source(name) not in REGISTRY["weights"]["files"]
         ):
             yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; use file or calibrated"
 

@@ -142,18 +142,13 @@ def visible(folder):
     )
 
 
-def model_source(model):
-    """A torchvision name, or the user's file.py:factory."""
-    return config["models"][model].get("source", model)
-
-
 def model_files(wildcards):
     """The user's own file, if the network comes from one."""
     return own_file(config["models"][wildcards.model]) or []
 
 
 def model_targets(model):
-    """Module of the network for each target."""
+    """What each target is in the network: a module, or more than its name."""
     own = config["models"][model].get("targets", {})
     return {target: own.get(target, target) for target in TARGETS}
 

@@ -32,7 +32,7 @@ if params.logit == "true":
 scratch = computing.scratch(snakemake, "erf")
 numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.output.blocks}
 settings = {"logit": params.logit, "batch_size": config["erf"]["batch_size"]}
-blocks = erf.accumulate_blocks(
+blocks, readings = erf.accumulate_blocks(
     model,
     images,
     params.targets,
@@ -46,7 +46,7 @@ blocks = erf.accumulate_blocks(
 )
 facts = parquet.provenance(
     **settings,
-    targets=params.targets,
+    targets={name: str(target) for name, target in readings.items()},
     input_size=params.preprocess["crop"],
     device=devices.describe(device),
     dtype=params.dtype,

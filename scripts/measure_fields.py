@@ -18,7 +18,7 @@ fits, indices, tiles = [], [], []
 for path in output.erf:
     key = parquet.partitions(path)
     target = key["target"]
-    field = maps.write(blocks[target], path, {**facts, "module": facts["targets"][target]})
+    field = maps.write(blocks[target], path, {**facts, "reading": facts["targets"][target]})
     counted = {**key, "n_images": field.count}
     fit = gaussian.fit_or_failure(field.mean)
     if fit["failure"]:

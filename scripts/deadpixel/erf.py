@@ -8,18 +8,20 @@ own gradient; in evaluation mode the images of a batch do not mix, so batches ch
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .errors import InputError, in_one_line
+from .errors import InputError
+from .features import features, image_gradient, in_evaluation, prepared
 from .files.effective import Erf
 from .logs import log, progress
 from .networks.forward import forward, full_precision, logits
-from .targets import check_targets, features, prepared
+from .reading import check, completed, modules_of, named
+from .targets import OUTPUT, Named, Target
 
 if TYPE_CHECKING:
     from .data.evaluation import EvaluationImages
@@ -44,34 +46,35 @@ class NonFiniteGradientError(InputError):
 def accumulate(
     model: nn.Module,
     images: Tensor | Iterable[Tensor],
-    targets: Iterable[str],
+    targets: Named,
     *,
     labels: Tensor | Iterable[Tensor] | None = None,
     logit: Logit | None = None,
-    positions: dict[str, tuple[int, int]] | None = None,
     batch_size: int = 32,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
 ) -> dict[str, Erf]:
     """Effective receptive fields of `targets`, one forward pass per batch shared by all.
 
-    images: normalised (N, 3, H, W), or an iterable of such batches, read once.
-    targets: names of modules that yield one map (N, C, h, w), or ``output``.
+    images: normalised (N, C, H, W), or an iterable of such batches, read once.
+    targets: names of modules that yield a map, or ``output``; or, by the names that their fields
+        get, modules, `Target`s or mappings of a `Target`'s fields. What these leave open, such as
+        the layout, is found and checked (`reading`).
     labels: true classes (N,), or an iterable of such batches.
     logit: which logit ``output`` means: ``true`` (the default with labels), ``predicted`` (the
         default without) or ``mean`` over all of them.
-    positions: place (i, j) in a target's map; its centre (h // 2, w // 2) where none is given.
     dtype: of the computation; float64 is the reference. Sums are float64 always.
 
     `model` may be in any state and is left as it was. Raises `NonFiniteGradientError`, and
-    `InputError` for images that are no such tensors, an unknown target, one that is called twice or
-    yields no map, labels that are missing or no classes of the head, and a network that fails or
-    whose features of an image depend on anything but that image, as far as the first two tell.
+    `InputError` for images that are no such tensors, an unknown target, one that is called twice,
+    cannot be read as a map or is read as the wrong one, labels that are missing or no classes of
+    the head, and a network that fails or whose features of an image depend on anything but that
+    image, as far as the first two tell.
     """
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
-    measurement = _Measurement(model, targets, logit, positions or {}, dtype, device)
+    measurement = _Measurement(model, targets, logit, dtype, device)
     return measurement.over(_batches(images, labels, batch_size))
 
 
@@ -81,21 +84,16 @@ class _Measurement:
     def __init__(
         self,
         model: nn.Module,
-        targets: Iterable[str],
+        targets: Named,
         logit: Logit,
-        positions: Mapping[str, tuple[int, int]],
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
-        names = (name for name, _ in model.named_modules(remove_duplicate=False) if name)
-        targets = check_targets(dict.fromkeys(targets), ["output", *names])
+        self.targets = named(targets, modules_of(model))
         if logit not in get_args(Logit):
             raise InputError(f"logit {logit!r} is none of {', '.join(get_args(Logit))}")
         if dtype not in (torch.float32, torch.float64):
             raise InputError(f"dtype {dtype}: use float32 or float64")
-        for name in positions.keys() - (set(targets) - {"output"}):
-            raise InputError(f"there is a position of {name!r}, which is no module among targets")
-        self._places = {target: positions.get(target) for target in targets}
         self._model, self._dtype = model, dtype
         self._logit: Logit = logit
         self._device = torch.device(device)
@@ -104,10 +102,17 @@ class _Measurement:
     @torch.enable_grad()
     @full_precision()
     def prepare(self, images: Tensor) -> nn.Module:
-        """The network, checked and made fast by two images (2, 3, H, W); once."""
+        """The network, checked and made fast by two images (2, C, H, W); once."""
         if self._ready is None:
-            self._ready = prepared(self._model, images, self._places, self._device, self._dtype)
+            self.read(images)
+            self._ready = prepared(self._model, images, self.targets, self._device, self._dtype)
+            check(self._ready, images.to(self._device, self._dtype), self.targets)
         return self._ready
+
+    def read(self, images: Tensor) -> None:
+        """Complete the targets by a few images (N, C, H, W)."""
+        plain = in_evaluation(self._model, self._device, self._dtype)
+        self.targets = completed(plain, images.to(self._device, self._dtype), self.targets)
 
     @torch.enable_grad()
     @full_precision()
@@ -136,13 +141,13 @@ class _Measurement:
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """F (N,) and G (N, H, W) of Eqs. 1 and 2 for each image, of each target."""
         images = images.to(self._device, self._dtype).detach().requires_grad_()
-        found = features(model, images, self._places)
+        found = features(model, images, self.targets)
         for number, target in enumerate(found, start=1):
-            if target == "output":
+            if self.targets[target].module == OUTPUT:
                 values = _chosen(found[target], labels, self._logit)
             else:
                 values = found[target].mean(1)
-            gradients = _input_gradient(target, values, images, keep_graph=number < len(found))
+            gradients = image_gradient(target, values, images, keep_graph=number < len(found))
             yield target, values.detach(), gradients
 
 
@@ -158,27 +163,6 @@ def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:
                 "use logit 'predicted' or 'mean', or a network with a matching head"
             )
     return logits.gather(1, classes.to(logits.device)[:, None].long()).squeeze(1)
-
-
-def _input_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: bool) -> Tensor:
-    """G of Eq. 2 for each image, (N, H, W)."""
-    gradient = None
-    if values.requires_grad:
-        try:
-            (gradient,) = torch.autograd.grad(
-                values.sum(), images, retain_graph=keep_graph, allow_unused=True
-            )
-        except Exception as error:  # the user's own code
-            raise InputError(
-                f"target {target!r} cannot be differentiated ({in_one_line(error)}): "
-                "choose another one, or fix the network's code"
-            ) from error
-    if gradient is None:
-        raise InputError(
-            f"no gradient leads from target {target!r} to the image: "
-            "take what cuts it off, such as detach() or no_grad(), out of the network"
-        )
-    return gradient.mean(1)
 
 
 def _batch_erf(fields: Tensor) -> Erf:
@@ -224,13 +208,13 @@ def _batches(
 def _check_images(batch: Any) -> None:
     if not isinstance(batch, Tensor):
         raise InputError(
-            f"a batch of images is a {type(batch).__name__}: give tensors (N, 3, H, W), "
+            f"a batch of images is a {type(batch).__name__}: give tensors (N, C, H, W), "
             "and labels apart from them"
         )
-    if batch.ndim != 4 or batch.shape[1] != 3 or not batch.is_floating_point() or not len(batch):
+    if batch.ndim != 4 or not batch.is_floating_point() or not all(batch.shape):
         raise InputError(
             f"a batch of images is {batch.dtype} of shape {tuple(batch.shape)}: "
-            "give normalised floating-point images (N, 3, H, W)"
+            "give normalised floating-point images (N, C, H, W)"
         )
 
 
@@ -252,7 +236,7 @@ def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tupl
 def accumulate_blocks(
     model: nn.Module,
     images: "EvaluationImages",
-    targets: Mapping[str, str],
+    targets: Named,
     n_blocks: int,
     scratch: "Scratch",
     *,
@@ -262,22 +246,23 @@ def accumulate_blocks(
     batch_size: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> dict[int, dict[str, Erf]]:
+) -> tuple[dict[int, dict[str, Erf]], dict[str, Target]]:
     """`accumulate` over every `shards`-th of `n_blocks` interleaved blocks of images, from `shard`.
 
-    targets: modules by the names that their fields get. Blocks are numbered over all shards, and
-    serve standard errors. There are no more of them than images. A finished one is kept in
-    `scratch`, and not computed again after a kill.
+    Blocks are numbered over all shards, and serve standard errors. There are no more of them than
+    images. A finished one is kept in `scratch`, and not computed again after a kill. Returns also
+    how each target was read.
     """
-    measurement = _Measurement(model, targets.values(), logit, {}, dtype, device)
-    modules = [*targets.values()]
+    measurement = _Measurement(model, targets, logit, dtype, device)
+    first = next(iter(images.batches(2)))  # the same in every shard
+    measurement.read(first)
     blocks: dict[int, dict[str, Erf]] = {}
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
         block = images.every(n_blocks, start=number)
-        found = _saved(scratch, number, modules, block)
+        found = _saved(scratch, number, [*measurement.targets], block)
         if found is None:
-            measurement.prepare(next(iter(images.batches(2))))  # the same in every shard
+            measurement.prepare(first)
             labels = block.labels if logit == "true" else None
             try:
                 found = measurement.over(_batches(block.batches(batch_size), labels, batch_size))
@@ -289,8 +274,8 @@ def accumulate_blocks(
                 for part, value in dataclasses.asdict(field).items()
             }
             scratch.save(f"block-{number}", parts)
-        blocks[number] = {name: found[module] for name, module in targets.items()}
-    return blocks
+        blocks[number] = found
+    return blocks, measurement.targets
 
 
 def _saved(

@@ -8,8 +8,8 @@ Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,11 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
 from .errors import InputError
+from .features import observed
 from .logs import log
 from .networks.forward import forward
-from .targets import check_targets
+from .reading import modules_of, named, of_shape
+from .targets import OUTPUT, Named, Target, feature_map
 from .trf.algebra import (
     UNKNOWN,
     Field,
@@ -70,45 +72,58 @@ def theoretical(
 
 def fields(
     model: nn.Module,
-    targets: Iterable[str] | None = None,
+    targets: Named | None = None,
     input_size: tuple[int, int] = (224, 224),
     *,
+    channels: int = 3,
     squeeze_excitation: bool = True,
 ) -> dict[str, ReceptiveField]:
     """`theoretical` for several targets in one pass; by default for every module with one output.
 
-    Of a module that is called more than once, the first call counts.
+    Targets are those of `erf.accumulate`. Of a module that is called more than once, the first call
+    counts unless another is asked for.
     """
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
-    modules = {"output": model, **{name: m for name, m in model.named_modules() if name}}
-    wanted = check_targets(dict.fromkeys(modules if targets is None else targets), modules)
+    image = torch.zeros(1, channels, *input_size)
     mode = FieldMode(gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}
 
-    def hook(name: str) -> Callable[..., None]:
+    def note(tensor: Tensor, name: str, target: Target) -> Tensor:
+        if tensor.ndim == 3:
+            target = of_shape(model, name, tuple(tensor.shape), target, input_size)
+            tensor = feature_map(tensor, name, target)
+        if tensor not in mode.fields:
+            raise InputError(
+                f"target {name!r} yields nothing that the image reaches: choose another module"
+            )
+        with _disable_current_modes():
+            found[name] = _summarise(name, mode.fields[tensor])
+        if len(found) == len(wanted):
+            raise _AllFoundError
+        return tensor
+
+    def note_any(name: str) -> Callable[..., None]:
         def record(_module: nn.Module, _arguments: Any, output: Any) -> None:
-            if isinstance(output, Tensor) and output in mode.fields:
-                if name not in found:
-                    with _disable_current_modes():
-                        found[name] = _summarise(name, mode.fields[output])
-            elif targets is not None:
-                raise InputError(
-                    f"target {name!r} does not yield one tensor that the image reaches: choose "
-                    "another module"
-                )
-            if targets is not None and len(found) == len(wanted):
-                raise _AllFoundError
+            if isinstance(output, Tensor) and output in mode.fields and name not in found:
+                with _disable_current_modes():
+                    found[name] = _summarise(name, mode.fields[output])
 
         return record
 
-    for name in wanted:
-        modules[name].register_forward_hook(hook(name))
-    image = torch.zeros(1, 3, *input_size)
+    if targets is None:
+        for name, module in model.named_modules():
+            module.register_forward_hook(note_any(name or OUTPUT))
+    else:
+        wanted = {
+            name: replace(target, call=target.call or 0)
+            for name, target in named(targets, modules_of(model)).items()
+        }
     with torch.no_grad(), ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
         mode.record(image, image_field(input_size))
-        forward(model, image)
-    if targets is not None and (unreached := [name for name in wanted if name not in found]):
-        raise InputError(f"target {unreached[0]!r} is never called in a forward pass")
+        if targets is None:
+            forward(model, image)
+        else:
+            observed(model, image, wanted, note)
     return found
 
 

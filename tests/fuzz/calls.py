@@ -112,7 +112,7 @@ def fit(
 
 def blocks(model: nn.Module, chosen: Any, kept: resume.Scratch) -> dict[int, Any]:
     settings = {"logit": "predicted", "batch_size": 4}
-    found = erf.accumulate_blocks(model, chosen, {"stem": "stem"}, 3, kept, **settings)
+    found, _ = erf.accumulate_blocks(model, chosen, {"stem": "stem"}, 3, kept, **settings)
     return {number: fields["stem"] for number, fields in found.items()}
 
 

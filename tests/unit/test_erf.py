@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import plain
-from deadpixel import erf, receptive_field, targets
+from deadpixel import erf, features, receptive_field
 from deadpixel.data import packs
 from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
 from deadpixel.errors import InputError
@@ -156,7 +156,8 @@ def test_the_logit_is_chosen(small):
 
 def test_the_position_is_chosen(small):
     model, images = small
-    field = erf.accumulate(model, images, ["first"], positions={"first": (0, 1)})["first"].mean
+    place = {"module": "first", "place": [0, 1]}
+    field = erf.accumulate(model, images, {"mine": place})["mine"].mean
     assert field[:2, :3].any() and field.sum() == field[:2, :3].sum()
 
 
@@ -191,8 +192,9 @@ def test_the_model_is_left_as_it_was(small):
         (["nowhere"], {}, "'nowhere'"),
         (["relu"], {}, "more than once"),
         (["unused"], {}, "never called"),
-        (["head"], {}, "no map"),
-        (["first"], {"positions": {"first": (9, 0)}}, "outside"),
+        (["head"], {}, r"'head' yields \(2, 3\) .* no map"),
+        ({"mine": {"module": "first", "place": [9, 0]}}, {}, "'mine' of 9 x 7"),
+        ({"output": {"module": "output", "place": [0, 1]}}, {}, "'output' of 1 x 1"),
         (["output"], {"logit": "true"}, "needs the labels"),
         (["output"], {"labels": torch.tensor([0, 1, 2, 3, 0])}, "label 3 is beyond"),
         (["output"], {"labels": torch.tensor([0, 1, 2, -1, 0])}, "label -1 is beyond"),
@@ -204,9 +206,6 @@ def test_the_model_is_left_as_it_was(small):
         (["output"], {"labels": torch.tensor([0, 1]), "batch_size": 2}, "2 images has 0 labels"),
         (["output"], {"logit": "argmax"}, "logit 'argmax' is none of true, predicted, mean"),
         (["output"], {"dtype": torch.float16}, "use float32 or float64"),
-        (["first"], {"positions": {"frist": (0, 0)}}, "position of 'frist'"),
-        (["first"], {"positions": {"second": (0, 0)}}, "position of 'second'"),
-        (["output"], {"positions": {"output": (0, 0)}}, "position of 'output'"),
     ],
 )
 def test_bad_input_is_named(small, targets, options, message):
@@ -261,7 +260,7 @@ def test_no_images_is_an_error(small):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda images: images.permute(0, 2, 3, 1), r"shape \(5, 9, 7, 3\)"),
+        (lambda images: images.permute(0, 2, 3, 1), r"shape \(2, 9, 7, 3\)"),
         (lambda images: images[0], r"shape \(3, 9, 7\)"),
         (lambda images: images[:0], r"shape \(0, 3, 9, 7\)"),
         (lambda images: (images * 9).to(torch.uint8), "torch.uint8"),
@@ -328,7 +327,7 @@ def in_blocks(small, evaluated, scratch, *, n_blocks=3, logit="true", **shard):
     return erf.accumulate_blocks(
         small[0], evaluated, BLOCK_TARGETS, n_blocks, scratch, **shard, logit=logit, batch_size=2,
         dtype=torch.float64,
-    )  # fmt: skip
+    )[0]  # fmt: skip
 
 
 def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, tmp_path):
@@ -404,9 +403,10 @@ def test_fields_of_blocks_have_the_names_of_the_targets(small, evaluated, tmp_pa
     scratch = resume.Scratch(tmp_path / "scratch", [])
     settings = {"logit": "mean", "batch_size": 2, "dtype": torch.float64}
     names = {"mine": "second", "also mine": "second"}
-    (fields,) = erf.accumulate_blocks(small[0], evaluated, names, 1, scratch, **settings).values()
-    assert [*fields] == ["mine", "also mine"]
-    assert fields["mine"] is fields["also mine"]
+    blocks, readings = erf.accumulate_blocks(small[0], evaluated, names, 1, scratch, **settings)
+    assert [*blocks[0]] == [*readings] == ["mine", "also mine"]
+    assert np.array_equal(blocks[0]["mine"].total, blocks[0]["also mine"].total)
+    assert str(readings["mine"]) == "{module: second, layout: nchw}"
 
 
 def test_a_network_is_prepared_once_for_all_blocks(small, evaluated, tmp_path, monkeypatch):
@@ -415,7 +415,7 @@ def test_a_network_is_prepared_once_for_all_blocks(small, evaluated, tmp_path, m
 
     def prepared(model, images, *others):
         calls.append(images)
-        return targets.prepared(model, images, *others)
+        return features.prepared(model, images, *others)
 
     monkeypatch.setattr(erf, "prepared", prepared)
     scratch = resume.Scratch(tmp_path / "scratch", [])

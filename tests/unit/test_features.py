@@ -12,7 +12,8 @@ from torch.nn import functional
 import plain
 from deadpixel import erf
 from deadpixel.errors import InputError
-from deadpixel.targets import features
+from deadpixel.features import features
+from deadpixel.targets import Target
 
 
 class Net(nn.Module):
@@ -100,7 +101,7 @@ REFUSED = {
     "a dict": (Net(after=lambda y: {"out": y, "aux": y}), "dict of out, aux"),
     "nothing": (Net(after=lambda y: None), "NoneType"),
     "the auxiliary output first": (Net(after=lambda y: (y / 2, y)), "tuple of 2"),
-    "maps": (Net(after=lambda y: y[..., None, None]), r"\(2, 3, 1, 1\)"),
+    "no logits": (Net(after=lambda y: y[..., None]), r"\(2, 3, 1\)"),
     "classes": (Net(after=lambda y: y.argmax(1, keepdim=True)), "int64 on cpu: let its forward"),
     "complex": (Net(after=lambda y: torch.complex(y, y)), "torch.complex.*: let its forward"),
     "meta": (Net(after=lambda y: y.to("meta")), "on meta: let its forward"),
@@ -263,8 +264,8 @@ def test_a_place_is_a_row_and_a_column():
     model, batch = nn.Sequential(nn.Conv2d(3, 4, 3)), images()
     with torch.no_grad():
         truth = model(batch)
-        found = features(model, batch, {"0": (1, 3)})["0"]
-        middle = features(model, batch, {"0": None})["0"]
+        found = features(model, batch, {"0": Target("0", "nchw", place=(1, 3))})["0"]
+        middle = features(model, batch, {"0": Target("0", "nchw")})["0"]
     assert torch.equal(found, truth[:, :, 1, 3])
     assert torch.equal(middle, truth[:, :, truth.shape[2] // 2, truth.shape[3] // 2])
     assert truth.shape[2] != truth.shape[3]
@@ -273,7 +274,7 @@ def test_a_place_is_a_row_and_a_column():
 def test_a_map_of_whole_numbers_has_no_gradient_and_is_refused():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Rounded())
     with pytest.raises(InputError, match=r"target '1' yields torch.int64, no real numbers"):
-        features(model, images(), {"1": None})
+        features(model, images(), {"1": Target("1", "nchw")})
 
 
 class Rounded(nn.Module):

@@ -24,7 +24,7 @@ from torchvision.ops import SqueezeExcitation
 
 from deadpixel import receptive_field
 from deadpixel.errors import InputError
-from deadpixel.targets import check_targets
+from deadpixel.reading import named
 from deadpixel.trf.algebra import UnknownFieldError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
@@ -930,11 +930,11 @@ def test_near_matches_of_nested_targets(target: str) -> None:
     with torch.device("meta"):
         names = ["output", *(n for n, _ in torchvision.models.resnet50().named_modules() if n)]
     with pytest.raises(InputError, match=NEAR[target]) as error:
-        check_targets(["layer1", target], names)
+        named(["layer1", target], names)
     assert len(str(error.value)) < 300
     many = [f"block{i}" for i in range(40)]
     with pytest.raises(InputError, match=r"block11 and 28 more, and the modules"):
-        check_targets(["xyz"], many)
+        named(["xyz"], many)
 
 
 def test_a_size_that_the_network_cannot_take() -> None:

@@ -1,7 +1,7 @@
 """One forward pass of anybody's network: what fails in it is the user's to fix, in one line."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -37,19 +37,30 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
-def logits(output: Any) -> Tensor:
-    """The logits (N, classes) in what a network put out, in training or in evaluation.
+def tensor_of(output: Any) -> Tensor:
+    """The tensor that a network puts out, in training or in evaluation.
 
-    Of a tuple with names (torchvision's GoogLeNet and Inception while they are trained) it is what
-    the network itself calls ``logits``. Raises `InputError` for all else: nothing says which part
-    of it the logits are.
+    Of a dict, or of a tuple with names (torchvision's GoogLeNet and Inception while they are
+    trained), it is what the network itself calls ``logits``. Raises `InputError` for all else:
+    nothing says which part of it is meant.
     """
-    found = getattr(output, "logits", None) if isinstance(output, tuple) else output
+    found = output
+    if isinstance(output, tuple):
+        found = getattr(output, "logits", None)
+    elif isinstance(output, Mapping):
+        found = output.get("logits")
     if not isinstance(found, Tensor):
         raise InputError(
-            f"the network puts out {_described(output)}, no tensor of logits: let its forward() "
-            "return them alone"
+            f"the network puts out {described(output)}, no tensor of logits: let its forward() "
+            "return them alone, or say which part is meant, as in "
+            "models.NAME.targets.output: {module: output, part: 0}"
         )
+    return found
+
+
+def logits(output: Any) -> Tensor:
+    """The logits (N, classes) in what a network puts out; raises `InputError` if there are none."""
+    found = tensor_of(output)
     if found.ndim != 2:
         raise InputError(
             f"the network puts out a tensor of shape {tuple(found.shape)}, no logits (images, "
@@ -65,8 +76,9 @@ def logits(output: Any) -> Tensor:
     return found
 
 
-def _described(output: Any) -> str:
+def described(output: Any) -> str:
+    """What a module yields, for a message."""
     kind = type(output).__name__
-    if isinstance(output, dict):
+    if isinstance(output, Mapping):
         return f"a {kind} of {', '.join(map(str, output))}"
     return f"a {kind} of {len(output)}" if isinstance(output, (tuple, list)) else f"a {kind}"

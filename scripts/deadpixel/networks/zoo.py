@@ -1,10 +1,10 @@
-"""Networks by torchvision name or from the user's own file; published accuracies."""
+"""Networks of torchvision and timm by name, or from the user's own file; published accuracies."""
 
 import contextlib
 import difflib
 import random
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -18,11 +18,13 @@ from .own import from_file
 def build(source: str, *, seed: int = 0) -> nn.Module:
     """A freshly initialised network in evaluation mode, the same for the same `seed`.
 
-    `source` is a torchvision classifier's name, such as ``resnet50``, or ``file.py:factory``, where
-    ``factory()`` returns an `nn.Module` that takes images (N, 3, H, W). Raises `InputError`.
+    `source` is ``torchvision:NAME`` or a torchvision classifier's name alone, such as ``resnet50``;
+    ``timm:NAME``, such as ``timm:convnext_tiny.fb_in1k``; or ``file.py:factory``, where
+    ``factory()`` returns an `nn.Module` that takes images (N, C, H, W). Raises `InputError`.
     """
+    library, _, name = source.rpartition(":")
     with _undisturbed(seed):
-        model = from_file(source) if ":" in source else _from_torchvision(source)
+        model = LIBRARIES[library](name) if library in LIBRARIES else from_file(source)
     return model.eval()
 
 
@@ -61,13 +63,34 @@ def _from_torchvision(name: str) -> nn.Module:
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
-        near = difflib.get_close_matches(name, known, 3)
         raise InputError(
-            f"unknown model {name!r}: "
-            + (f"did you mean {' or '.join(near)}? N" if near else "n")
-            + "ame one of torchvision's classifiers, or give your own as file.py:factory"
+            _unknown(name, known)
+            + "ame one of torchvision's classifiers, or timm:NAME, or give your own as "
+            "file.py:factory"
         )
     return torchvision.models.get_model(name, weights=None)
+
+
+def _from_timm(name: str) -> nn.Module:
+    try:
+        import timm
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"timm:{name} needs timm: install it by pip install 'deadpixel[timm]'"
+        ) from error
+    architecture = name.partition(".")[0]  # what follows names weights
+    known = timm.list_models() if architecture == name else timm.list_pretrained()
+    if name not in known:
+        raise InputError(_unknown(name, known) + "ame one of timm.list_pretrained()")
+    return timm.create_model(name, pretrained=False)
+
+
+def _unknown(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 3)
+    return f"unknown model {name!r}: " + (f"did you mean {' or '.join(near)}? N" if near else "n")
+
+
+LIBRARIES = {"": _from_torchvision, "torchvision": _from_torchvision, "timm": _from_timm}
 
 
 def imagenet_accuracy(name: str) -> tuple[float, float] | None:

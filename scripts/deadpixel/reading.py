@@ -1,0 +1,329 @@
+"""How what modules yield is read as maps: found in a forward pass, and seen to be right.
+
+A wrong layout yields numbers without a word. What the network says of itself comes first, then
+which grids divide the image into equal strides; and where the place moves by one cell, the field
+has to move by one stride.
+"""
+
+import dataclasses
+import difflib
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .errors import InputError
+from .features import features, image_gradient, observed
+from .logs import log
+from .targets import HOW_TO_SAY, OUTPUT, Named, Target, feature_map, of_all
+
+_MOST_NAMES = 12  # in a message
+_MOST_PREFIX = 8  # a class token, one for distillation and registers
+# By how many cells, or which share of them, a map may miss the proportions of the image.
+_CELLS, _SHARE = 2.0, 0.15
+# Of moves, in strides per cell. Right readings of 25 networks moved by 0.94 to 1.03 along where
+# fields were narrow, by less where the image cut them off, and by less than 0.1 across.
+_LEAST_ALONG, _MOST_ALONG, _MOST_ACROSS = 0.7, 1.4, 0.75
+# Standard deviation of a field over that of a uniform one: narrow; so wide that it cannot move.
+_NARROW, _WIDE = 0.5, 0.8
+# How far chance shifts a centre: in deviations of the field, and at least in pixels.
+_DOUBT, _LEAST_DOUBT = 0.5, 1.5
+
+
+def named(targets: Named, modules: Iterable[str]) -> dict[str, Target]:
+    """Targets by name; raises `InputError` for one whose module is not among `modules`."""
+    found, modules = of_all(targets), [*modules]
+    for name, target in found.items():
+        if target.module not in modules:
+            _refuse_unknown(name, target.module, modules)
+    return found
+
+
+def _refuse_unknown(name: str, module: str, modules: Sequence[str]) -> None:
+    near = _similar(module, modules)
+    top = [found for found in modules if "." not in found]
+    raise InputError(
+        f"unknown target {module!r}"
+        + (f" ({name})" if name != module else "")
+        + ": "
+        + (f"did you mean {' or '.join(near)}? " if near else "")
+        + f"The network has {', '.join(top[:_MOST_NAMES])}"
+        + (f" and {len(top) - _MOST_NAMES} more" if len(top) > _MOST_NAMES else "")
+        + ", and the modules within them: name one under targets or models.NAME.targets"
+    )
+
+
+def _similar(target: str, modules: Sequence[str]) -> list[str]:
+    """Modules whose whole name, or else its last part, is nearly `target`'s."""
+    last = target.rpartition(".")[2]
+    by_last_part: dict[str, str] = {}
+    for name in modules:
+        by_last_part.setdefault(name.rpartition(".")[2], name)
+    near = difflib.get_close_matches(target, modules, 3, 0.75)
+    ends = difflib.get_close_matches(last, by_last_part, 3, 0.75)
+    return near or [by_last_part[end] for end in ends]
+
+
+def modules_of(model: nn.Module) -> list[str]:
+    """Every name that a target's module may have."""
+    names = (name for name, _ in model.named_modules(remove_duplicate=False))
+    return [OUTPUT, *(name for name in names if name)]
+
+
+def completed(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -> dict[str, Target]:
+    """`targets` with the layout, prefix and grid of each, found in a forward pass of `images`.
+
+    images: (N, C, H, W); `model` is in evaluation mode. Raises `InputError` that names the
+    candidates and the key that decides, where more than one fits or none.
+    """
+    shapes: dict[str, tuple[int, ...]] = {}
+
+    def note(tensor: Tensor, name: str, _target: Target) -> Tensor:
+        shapes[name] = tuple(tensor.shape)
+        return tensor.detach()
+
+    with torch.no_grad():
+        observed(model, images, targets, note)
+    size = images.shape[2], images.shape[3]
+    return {name: of_shape(model, name, shapes[name], targets[name], size) for name in targets}
+
+
+class _Said(NamedTuple):
+    """What timm's networks say of themselves."""
+
+    layout: str | None
+    prefix: int | None
+
+
+def _said(model: nn.Module, name: str) -> _Said:
+    """By a module itself or the nearest around it."""
+    layout = prefix = None
+    parts = name.split(".") if name != OUTPUT else []
+    for length in range(len(parts), -1, -1):
+        module = model.get_submodule(".".join(parts[:length]))
+        if layout is None and (said := getattr(module, "output_fmt", None)) is not None:
+            layout = str(getattr(said, "value", said)).lower()
+        if prefix is None and isinstance(said := getattr(module, "num_prefix_tokens", None), int):
+            prefix = said
+    return _Said(layout, prefix)
+
+
+def of_shape(
+    model: nn.Module, name: str, shape: tuple[int, ...], target: Target, size: tuple[int, int]
+) -> Target:
+    """`completed` for one target of which a tensor of that shape was seen, by images of `size`.
+
+    It is the one candidate that fits what is asked for, else what the network says of itself.
+    """
+    said = _said(model, target.module)
+    candidates = [
+        candidate for candidate in _candidates(shape, target, size) if _agrees(candidate, target)
+    ]
+    agreeing = [
+        candidate
+        for candidate in candidates
+        if (said.layout in (None, candidate.layout) or candidate.layout == "logits")
+        and (candidate.prefix is None or said.prefix in (None, candidate.prefix))
+    ]
+    chosen = agreeing if len(agreeing) == 1 else candidates
+    if len(chosen) == 1:
+        return chosen[0]
+    if not chosen:
+        raise InputError(
+            f"target {name!r} yields {shape} of images of {size[0]} x {size[1]} px, which is no "
+            f"map of equal strides{f' as {target}' * (str(target) != target.module)}: {HOW_TO_SAY}"
+        )
+    raise InputError(
+        f"target {name!r} yields {shape}, which may be {' or '.join(map(str, chosen))}: write the "
+        f"right one under models.NAME.targets.{name}"
+    )
+
+
+def _agrees(candidate: Target, asked: Target) -> bool:
+    return (
+        asked.layout in (None, candidate.layout)
+        and asked.prefix in (None, candidate.prefix)
+        and asked.grid in (None, candidate.grid)
+    )
+
+
+def _candidates(shape: tuple[int, ...], target: Target, size: tuple[int, int]) -> list[Target]:
+    """What a tensor of that shape may be."""
+    with_layout = dataclasses.replace
+    if target.module == OUTPUT and len(shape) == 2:
+        return [with_layout(target, layout="logits")]
+    if len(shape) == 3:
+        return [*_token_candidates(shape[1], target, size)]
+    if len(shape) != 4:
+        return []
+    if target.layout in ("nchw", "nhwc"):
+        return [target]
+    grids = {"nchw": shape[2:], "nhwc": shape[1:3]}
+    misses = {layout: _miss(grid, size) for layout, grid in grids.items()}
+    nearest = min(misses.values())
+    return [
+        with_layout(target, layout=layout)
+        for layout, grid in grids.items()
+        if misses[layout] == nearest <= max(_CELLS, _SHARE * max(grid))
+    ]
+
+
+def _miss(grid: Sequence[int], size: tuple[int, int]) -> float:
+    """By how many cells a grid misses the proportions of an image."""
+    return abs(grid[0] * size[1] - grid[1] * size[0]) / max(size)
+
+
+def _token_candidates(tokens: int, target: Target, size: tuple[int, int]) -> Iterator[Target]:
+    """Grids, after a prefix, that divide the image into equal square strides."""
+    height, width = size
+    if target.grid is not None:
+        prefix = tokens - target.grid[0] * target.grid[1]
+        if prefix >= 0:
+            yield dataclasses.replace(target, layout="tokens", prefix=prefix)
+        return
+    for prefix in range(_MOST_PREFIX + 1) if target.prefix is None else [target.prefix]:
+        for stride in range(1, min(size) + 1):
+            grid = height // stride, width // stride
+            divides = height % stride == 0 and width % stride == 0
+            if divides and prefix + grid[0] * grid[1] == tokens:
+                yield dataclasses.replace(target, layout="tokens", prefix=prefix, grid=grid)
+
+
+class _Move(NamedTuple):
+    """What a field does where the place moves along one axis of the map.
+
+    Centres and deviations (standard deviations of the field) are in pixels, (2, 2): before and
+    after, along both axes of the image.
+    """
+
+    axis: int
+    places: tuple[tuple[int, int], tuple[int, int]]
+    centres: Tensor
+    deviations: Tensor
+    size: tuple[int, int]
+    stride: float
+
+    @property
+    def cells(self) -> int:
+        return self.places[1][self.axis] - self.places[0][self.axis]
+
+    @property
+    def spread(self) -> float:
+        """Deviation along the axis over that of a uniform field."""
+        return float(self.deviations[:, self.axis].max()) * math.sqrt(12) / self.size[self.axis]
+
+    @property
+    def is_wrong(self) -> bool:
+        """Whether the field moves as that of the place cannot; a wide one moves less.
+
+        False where gradients are zero or not finite.
+        """
+        expected = self.stride * self.cells
+        steps = (self.centres[1] - self.centres[0]) / expected
+        doubts = (_DOUBT * self.deviations.amax(0) + _LEAST_DOUBT) / expected
+        along, across = steps[self.axis], steps[1 - self.axis]
+        doubt, doubt_across = doubts[self.axis], doubts[1 - self.axis]
+        room = min(1.0, (_WIDE - self.spread) / (_WIDE - _NARROW))
+        least = _LEAST_ALONG * room if room > 0 else -_MOST_ACROSS
+        return bool(
+            along < least - doubt
+            or along > _MOST_ALONG + doubt
+            or abs(across) > _MOST_ACROSS + doubt_across
+        )
+
+
+def check(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -> None:
+    """Raise `InputError` if a field does not move by one stride where its place moves by a cell.
+
+    images: (N, C, H, W), a few; `targets` are complete, and `model` is in evaluation mode without
+    gradients of weights. A field that is nearly as wide as the image cannot tell: the log says so.
+    """
+    for name, target in targets.items():
+        moves = [] if target.layout == "logits" else moves_of(model, images, name, target)
+        for move in moves:
+            if move.is_wrong:
+                raise InputError(_wrong_move(name, target, move))
+        if moves and not any(move.spread < _WIDE for move in moves):
+            log.info(
+                "target %r, read as %s: its field is as wide as the image, or zero, so that nobody "
+                "can see whether it moves with its place",
+                name,
+                target,
+            )
+
+
+def _wrong_move(name: str, target: Target, move: _Move) -> str:
+    before, after = ("({:.1f}, {:.1f})".format(*centre) for centre in move.centres.tolist())
+    return (
+        f"target {name!r}, read as {target}: where its place moves from {move.places[0]} to "
+        f"{move.places[1]}, its field's centre moves from {before} to {after} px, and not by "
+        f"{move.cells} x {move.stride:g} px {('down', 'to the right')[move.axis]}: the layout is "
+        f"wrong; {HOW_TO_SAY}"
+    )
+
+
+@torch.enable_grad()
+def moves_of(model: nn.Module, images: Tensor, name: str, target: Target) -> list[_Move]:
+    """How the field of one target moves with its place, along each axis of more than one cell.
+
+    The field is the mean magnitude of the images' gradients; it is squared, so that its peak counts
+    more than a faint glow over the whole image.
+    """
+    images = images.detach().requires_grad_()
+    grid = _grid(model, images, name, target)
+    here = target.place or (grid[0] // 2, grid[1] // 2)
+    pairs = {axis: _neighbours(here, grid, axis) for axis in (0, 1) if grid[axis] > 1}
+    places = dict.fromkeys(itertools.chain.from_iterable(pairs.values()))
+    found = features(model, images, {str(place): target.at(place) for place in places})
+    fields = {place: _power(name, found[str(place)], images) for place in places}
+    size = images.shape[2], images.shape[3]
+    return [
+        _Move(
+            axis,
+            pair,
+            torch.stack([_moments(fields[place])[0] for place in pair]),
+            torch.stack([_moments(fields[place])[1] for place in pair]),
+            size,
+            size[axis] / grid[axis],
+        )
+        for axis, pair in pairs.items()
+    ]
+
+
+def _grid(model: nn.Module, images: Tensor, name: str, target: Target) -> tuple[int, int]:
+    def read(tensor: Tensor, name: str, target: Target) -> Tensor:
+        return feature_map(tensor.detach(), name, target)
+
+    with torch.no_grad():
+        found = observed(model, images, {name: target}, read)[name]
+    return found.shape[2], found.shape[3]
+
+
+def _neighbours(
+    place: tuple[int, int], grid: tuple[int, int], axis: int
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The places before and after one along an axis, as far as there are such."""
+    before, after = list(place), list(place)
+    before[axis] = max(place[axis] - 1, 0)
+    after[axis] = min(place[axis] + 1, grid[axis] - 1)
+    return (before[0], before[1]), (after[0], after[1])
+
+
+def _power(name: str, values: Tensor, images: Tensor) -> Tensor:
+    """Squared mean magnitude (H, W) of the gradients of values (N, C), float64; sums to 1."""
+    gradient = image_gradient(name, values.mean(1), images, keep_graph=True)
+    power = gradient.abs().mean(0).double().square()
+    return power / power.sum()
+
+
+def _moments(power: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre of mass and standard deviation, (2,) in pixels."""
+    centre, deviation = [], []
+    for profile in (power.sum(1), power.sum(0)):
+        places = torch.arange(len(profile), dtype=profile.dtype, device=profile.device)
+        centre.append(profile @ places)
+        deviation.append((profile @ (places - centre[-1]).square()).sqrt())
+    return torch.stack(centre), torch.stack(deviation)
