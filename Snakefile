@@ -46,5 +46,6 @@ rule all:
     input:
         [getattr(rules, name).input for name in EXPERIMENTS],
         multiext("<results>/", "trf.parquet", "fits.parquet", "imbalance.parquet"),
+        "<results>/extent.parquet",
         "<results>/tables/receptive_fields.parquet",
     localrule: True

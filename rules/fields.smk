@@ -99,10 +99,12 @@ for shard, name in enumerate(SHARD_RULES):
 rule measure_fields:
     input:
         blocks=expand(BLOCK, block=range(config["erf"]["blocks"]), allow_missing=True),
+        trf=TRF,
     output:
         erf=expand(ERF, target=TARGETS, allow_missing=True),
         fits=FITS,
         imbalance=IMBALANCE,
+        extent=EXTENT,
         tiles=TILES,
     log:
         "<logs>/measure_fields/{dataset}+{model}_{weights}_{kernels}.log",
@@ -123,10 +125,12 @@ rule collect_fields:
         trf=lambda w: fields_of(EXPERIMENTS, TRF),
         fits=lambda w: fields_of(EXPERIMENTS, FITS),
         imbalance=lambda w: fields_of(EXPERIMENTS, IMBALANCE),
+        extent=lambda w: fields_of(EXPERIMENTS, EXTENT),
     output:
         trf="<results>/trf.parquet",
         fits="<results>/fits.parquet",
         imbalance="<results>/imbalance.parquet",
+        extent="<results>/extent.parquet",
     log:
         "<logs>/collect_fields.log",
     benchmark:
@@ -146,6 +150,7 @@ rule tabulate_receptive_fields:
         fits="<results>/fits.parquet",
         trf="<results>/trf.parquet",
         imbalance="<results>/imbalance.parquet",
+        extent="<results>/extent.parquet",
     output:
         table="<results>/tables/receptive_fields.parquet",
         markdown="<results>/tables/receptive_fields.md",
@@ -153,7 +158,7 @@ rule tabulate_receptive_fields:
             "<results>/tables/receptive_fields.html",
             caption="../report/receptive_fields.rst",
             category="Shape test",
-            labels={"result": "Every map: size, fit, imbalance"},
+            labels={"result": "Every map: size, fit, imbalance, extent"},
         ),
     log:
         "<logs>/tabulate_receptive_fields.log",

@@ -23,9 +23,9 @@ TRF = "<results>/trf/model={model}/kernels={kernels}/trf.parquet"
 NETWORK = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}"
 BLOCK = f"<results>/erf_blocks/{NETWORK}/block={{block}}/sums.parquet"
 ERF = f"<results>/erf/{NETWORK}/target={{target}}/erf.parquet"
-FITS, IMBALANCE, TILES = (
+FITS, IMBALANCE, EXTENT, TILES = (
     f"<results>/fields/{NETWORK}/{name}.parquet"
-    for name in ("fits", "imbalance", "tiles")
+    for name in ("fits", "imbalance", "extent", "tiles")
 )
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"

@@ -1,6 +1,6 @@
-"""Fields, fits and imbalances of all networks, a table each."""
+"""Fields, fits, imbalances and extents of all networks, a table each."""
 
-from deadpixel import imbalance
+from deadpixel import extent, imbalance
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
 
@@ -8,7 +8,8 @@ job.begin(snakemake)
 known = {
     "trf": schemas.TRF,
     "fits": schemas.FITS,
-    "imbalance": schemas.imbalance(imbalance.columns()),
+    "imbalance": schemas.measures(imbalance.columns()),
+    "extent": schemas.measures(extent.columns()),
 }
 for name, output in snakemake.output.items():
     table = parquet.read_all(snakemake.input[name], known[name])

@@ -60,7 +60,7 @@ def observed(
         if name not in found:
             raise InputError(
                 f"target {name!r} is never called in a forward pass: choose another one"
-                if target.call is None
+                if not target.call
                 else f"target {name!r} has no call {target.call}: they are counted from 0"
             )
         _check(name, found[name], images)

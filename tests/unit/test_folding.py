@@ -11,7 +11,7 @@ from torch.nn import functional
 from torch.nn.utils import parametrize
 
 import plain
-from deadpixel import erf, targets
+from deadpixel import erf, features
 from deadpixel.networks import folding, zoo
 
 
@@ -262,7 +262,7 @@ def spoilt_folding(model: nn.Module, *, keep) -> int:
 def test_a_folding_that_changes_the_features_is_taken_back(images, monkeypatch, caplog):
     caplog.set_level(logging.INFO, "deadpixel")
     model = settled(Net)
-    monkeypatch.setattr(targets, "fold_batch_norms", spoilt_folding)
+    monkeypatch.setattr(features, "fold_batch_norms", spoilt_folding)
     found = erf.accumulate(model, images, ["output"], dtype=torch.float64)["output"].mean
     truth = plain.field(model, images, "output")
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)

@@ -98,11 +98,30 @@ def test_seed(name: str, recwarn: pytest.WarningsRecorder) -> None:
     assert not list(recwarn)
 
 
+@pytest.mark.slow
+def test_networks_of_libraries_by_name() -> None:
+    """Of timm an architecture, or one with the name of its weights, which are not looked for."""
+    named = zoo.build("timm:vit_tiny_patch16_224.augreg_in21k", seed=3)
+    assert _same(named, zoo.build("timm:vit_tiny_patch16_224", seed=3)) is False  # other heads
+    assert named.head.out_features == 21843 and not named.training
+    assert _same(zoo.build("torchvision:resnet18", seed=3), zoo.build("resnet18", seed=3))
+    assert _same(zoo.build("timm:resnet18", seed=3), zoo.build("timm:resnet18.a1_in1k", seed=3))
+
+
+def test_what_needs_timm_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "timm", None)
+    with pytest.raises(InputError, match=r"timm:resnet18 needs timm: .*deadpixel\[timm\]"):
+        zoo.build("timm:resnet18")
+
+
 @pytest.mark.parametrize(
     ("source", "problem"),
     [
         ("resnet_18", "unknown model 'resnet_18': did you mean resnet18 or .*file.py:factory"),
         ("qqqqqq", "unknown model 'qqqqqq': name one of torchvision's classifiers"),
+        ("timm:resnet_18", "unknown model 'resnet_18': did you mean .*resnet18.*list_pretrained"),
+        ("timm:resnet18.none", r"unknown model 'resnet18.none': did you mean .*resnet18\."),
+        ("torchvision:qqqqqq", "unknown model 'qqqqqq': name one of torchvision's"),
         ("fasterrcnn_resnet50_fpn", "unknown model"),
         ("{folder}/net.py", "unknown model .*file.py:factory"),
         ("{folder}/nets.py:make", "{folder}/nets.py is missing.*did you mean net.py"),
@@ -314,7 +333,7 @@ NO_HEADS = {
     r"made for 7 classes, the network fails .*RuntimeError.*must match": lambda x: (
         x + torch.ones(10)
     ),
-    "puts out a dict of logits, no tensor": lambda x: {"logits": x},
+    "puts out a dict of out, no tensor": lambda x: {"out": x},
     "puts out a tuple of 2, no tensor": lambda x: (x, x),
     "puts out a NoneType, no tensor": lambda _x: None,
     "made for 7 classes, the network fails .*SystemExit: 3": lambda x: (
@@ -343,12 +362,13 @@ def test_the_networks_own_size_is_needed_for_a_head() -> None:
 
 
 def test_logits_of_a_network_in_training() -> None:
-    """Of torchvision's two with auxiliary heads; of no other tuple, which may have them first."""
+    """Where the network itself names them; of no other tuple, which may have others first."""
     main, auxiliary = torch.zeros(2, 5), torch.ones(2, 5)
     assert forward.logits(torchvision.models.GoogLeNetOutputs(main, auxiliary, auxiliary)) is main
     assert forward.logits(torchvision.models.InceptionOutputs(main, auxiliary)) is main
     assert forward.logits(main) is main
-    for other in ((auxiliary, main), {"logits": main}, [main], None, torch.zeros(2, 5, 1)):
+    assert forward.logits({"loss": auxiliary, "logits": main}) is main
+    for other in ((auxiliary, main), {"out": main}, [main], None, torch.zeros(2, 5, 1)):
         with pytest.raises(InputError, match="the network puts out"):
             forward.logits(other)
 

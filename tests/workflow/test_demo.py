@@ -18,6 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from deadpixel import extent as extents
 from deadpixel import imbalance as metrics
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.results import fields, microobject, shape_test, size_test
@@ -27,7 +28,8 @@ DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
 MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
 KERNELS = ("odd", "padded")
-IMBALANCE = schemas.imbalance(metrics.columns())
+IMBALANCE = schemas.measures(metrics.columns())
+EXTENT = schemas.measures(extents.columns())
 STRONGER = 1.2  # pixels at odd rows and columns than those at even ones
 ERRORS = 2  # of an index of imbalance, at least, above zero and between kinds of kernels
 OFF = {"calibrated": 2, "finetuned": 6}  # px that a centre may be off
@@ -52,6 +54,7 @@ def test_every_file_keeps_its_contract(results):
         "trf.parquet": schemas.TRF,
         "fits.parquet": schemas.FITS,
         "imbalance.parquet": IMBALANCE,
+        "extent.parquet": EXTENT,
         "tables/table1.parquet": size_test.TABLE1.schema,
         "tables/correlations.parquet": size_test.CORRELATIONS.schema,
         "tables/receptive_fields.parquet": fields.FIELDS.schema,

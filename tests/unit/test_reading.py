@@ -1,0 +1,240 @@
+"""Layouts are found where they are clear, asked for where they are not, and refused when wrong."""
+
+import logging
+
+import pytest
+import timm
+import torch
+import torchvision
+from torch import Tensor, nn
+
+from deadpixel import erf, receptive_field
+from deadpixel.errors import InputError
+from deadpixel.reading import completed, moves_of, named
+from deadpixel.targets import Target
+
+
+class Yields(nn.Module):
+    """A module that yields what it is given, in a network that says something of itself."""
+
+    def __init__(self, *shape: int, **said) -> None:
+        super().__init__()
+        self.block = nn.Identity()
+        self.shape = shape
+        for name, value in said.items():
+            setattr(self, name, value)
+
+    def forward(self, image: Tensor) -> Tensor:
+        self.block(torch.zeros(len(image), *self.shape))
+        return image.mean((2, 3))
+
+
+def found(model: nn.Module, size: tuple[int, int], **said) -> str:
+    targets = named({"t": {"module": "block", **said}}, ["block"])
+    target = completed(model, torch.zeros(2, 3, *size), targets)["t"]
+    return str(target).replace("module: block, layout: ", "")
+
+
+CLEAR = [
+    # what a module yields, of images of which size, what the network says, how it is read
+    ((512, 7, 7), (224, 224), {}, "{nchw}"),
+    ((7, 7, 768), (224, 224), {}, "{nhwc}"),
+    ((7, 5, 768), (224, 160), {}, "{nhwc}"),
+    ((5, 7, 768), (160, 224), {}, "{nhwc}"),
+    ((768, 7, 5), (224, 160), {}, "{nchw}"),
+    ((60, 56, 56), (224, 224), {}, "{nchw}"),
+    ((56, 56, 60), (224, 224), {}, "{nhwc}"),
+    ((1, 4, 3), (97, 65), {}, "{nchw}"),  # rounded up
+    ((6, 88, 64), (96, 72), {}, "{nchw}"),  # borders lost
+    ((3, 286, 214), (96, 72), {}, "{nchw}"),  # enlarged
+    ((320, 1, 1), (64, 64), {}, "{nchw}"),
+    ((1, 1, 320), (64, 64), {}, "{nhwc}"),
+    ((8, 8, 8), (64, 64), {"output_fmt": "NHWC"}, "{nhwc}"),
+    ((8, 8, 8), (64, 64), {"output_fmt": "NCHW"}, "{nchw}"),
+    ((512, 7, 7), (224, 224), {"output_fmt": "NHWC"}, "{nchw}"),  # it is said of others
+    ((196, 384), (224, 224), {}, "{tokens, prefix: 0, grid: [14, 14]}"),
+    ((197, 384), (224, 224), {}, "{tokens, prefix: 1, grid: [14, 14]}"),
+    ((198, 384), (224, 224), {}, "{tokens, prefix: 2, grid: [14, 14]}"),
+    ((201, 384), (224, 224), {}, "{tokens, prefix: 5, grid: [14, 14]}"),
+    ((35, 384), (224, 160), {}, "{tokens, prefix: 0, grid: [7, 5]}"),
+    ((36, 384), (160, 224), {}, "{tokens, prefix: 1, grid: [5, 7]}"),
+    ((9, 32), (64, 64), {"num_prefix_tokens": 5}, "{tokens, prefix: 5, grid: [2, 2]}"),
+    ((9, 32), (64, 64), {"num_prefix_tokens": 8}, "{tokens, prefix: 8, grid: [1, 1]}"),
+    ((196, 32), (224, 224), {"num_prefix_tokens": 1}, "{tokens, prefix: 0, grid: [14, 14]}"),
+]
+
+
+@pytest.mark.parametrize(("shape", "size", "said", "expected"), CLEAR, ids=str)
+def test_a_clear_layout_is_found(shape, size, said, expected):
+    assert found(Yields(*shape, **said), size) == expected
+
+
+def test_the_nearest_module_that_says_something_is_believed():
+    model = nn.Sequential(Yields(9, 32, num_prefix_tokens=8))
+    model.num_prefix_tokens = 5
+    targets = named({"t": "0.block"}, ["0.block"])
+    assert completed(model, torch.zeros(1, 3, 64, 64), targets)["t"].prefix == 8
+
+
+def test_what_the_user_says_decides():
+    assert found(Yields(8, 8, 8), (64, 64), layout="nhwc") == "{nhwc}"
+    assert found(Yields(7, 9, 30), (64, 64), layout="nhwc") == "{nhwc}"
+    assert found(Yields(9, 32), (64, 64), prefix=5) == "{tokens, prefix: 5, grid: [2, 2]}"
+    assert found(Yields(9, 32), (64, 64), grid=[2, 4]) == "{tokens, prefix: 1, grid: [2, 4]}"
+
+
+UNCLEAR = [
+    ((8, 8, 8), {}, "may be {module: block, layout: nchw} or {module: block, layout: nhwc}: write"),
+    ((9, 32), {}, r"prefix: 5, grid: \[2, 2\]} or .*prefix: 8, .*models\.NAME\.targets\.t"),
+    ((15, 32), {}, r"\(2, 15, 32\) of images of 64 x 64 px, which is no map of equal strides"),
+    ((30, 10, 20), {}, r"no map of equal strides: say how to read it under models\.NAME\.targets"),
+    ((32,), {}, r"\(2, 32\) .* no map"),
+    ((2, 3, 4, 5), {}, r"\(2, 2, 3, 4, 5\) .* no map"),
+    ((9, 32), {"layout": "nchw"}, "no map of equal strides as {module: block, layout: nchw}"),
+    ((9, 32), {"prefix": 2}, "no map of equal strides as {module: block, prefix: 2}"),
+    ((9, 32), {"grid": [4, 4]}, r"no map of equal strides as {module: block, grid: \[4, 4\]}"),
+    ((9, 32), {"prefix": 2, "grid": [2, 4]}, "no map of equal strides"),
+]
+
+
+@pytest.mark.parametrize(("shape", "said", "message"), UNCLEAR, ids=str)
+def test_what_is_not_clear_is_asked_for(shape, said, message):
+    with pytest.raises(InputError, match=message):
+        found(Yields(*shape), (64, 64), **said)
+
+
+class Patches(nn.Module):
+    """Patches of 16 px, embedded and mixed with their neighbours, in any layout."""
+
+    def __init__(self, arrange=lambda maps: maps) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed = nn.Conv2d(3, 10, 16, 16)
+        self.mix = nn.Conv2d(10, 10, 3, padding=1)
+        self.last = nn.Identity()
+        self.arrange = arrange
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.mix(torch.tanh(self.embed(image)))
+        return self.last(self.arrange(maps)).flatten(1)
+
+
+IMAGES = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(2))
+MISREAD = {
+    "rows and columns of another map": (
+        lambda maps: maps.permute(0, 2, 3, 1).flatten(1, 2),
+        {"layout": "tokens", "prefix": 0, "grid": [4, 16]},
+    ),
+    "strides of another map": (
+        lambda maps: maps.permute(0, 2, 3, 1).flatten(1, 2),
+        {"layout": "tokens", "prefix": 0, "grid": [16, 4]},
+    ),
+    "columns first": (
+        lambda maps: maps.transpose(2, 3).flatten(2).transpose(1, 2),
+        {},
+    ),
+    "upside down": (lambda maps: maps.flip(2), {}),
+    "windows one after the other": (
+        lambda maps: (
+            maps.unflatten(3, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 4, 3, 5, 1).flatten(1, 4)
+        ),
+        {},
+    ),
+    "channels first": (lambda maps: maps.permute(0, 2, 3, 1), {"layout": "nchw"}),
+}
+
+
+@pytest.mark.parametrize(("arrange", "said"), MISREAD.values(), ids=MISREAD)
+def test_a_wrong_layout_is_seen_by_moving_the_place(arrange, said):
+    model = Patches(arrange)
+    with pytest.raises(InputError, match=r"where its place moves from \(.*centre moves from \(\d"):
+        erf.accumulate(model, IMAGES, {"last": {"module": "last", **said}})
+
+
+def test_the_move_of_a_field_is_measured_in_pixels():
+    """Of patches without overlap it is the patch itself, whose centre is known."""
+    model = Patches().double()
+    (down, right) = moves_of(model, IMAGES.double(), "t", Target("embed", "nchw", place=(3, 0)))
+    assert (down.places, down.cells, down.stride) == (((2, 0), (4, 0)), 2, 16)
+    assert (right.places, right.cells, right.stride) == (((3, 0), (3, 1)), 1, 16)
+    first = down.centres[0].tolist()
+    assert abs(first[0] - (2 * 16 + 7.5)) < 1.5 and abs(first[1] - 7.5) < 1.5
+    torch.testing.assert_close(down.centres[1] - down.centres[0], torch.tensor([32.0, 0]).double())
+    torch.testing.assert_close(
+        right.centres[1] - right.centres[0], torch.tensor([0, 16.0]).double()
+    )
+    uniform = 16 / 128
+    assert 0.7 * uniform < down.spread < 1.3 * uniform
+
+
+class Wide(nn.Module):
+    """Every place of the map sees the whole image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.map = nn.Sequential(
+            nn.Flatten(), nn.Linear(3 * 64 * 64, 2 * 16), nn.Unflatten(1, (2, 4, 4))
+        )
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.map(image).mean((2, 3))
+
+
+def test_a_field_that_cannot_move_is_named(caplog):
+    caplog.set_level(logging.INFO, "deadpixel")
+    erf.accumulate(Wide(), IMAGES[:, :, :64, :64], ["map"])
+    assert "target 'map', read as {module: map, layout: nchw}: its field is as wide" in caplog.text
+
+
+def test_small_images_of_a_resnet_are_not_refused():
+    """Where the image cuts a field off it moves less than its place; random weights are noisy."""
+    torch.manual_seed(0)
+    model = torchvision.models.resnet18()
+    erf.accumulate(model, IMAGES[:, :, :64, :64], ["layer1", "layer2", "layer3", "layer4"])
+
+
+NETWORKS = {
+    "swin_t": (torchvision.models.swin_t, "features.3", "nhwc"),
+    "vit": (lambda: timm.create_model("vit_tiny_patch16_224", img_size=64), "blocks.1", "tokens"),
+    "deit": (
+        lambda: timm.create_model("deit_tiny_distilled_patch16_224", img_size=64),
+        "blocks.1",
+        "tokens",
+    ),
+    "mambaout": (lambda: timm.create_model("mambaout_femto"), "stages.1", "nhwc"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("make", "module", "layout"), NETWORKS.values(), ids=NETWORKS)
+def test_networks_of_others_are_read_and_equal_a_hand_written_loop(make, module, layout):
+    torch.manual_seed(0)
+    model, images = make().eval(), IMAGES[:1, :, :64, :64]
+    measured = erf.accumulate(model, images, [module], dtype=torch.float64)[module].mean
+    (reading,) = completed(model, images, named([module], [module])).values()
+    assert reading.layout == layout
+
+    kept = []
+    model.double().get_submodule(module).register_forward_hook(lambda _m, _a, out: kept.append(out))
+    leaf = images.double().requires_grad_()
+    model(leaf)
+    if layout == "nhwc":
+        middle = kept[0][0, kept[0].shape[1] // 2, kept[0].shape[2] // 2]
+    else:
+        middle = kept[0][0, -16:][2 * 4 + 2]  # of 4 x 4, behind one token or two
+    middle.mean().backward()
+    truth = leaf.grad[0].mean(0).relu().numpy()
+    assert abs(measured - truth).max() < 1e-9 * truth.max()
+
+
+def test_theoretical_fields_are_those_of_the_layout():
+    fields = receptive_field.fields(
+        Patches(lambda maps: maps.flatten(2).transpose(1, 2)), ["embed", "mix", "last"], (128, 128)
+    )
+    assert fields["last"] == fields["mix"]
+    assert fields["mix"].size == (48, 48) and fields["embed"].stride == (16, 16)
+    turned = receptive_field.fields(
+        Patches(lambda maps: maps.permute(0, 2, 3, 1)), ["last"], (128, 96)
+    )["last"]
+    assert turned.size == (48, 48) and turned.stride == (16, 16) and turned.center == (71.5, 55.5)
