@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import kernels, targets
+from . import features, kernels
 from .data.draws import Purpose, generator, torch_seed
 from .errors import InputError, in_one_line
 from .files.resume import Scratch
@@ -210,7 +210,7 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     for images, labels in batches:
         with full_precision(), _autocast("float32", images.device):
             if not found:
-                targets.check_independent(model, images[:2])
+                features.check_independent(model, images[:2])
             logits = logits_of(forward(model, images))
         if len(logits) != len(images):
             raise InputError(
