@@ -50,6 +50,21 @@ def test_fewer_blocks_are_other_errors(finished):
     assert {"accumulate_erf", "measure_fields"} <= planned(finished, fewer)
 
 
+def test_another_definition_is_measured_beside_the_papers(finished):
+    """With the same weights, into a folder of its own; what is there stays."""
+    erf = {**OVERLAY["erf"], "definition": "absolute"}
+    (finished.folder / "other.yaml").write_text(yaml.safe_dump({**OVERLAY, "erf": erf}))
+    status, output = finished.snakemake("-n", "--configfile", "other.yaml")
+    assert status == 0, output
+    rules = set(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE))
+    assert {"accumulate_erf", "measure_fields", "collect_fields", "make_table1"} <= rules
+    assert not rules & {"calibrate_weights", "finetune_model", "compute_trf"}
+    for line in re.findall(r"^    output: (.*)$", output, re.MULTILINE):
+        for file in line.split(", "):
+            of_runs_alone = re.search("finetune_runs|table3", file)  # their rule makes Table 2 too
+            assert "/definition=absolute/" in file or of_runs_alone, file
+
+
 @pytest.fixture
 def edit(finished):
     """Change a file of the library or a script, until the end of the test."""
