@@ -4,11 +4,13 @@ For image n, F is the mean over channels of the target map at one place and G th
 of dF/dI; the field is the average over images of ReLU(G) (Kim et al. 2023, Eqs. 1 to 3, after Luo
 et al., "Understanding the Effective Receptive Field", NeurIPS 2016). The ReLU acts on each image's
 own gradient; in evaluation mode the images of a batch do not mix, so batches change nothing.
+Others compute other things under that name: `DEFINITIONS`.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -31,6 +33,34 @@ Logit = Literal["true", "predicted", "mean"]
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
+@dataclass(frozen=True)
+class Definition:
+    """What an effective receptive field is the average of over images.
+
+    value: F (N,) of a target's features (N, C); a logit is its own F. field: of the gradients of F
+    (N, 3, H, W), what is averaged (N, H, W). signed: it may be negative.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    field: Callable[[Tensor], Tensor]
+    signed: bool = False
+
+
+def _mean_feature(features: Tensor) -> Tensor:
+    return features.mean(1)
+
+
+# kim is the paper's. replknet is Ding et al., CVPR 2022 (erf/visualize_erf.py of RepLKNet-pytorch).
+DEFINITIONS = {
+    "kim": Definition(_mean_feature, lambda gradients: gradients.mean(1).relu()),
+    "replknet": Definition(
+        lambda features: features.relu().sum(1), lambda gradients: gradients.relu().sum(1)
+    ),
+    "absolute": Definition(_mean_feature, lambda gradients: gradients.mean(1).abs()),
+    "signed": Definition(_mean_feature, lambda gradients: gradients.mean(1), signed=True),
+}
+
+
 class NonFiniteGradientError(InputError):
     """A feature of an image, or its gradient, is infinite or undefined; `index` counts from 0."""
 
@@ -50,6 +80,7 @@ def accumulate(
     *,
     labels: Tensor | Iterable[Tensor] | None = None,
     logit: Logit | None = None,
+    definition: str = "kim",
     batch_size: int = 32,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -63,6 +94,7 @@ def accumulate(
     labels: true classes (N,), or an iterable of such batches.
     logit: which logit ``output`` means: ``true`` (the default with labels), ``predicted`` (the
         default without) or ``mean`` over all of them.
+    definition: which of `DEFINITIONS`.
     dtype: of the computation; float64 is the reference. Sums are float64 always.
 
     `model` may be in any state and is left as it was. Raises `NonFiniteGradientError`, and
@@ -74,7 +106,7 @@ def accumulate(
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
-    measurement = _Measurement(model, targets, logit, dtype, device)
+    measurement = _Measurement(model, targets, logit, definition, dtype, device)
     return measurement.over(_batches(images, labels, batch_size))
 
 
@@ -86,6 +118,7 @@ class _Measurement:
         model: nn.Module,
         targets: Named,
         logit: Logit,
+        definition: str,
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
@@ -96,6 +129,9 @@ class _Measurement:
             raise InputError(f"dtype {dtype}: use float32 or float64")
         self._model, self._dtype = model, dtype
         self._logit: Logit = logit
+        if definition not in DEFINITIONS:
+            raise InputError(f"definition {definition!r} is none of {', '.join(DEFINITIONS)}")
+        self._definition = DEFINITIONS[definition]
         self._device = torch.device(device)
         self._ready: nn.Module | None = None
 
@@ -126,7 +162,7 @@ class _Measurement:
                 finite = gradients.flatten(1).isfinite().all(1) & values.isfinite()
                 if not finite.all():
                     raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
-                field = _batch_erf(gradients.relu())
+                field = _batch_erf(self._definition.field(gradients))
                 sums[target] = sums[target] + field if target in sums else field
             done += len(images)
         if not sums:
@@ -139,14 +175,14 @@ class _Measurement:
     def _gradients(
         self, model: nn.Module, images: Tensor, labels: Tensor | None
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """F (N,) and G (N, H, W) of Eqs. 1 and 2 for each image, of each target."""
+        """F (N,) of Eq. 1 and its gradient (N, 3, H, W) for each image, of each target."""
         images = images.to(self._device, self._dtype).detach().requires_grad_()
         found = features(model, images, self.targets)
         for number, target in enumerate(found, start=1):
             if self.targets[target].module == OUTPUT:
                 values = _chosen(found[target], labels, self._logit)
             else:
-                values = found[target].mean(1)
+                values = self._definition.value(found[target])
             gradients = image_gradient(target, values, images, keep_graph=number < len(found))
             yield target, values.detach(), gradients
 
@@ -243,6 +279,7 @@ def accumulate_blocks(
     shard: int = 0,
     shards: int = 1,
     logit: Logit,
+    definition: str = "kim",
     batch_size: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -253,14 +290,16 @@ def accumulate_blocks(
     images. A finished one is kept in `scratch`, and not computed again after a kill. Returns also
     how each target was read.
     """
-    measurement = _Measurement(model, targets, logit, dtype, device)
+    measurement = _Measurement(model, targets, logit, definition, dtype, device)
     first = next(iter(images.batches(2)))  # the same in every shard
     measurement.read(first)
     blocks: dict[int, dict[str, Erf]] = {}
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
         block = images.every(n_blocks, start=number)
-        found = _saved(scratch, number, [*measurement.targets], block)
+        found = _saved(
+            scratch, number, [*measurement.targets], block, DEFINITIONS[definition].signed
+        )
         if found is None:
             measurement.prepare(first)
             labels = block.labels if logit == "true" else None
@@ -279,7 +318,11 @@ def accumulate_blocks(
 
 
 def _saved(
-    scratch: "Scratch", number: int, targets: Sequence[str], block: "EvaluationImages"
+    scratch: "Scratch",
+    number: int,
+    targets: Sequence[str],
+    block: "EvaluationImages",
+    signed: bool,
 ) -> dict[str, Erf] | None:
     """Fields of a finished block; None if there are none, or, which is logged, no such ones."""
     arrays = scratch.load(f"block-{number}")
@@ -293,8 +336,8 @@ def _saved(
     for target in targets if not lacking else []:
         total, squares, count = (arrays[f"{target}/{name}"] for name in names)
         sums = all(
-            sum_.dtype == np.float64 and sum_.shape == block[0].shape[1:] and (sum_ >= 0).all()
-            for sum_ in (total, squares)
+            sum_.dtype == np.float64 and sum_.shape == block[0].shape[1:] and (sum_ >= least).all()
+            for sum_, least in ((total, -np.inf if signed else 0), (squares, 0))
         )
         if not sums or not np.array_equal(count, len(block)):
             problem = f"the sums or the count of target {target!r} are none of its images"

@@ -139,7 +139,7 @@ def _check(name: str, found: Tensor, images: Tensor) -> None:
 
 
 def image_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: bool) -> Tensor:
-    """G of Eq. 2 for each image, (N, H, W)."""
+    """Gradient of each image's value, (N, C, H, W)."""
     gradient = None
     if values.requires_grad:
         try:
@@ -156,7 +156,7 @@ def image_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: b
             f"no gradient leads from target {target!r} to the image: "
             "take what cuts it off, such as detach() or no_grad(), out of the network"
         )
-    return gradient.mean(1)
+    return gradient
 
 
 def prepared(

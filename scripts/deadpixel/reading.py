@@ -315,7 +315,7 @@ def _neighbours(
 def _power(name: str, values: Tensor, images: Tensor) -> Tensor:
     """Squared mean magnitude (H, W) of the gradients of values (N, C), float64; sums to 1."""
     gradient = image_gradient(name, values.mean(1), images, keep_graph=True)
-    power = gradient.abs().mean(0).double().square()
+    power = gradient.mean(1).abs().mean(0).double().square()
     return power / power.sum()
 
 
