@@ -128,9 +128,9 @@ rule collect_fields:
         extent=lambda w: fields_of(EXPERIMENTS, EXTENT),
     output:
         trf="<results>/trf.parquet",
-        fits="<results>/fits.parquet",
-        imbalance="<results>/imbalance.parquet",
-        extent="<results>/extent.parquet",
+        fits="<measured>/fits.parquet",
+        imbalance="<measured>/imbalance.parquet",
+        extent="<measured>/extent.parquet",
     log:
         "<logs>/collect_fields.log",
     benchmark:
@@ -147,15 +147,15 @@ rule collect_fields:
 
 rule tabulate_receptive_fields:
     input:
-        fits="<results>/fits.parquet",
+        fits="<measured>/fits.parquet",
         trf="<results>/trf.parquet",
-        imbalance="<results>/imbalance.parquet",
-        extent="<results>/extent.parquet",
+        imbalance="<measured>/imbalance.parquet",
+        extent="<measured>/extent.parquet",
     output:
-        table="<results>/tables/receptive_fields.parquet",
-        markdown="<results>/tables/receptive_fields.md",
+        table="<measured>/tables/receptive_fields.parquet",
+        markdown="<measured>/tables/receptive_fields.md",
         html=report(
-            "<results>/tables/receptive_fields.html",
+            "<measured>/tables/receptive_fields.html",
             caption="../report/receptive_fields.rst",
             category="Shape test",
             labels={"result": "Every map: size, fit, imbalance, extent"},
@@ -182,12 +182,12 @@ rule plot_erf_maps:
         trf=lambda w: fields_of([w.experiment], TRF, model=w.model),
     output:
         png=report(
-            "<results>/figures/erf_maps/{experiment}/{model}.png",
+            "<measured>/figures/erf_maps/{experiment}/{model}.png",
             caption="../report/erf_maps.rst",
             category="Maps",
             labels={"network": "{model}", "experiment": "{experiment}"},
         ),
-        svg="<results>/figures/erf_maps/{experiment}/{model}.svg",
+        svg="<measured>/figures/erf_maps/{experiment}/{model}.svg",
     log:
         "<logs>/plot_erf_maps/{experiment}_{model}.log",
     benchmark:

@@ -5,6 +5,7 @@ from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
 
 job.begin(snakemake)
+facts = parquet.provenance(definition=snakemake.config["erf"]["definition"])
 known = {
     "trf": schemas.TRF,
     "fits": schemas.FITS,
@@ -13,4 +14,4 @@ known = {
 }
 for name, output in snakemake.output.items():
     table = parquet.read_all(snakemake.input[name], known[name])
-    parquet.write(table, output, known[name], parquet.provenance())
+    parquet.write(table, output, known[name], facts)

@@ -28,7 +28,10 @@ for path in output.erf:
     if fit["failure"]:
         log.warning("%s: %s", path, fit["failure"])
     fits.append(counted | fit)
-    indices.append(counted | imbalance.measure(means, images))
+    uneven = imbalance.measure(means, images)
+    if (field.mean < 0).any():  # signed: what cancels is no level that differences are relative to
+        uneven = {name: uneven[name] for name in ("l1_raw", "l2_raw")}
+    indices.append(counted | uneven)
     extents.append(counted | extent.measure(field.mean, without_each, theories[target]))
     tile = imbalance.mean_tile(field.mean, imbalance.tile_period(field.mean.shape))
     tiles.append(maps.tile_to_frame(tile).assign(target=target))

@@ -63,12 +63,13 @@ def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
     """Sensitivity (period, period) by place in a tile, relative to the pixels around: mean about 1.
 
     Averaged over the tiles of a map (H, W), against its own moving average over one period, so that
-    neither the bell shape of the field nor sampling noise hides what strides repeat. Raises
-    `ValueError` if the map is smaller than a tile.
+    neither the bell shape of the field nor sampling noise hides what strides repeat. NaN where no
+    pixel around is sensitive, and of a map with negative values, which cancel. Raises `ValueError`
+    if the map is smaller than a tile.
     """
-    tile, around = _tile_sums(np.asarray(receptive_field, dtype=np.float64), period)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing around is sensitive: NaN
-        return tile / around
+    field = np.asarray(receptive_field, dtype=np.float64)
+    tile, around = _tile_sums(field, period)
+    return tile / (_positive(around) if (field >= 0).all() else np.nan)
 
 
 def _tile_sums(maps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:

@@ -145,6 +145,12 @@ def test_the_numbers_are_those_of_the_networks(results):
     assert field[7:218, 7:218].any()
     assert not field[:7].any() and not field[218:].any()
     assert not field[:, :7].any() and not field[:, 218:].any()
+    extent = parquet.read(results / "extent.parquet", EXTENT)
+    extent = extent[extent["weights"] == "calibrated"].set_index(["model", "target"])
+    layer3 = extent.loc[("resnet18", "layer3")]
+    assert layer3["dead"] == pytest.approx(1 - (211 / 224) ** 2, abs=0.001)
+    assert layer3["stride"] == 16 and layer3["mass_distance"] < 4 * layer3["mass_distance_se"] + 1
+    assert (extent["radius_50_se"] < 0.1 * extent["radius_50"]).all()
 
 
 def test_the_checkerboard_shows(results):

@@ -17,7 +17,7 @@ from .style import STYLE
 
 # A Gaussian that explains less of a map's variance has no widths worth printing or correlating.
 LEAST_R_SQUARED = 0.5
-_COLOURS = "magma"
+_COLOURS, _SIGNED_COLOURS = "magma", "RdBu_r"
 _BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
 _Maps = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -147,7 +147,11 @@ def erf_maps(
 
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
-    axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
+    brightest = np.percentile(np.abs(field), _BRIGHTEST)
+    if (field < 0).any():
+        axes.imshow(field, cmap=_SIGNED_COLOURS, vmin=-brightest, vmax=brightest)
+    else:
+        axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=brightest)
     if fit["r_squared"] >= LEAST_R_SQUARED:
         center = fit["center_x"], fit["center_y"]
         ring = {"fill": False, "edgecolor": "white", "linewidth": 1}
