@@ -45,6 +45,7 @@ rule all:
     default_target: True
     input:
         [getattr(rules, name).input for name in EXPERIMENTS],
-        multiext("<results>/", "trf.parquet", "fits.parquet", "imbalance.parquet"),
-        "<results>/tables/receptive_fields.parquet",
+        "<results>/trf.parquet",
+        multiext("<measured>/", "fits.parquet", "imbalance.parquet", "extent.parquet"),
+        "<measured>/tables/receptive_fields.parquet",
     localrule: True

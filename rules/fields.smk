@@ -99,10 +99,12 @@ for shard, name in enumerate(SHARD_RULES):
 rule measure_fields:
     input:
         blocks=expand(BLOCK, block=range(config["erf"]["blocks"]), allow_missing=True),
+        trf=TRF,
     output:
         erf=expand(ERF, target=TARGETS, allow_missing=True),
         fits=FITS,
         imbalance=IMBALANCE,
+        extent=EXTENT,
         tiles=TILES,
     log:
         "<logs>/measure_fields/{dataset}+{model}_{weights}_{kernels}.log",
@@ -123,10 +125,12 @@ rule collect_fields:
         trf=lambda w: fields_of(EXPERIMENTS, TRF),
         fits=lambda w: fields_of(EXPERIMENTS, FITS),
         imbalance=lambda w: fields_of(EXPERIMENTS, IMBALANCE),
+        extent=lambda w: fields_of(EXPERIMENTS, EXTENT),
     output:
         trf="<results>/trf.parquet",
-        fits="<results>/fits.parquet",
-        imbalance="<results>/imbalance.parquet",
+        fits="<measured>/fits.parquet",
+        imbalance="<measured>/imbalance.parquet",
+        extent="<measured>/extent.parquet",
     log:
         "<logs>/collect_fields.log",
     benchmark:
@@ -143,17 +147,18 @@ rule collect_fields:
 
 rule tabulate_receptive_fields:
     input:
-        fits="<results>/fits.parquet",
+        fits="<measured>/fits.parquet",
         trf="<results>/trf.parquet",
-        imbalance="<results>/imbalance.parquet",
+        imbalance="<measured>/imbalance.parquet",
+        extent="<measured>/extent.parquet",
     output:
-        table="<results>/tables/receptive_fields.parquet",
-        markdown="<results>/tables/receptive_fields.md",
+        table="<measured>/tables/receptive_fields.parquet",
+        markdown="<measured>/tables/receptive_fields.md",
         html=report(
-            "<results>/tables/receptive_fields.html",
+            "<measured>/tables/receptive_fields.html",
             caption="../report/receptive_fields.rst",
             category="Shape test",
-            labels={"result": "Every map: size, fit, imbalance"},
+            labels={"result": "Every map: size, fit, imbalance, extent"},
         ),
     log:
         "<logs>/tabulate_receptive_fields.log",
@@ -177,12 +182,12 @@ rule plot_erf_maps:
         trf=lambda w: fields_of([w.experiment], TRF, model=w.model),
     output:
         png=report(
-            "<results>/figures/erf_maps/{experiment}/{model}.png",
+            "<measured>/figures/erf_maps/{experiment}/{model}.png",
             caption="../report/erf_maps.rst",
             category="Maps",
             labels={"network": "{model}", "experiment": "{experiment}"},
         ),
-        svg="<results>/figures/erf_maps/{experiment}/{model}.svg",
+        svg="<measured>/figures/erf_maps/{experiment}/{model}.svg",
     log:
         "<logs>/plot_erf_maps/{experiment}_{model}.log",
     benchmark:

@@ -1,6 +1,17 @@
 # Where things are, and which experiments there are. No rules.
 import re
 
+DEFINITION = config["erf"]["definition"]
+
+
+# Results of the paper's definition have no name; those of another a folder of their own, so that nobody takes one for
+# the other.
+pathvars:
+    measured=(
+        "<results>" if DEFINITION == "kim" else f"<results>/definition={DEFINITION}"
+    ),
+
+
 # Snakemake itself decides on its executor only later.
 DEVICE = costs.assumed_device(
     config["device"],
@@ -21,11 +32,11 @@ MANIFEST, PACK, SPLITS = (
 FLOPS = "<results>/flops/model={model}/flops.json"
 TRF = "<results>/trf/model={model}/kernels={kernels}/trf.parquet"
 NETWORK = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}"
-BLOCK = f"<results>/erf_blocks/{NETWORK}/block={{block}}/sums.parquet"
-ERF = f"<results>/erf/{NETWORK}/target={{target}}/erf.parquet"
-FITS, IMBALANCE, TILES = (
-    f"<results>/fields/{NETWORK}/{name}.parquet"
-    for name in ("fits", "imbalance", "tiles")
+BLOCK = f"<measured>/erf_blocks/{NETWORK}/block={{block}}/sums.parquet"
+ERF = f"<measured>/erf/{NETWORK}/target={{target}}/erf.parquet"
+FITS, IMBALANCE, EXTENT, TILES = (
+    f"<measured>/fields/{NETWORK}/{name}.parquet"
+    for name in ("fits", "imbalance", "extent", "tiles")
 )
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"

@@ -121,10 +121,10 @@ rule make_finetune_tables:
             category="Fine-tuning",
             labels={"result": "Every run"},
         ),
-        table2="<results>/tables/table2.parquet",
-        table2_markdown="<results>/tables/table2.md",
+        table2="<measured>/tables/table2.parquet",
+        table2_markdown="<measured>/tables/table2.md",
         table2_html=report(
-            "<results>/tables/table2.html",
+            "<measured>/tables/table2.html",
             caption="../report/table2.rst",
             category="Size test",
             labels={"result": "Table 2: after fine-tuning"},
@@ -167,8 +167,8 @@ use rule plot_erf_maps as plot_fig1 with:
             }.items()
         },
     output:
-        png="<results>/figures/fig1.png",
-        svg="<results>/figures/fig1.svg",
+        png="<measured>/figures/fig1.png",
+        svg="<measured>/figures/fig1.svg",
     log:
         "<logs>/plot_fig1.log",
     benchmark:
@@ -239,12 +239,12 @@ rule plot_imbalance:
         imbalance=fields_of(["shape_test"], IMBALANCE),
     output:
         png=report(
-            "<results>/figures/fig4.png",
+            "<measured>/figures/fig4.png",
             caption="../report/fig4.rst",
             category="Fine-tuning",
             labels={"result": "Fig. 4: imbalance before and after"},
         ),
-        svg="<results>/figures/fig4.svg",
+        svg="<measured>/figures/fig4.svg",
     log:
         "<logs>/plot_imbalance.log",
     benchmark:
@@ -301,17 +301,14 @@ rule shape_test:
         runs_of(EPOCHS, FINETUNE_RUNS),
         runs_of(PREDICTIONS, FINETUNE_RUNS),
         runs_of(FINETUNED, FINETUNE_RUNS),
-        multiext(
-            "<results>/tables/",
-            "finetune_runs.parquet",
-            "table2.parquet",
-            "table3.parquet",
-        ),
-        multiext("<results>/figures/", "fig1.png", "fig2.png", "fig4.png"),
+        multiext("<results>/tables/", "finetune_runs.parquet", "table3.parquet"),
+        "<measured>/tables/table2.parquet",
+        multiext("<measured>/figures/", "fig1.png", "fig4.png"),
+        "<results>/figures/fig2.png",
         multiext("<results>/figures/", "accuracies.png", "training_curves.png"),
         "<results>/figures/fig3.png" if "padded" in FINETUNE["kernels"] else [],
         expand(
-            "<results>/figures/erf_maps/shape_test/{model}.png",
+            "<measured>/figures/erf_maps/shape_test/{model}.png",
             model=FINETUNE["models"],
         ),
     localrule: True

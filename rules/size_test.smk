@@ -29,18 +29,18 @@ rule make_table1:
         trf=fields_of(["size_test"], TRF),
         paper=beside("scripts/deadpixel/results/paper/table1.csv"),
     output:
-        table="<results>/tables/table1.parquet",
-        markdown="<results>/tables/table1.md",
+        table="<measured>/tables/table1.parquet",
+        markdown="<measured>/tables/table1.md",
         html=report(
-            "<results>/tables/table1.html",
+            "<measured>/tables/table1.html",
             caption="../report/table1.rst",
             category="Size test",
             labels={"result": "Table 1: size against accuracy"},
         ),
-        correlations="<results>/tables/correlations.parquet",
-        correlations_markdown="<results>/tables/correlations.md",
+        correlations="<measured>/tables/correlations.parquet",
+        correlations_markdown="<measured>/tables/correlations.md",
         correlations_html=report(
-            "<results>/tables/correlations.html",
+            "<measured>/tables/correlations.html",
             caption="../report/correlations.rst",
             category="Size test",
             labels={"result": "Rank correlations"},
@@ -70,17 +70,17 @@ rule make_table1:
 
 rule plot_size_against_accuracy:
     input:
-        table="<results>/tables/table1.parquet",
-        correlations="<results>/tables/correlations.parquet",
+        table="<measured>/tables/table1.parquet",
+        correlations="<measured>/tables/correlations.parquet",
         paper=beside("scripts/deadpixel/results/paper/table1.csv"),
     output:
         png=report(
-            "<results>/figures/size_against_accuracy.png",
+            "<measured>/figures/size_against_accuracy.png",
             caption="../report/size_against_accuracy.rst",
             category="Size test",
             labels={"result": "Size against accuracy"},
         ),
-        svg="<results>/figures/size_against_accuracy.svg",
+        svg="<measured>/figures/size_against_accuracy.svg",
     log:
         "<logs>/plot_size_against_accuracy.log",
     benchmark:
@@ -103,11 +103,11 @@ rule size_test:
         fields_of(["size_test"], ERF),
         fields_of(["size_test"], IMBALANCE),
         fields_of(["size_test"], TRF),
-        "<results>/tables/table1.parquet",
-        "<results>/tables/correlations.parquet",
-        "<results>/figures/size_against_accuracy.png",
+        "<measured>/tables/table1.parquet",
+        "<measured>/tables/correlations.parquet",
+        "<measured>/figures/size_against_accuracy.png",
         expand(
-            "<results>/figures/erf_maps/size_test/{model}.png",
+            "<measured>/figures/erf_maps/size_test/{model}.png",
             model=SIZE_TEST["models"],
         ),
     localrule: True

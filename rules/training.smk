@@ -77,5 +77,6 @@ FIELD_SETTINGS = {
     "split": config["erf"]["split"],
     "images": config["erf"]["images"] or "all",
     "target": config["size_test"]["target"],
+    "definition": config["erf"]["definition"],
     **config["preprocess"],
 }

@@ -31,7 +31,11 @@ if params.logit == "true":
     erf.check_head(model, images[0], n_classes, f"{experiment}.logit")
 scratch = computing.scratch(snakemake, "erf")
 numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.output.blocks}
-settings = {"logit": params.logit, "batch_size": config["erf"]["batch_size"]}
+settings = {
+    "logit": params.logit,
+    "definition": params.definition,
+    "batch_size": config["erf"]["batch_size"],
+}
 blocks = erf.accumulate_blocks(
     model,
     images,

@@ -4,34 +4,41 @@ import shutil
 
 import pandas as pd
 
-from deadpixel import gaussian, imbalance
+from deadpixel import blocks, extent, gaussian, imbalance
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.logs import log
 from deadpixel.operations import job
 
 job.begin(snakemake)
 paths, output = snakemake.input.blocks, snakemake.output
-blocks = maps.read_blocks(paths)
+of_blocks = maps.read_blocks(paths)
 facts = maps.merged_facts([parquet.read_provenance(path) for path in paths])
+theories = extent.theories(parquet.read(snakemake.input.trf, schemas.TRF).to_dict("records"))
 
-fits, indices, tiles = [], [], []
+fits, indices, extents, tiles = [], [], [], []
 for path in output.erf:
     key = parquet.partitions(path)
     target = key["target"]
-    field = maps.write(blocks[target], path, {**facts, "module": facts["targets"][target]})
+    parts = of_blocks[target]
+    field = maps.write(parts, path, {**facts, "module": facts["targets"][target]})
     counted = {**key, "n_images": field.count}
-    fit = gaussian.fit_or_failure(field.mean)
+    means, images = [part.mean for part in parts], [part.count for part in parts]
+    without_each = blocks.maps_without_each(means, images)
+    fit = gaussian.fit_or_failure(field.mean, without_each)
     if fit["failure"]:
         log.warning("%s: %s", path, fit["failure"])
     fits.append(counted | fit)
-    means, images = [block.mean for block in blocks[target]], [b.count for b in blocks[target]]
-    indices.append(counted | imbalance.measure(means, images))
+    uneven = imbalance.measure(means, images)
+    if (field.mean < 0).any():  # signed: what cancels is no level that differences are relative to
+        uneven = {name: uneven[name] for name in ("l1_raw", "l2_raw")}
+    indices.append(counted | uneven)
+    extents.append(counted | extent.measure(field.mean, without_each, theories[target]))
     tile = imbalance.mean_tile(field.mean, imbalance.tile_period(field.mean.shape))
     tiles.append(maps.tile_to_frame(tile).assign(target=target))
-measured = schemas.imbalance(imbalance.columns())
 for rows, path, schema in (
     (fits, output.fits, schemas.FITS),
-    (indices, output.imbalance, measured),
+    (indices, output.imbalance, schemas.measures(imbalance.columns())),
+    (extents, output.extent, schemas.measures(extent.columns())),
 ):
     parquet.write(pd.DataFrame(rows, columns=schema.names), path, schema, facts)
 parquet.write(pd.concat(tiles), output.tiles, schemas.TILES, facts)

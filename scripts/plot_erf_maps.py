@@ -16,11 +16,12 @@ for field in stored:
 facts = parquet.read_provenance(snakemake.input.erf[0])
 logit = {"mean": "mean of all logits"}.get(facts["logit"], f"logit of the {facts['logit']} class")
 images = f"{stored[0].n_images} images of {stored[0].key['dataset']}"
+definition = "" if facts["definition"] == "kim" else f"; {facts['definition']} gradients"
 figure = fields.erf_maps(
     means,
     fields.tiles_of(tiles),
     fits.set_index(["kernels", "target"]),
     trf.set_index(["kernels", "target"]),
-    f"{model}, {snakemake.params.weights}\n{images}; output: {logit}",
+    f"{model}, {snakemake.params.weights}\n{images}; output: {logit}{definition}",
 )
 style.save(figure, snakemake.output)

@@ -1,6 +1,6 @@
-"""Every map in one table: theoretical size, Gaussian fit and imbalance."""
+"""Every map in one table: theoretical size, Gaussian fit, imbalance and extent."""
 
-from deadpixel import imbalance
+from deadpixel import extent, imbalance
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
 from deadpixel.results import fields, render
@@ -10,7 +10,8 @@ job.begin(snakemake)
 table = fields.receptive_fields(
     parquet.read_all(snakemake.input.fits, schemas.FITS),
     parquet.read_all(snakemake.input.trf, schemas.TRF),
-    parquet.read_all(snakemake.input.imbalance, schemas.imbalance(imbalance.columns())),
+    parquet.read_all(snakemake.input.imbalance, schemas.measures(imbalance.columns())),
+    parquet.read_all(snakemake.input.extent, schemas.measures(extent.columns())),
 )
 notes = fields.poor_fits(table)
 render.save(table, fields.FIELDS, parquet.provenance(), snakemake.output, notes)

@@ -4,11 +4,13 @@ For image n, F is the mean over channels of the target map at one place and G th
 of dF/dI; the field is the average over images of ReLU(G) (Kim et al. 2023, Eqs. 1 to 3, after Luo
 et al., "Understanding the Effective Receptive Field", NeurIPS 2016). The ReLU acts on each image's
 own gradient; in evaluation mode the images of a batch do not mix, so batches change nothing.
+Others compute other things under that name: `DEFINITIONS`.
 """
 
 import dataclasses
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
@@ -27,6 +29,34 @@ if TYPE_CHECKING:
 
 Logit = Literal["true", "predicted", "mean"]
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
+
+@dataclass(frozen=True)
+class Definition:
+    """What an effective receptive field is the average of over images.
+
+    value: F (N,) of a target's features (N, C); a logit is its own F. field: of the gradients of F
+    (N, 3, H, W), what is averaged (N, H, W). signed: it may be negative.
+    """
+
+    value: Callable[[Tensor], Tensor]
+    field: Callable[[Tensor], Tensor]
+    signed: bool = False
+
+
+def _mean_feature(features: Tensor) -> Tensor:
+    return features.mean(1)
+
+
+# kim is the paper's. replknet is Ding et al., CVPR 2022 (erf/visualize_erf.py of RepLKNet-pytorch).
+DEFINITIONS = {
+    "kim": Definition(_mean_feature, lambda gradients: gradients.mean(1).relu()),
+    "replknet": Definition(
+        lambda features: features.relu().sum(1), lambda gradients: gradients.relu().sum(1)
+    ),
+    "absolute": Definition(_mean_feature, lambda gradients: gradients.mean(1).abs()),
+    "signed": Definition(_mean_feature, lambda gradients: gradients.mean(1), signed=True),
+}
 
 
 class NonFiniteGradientError(InputError):
@@ -49,6 +79,7 @@ def accumulate(
     labels: Tensor | Iterable[Tensor] | None = None,
     logit: Logit | None = None,
     positions: dict[str, tuple[int, int]] | None = None,
+    definition: str = "kim",
     batch_size: int = 32,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -61,6 +92,7 @@ def accumulate(
     logit: which logit ``output`` means: ``true`` (the default with labels), ``predicted`` (the
         default without) or ``mean`` over all of them.
     positions: place (i, j) in a target's map; its centre (h // 2, w // 2) where none is given.
+    definition: which of `DEFINITIONS`.
     dtype: of the computation; float64 is the reference. Sums are float64 always.
 
     `model` may be in any state and is left as it was. Raises `NonFiniteGradientError`, and
@@ -71,7 +103,7 @@ def accumulate(
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
-    measurement = _Measurement(model, targets, logit, positions or {}, dtype, device)
+    measurement = _Measurement(model, targets, logit, positions or {}, definition, dtype, device)
     return measurement.over(_batches(images, labels, batch_size))
 
 
@@ -84,6 +116,7 @@ class _Measurement:
         targets: Iterable[str],
         logit: Logit,
         positions: Mapping[str, tuple[int, int]],
+        definition: str,
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
@@ -98,6 +131,9 @@ class _Measurement:
         self._places = {target: positions.get(target) for target in targets}
         self._model, self._dtype = model, dtype
         self._logit: Logit = logit
+        if definition not in DEFINITIONS:
+            raise InputError(f"definition {definition!r} is none of {', '.join(DEFINITIONS)}")
+        self._definition = DEFINITIONS[definition]
         self._device = torch.device(device)
         self._ready: nn.Module | None = None
 
@@ -121,7 +157,7 @@ class _Measurement:
                 finite = gradients.flatten(1).isfinite().all(1) & values.isfinite()
                 if not finite.all():
                     raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
-                field = _batch_erf(gradients.relu())
+                field = _batch_erf(self._definition.field(gradients))
                 sums[target] = sums[target] + field if target in sums else field
             done += len(images)
         if not sums:
@@ -134,14 +170,14 @@ class _Measurement:
     def _gradients(
         self, model: nn.Module, images: Tensor, labels: Tensor | None
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
-        """F (N,) and G (N, H, W) of Eqs. 1 and 2 for each image, of each target."""
+        """F (N,) of Eq. 1 and its gradient (N, 3, H, W) for each image, of each target."""
         images = images.to(self._device, self._dtype).detach().requires_grad_()
         found = features(model, images, self._places)
         for number, target in enumerate(found, start=1):
             if target == "output":
                 values = _chosen(found[target], labels, self._logit)
             else:
-                values = found[target].mean(1)
+                values = self._definition.value(found[target])
             gradients = _input_gradient(target, values, images, keep_graph=number < len(found))
             yield target, values.detach(), gradients
 
@@ -161,7 +197,7 @@ def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:
 
 
 def _input_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: bool) -> Tensor:
-    """G of Eq. 2 for each image, (N, H, W)."""
+    """Gradient of each image's value, (N, 3, H, W)."""
     gradient = None
     if values.requires_grad:
         try:
@@ -178,7 +214,7 @@ def _input_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: 
             f"no gradient leads from target {target!r} to the image: "
             "take what cuts it off, such as detach() or no_grad(), out of the network"
         )
-    return gradient.mean(1)
+    return gradient
 
 
 def _batch_erf(fields: Tensor) -> Erf:
@@ -259,6 +295,7 @@ def accumulate_blocks(
     shard: int = 0,
     shards: int = 1,
     logit: Logit,
+    definition: str = "kim",
     batch_size: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -269,13 +306,13 @@ def accumulate_blocks(
     serve standard errors. There are no more of them than images. A finished one is kept in
     `scratch`, and not computed again after a kill.
     """
-    measurement = _Measurement(model, targets.values(), logit, {}, dtype, device)
+    measurement = _Measurement(model, targets.values(), logit, {}, definition, dtype, device)
     modules = [*targets.values()]
     blocks: dict[int, dict[str, Erf]] = {}
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
         block = images.every(n_blocks, start=number)
-        found = _saved(scratch, number, modules, block)
+        found = _saved(scratch, number, modules, block, DEFINITIONS[definition].signed)
         if found is None:
             measurement.prepare(next(iter(images.batches(2))))  # the same in every shard
             labels = block.labels if logit == "true" else None
@@ -294,7 +331,11 @@ def accumulate_blocks(
 
 
 def _saved(
-    scratch: "Scratch", number: int, targets: Sequence[str], block: "EvaluationImages"
+    scratch: "Scratch",
+    number: int,
+    targets: Sequence[str],
+    block: "EvaluationImages",
+    signed: bool,
 ) -> dict[str, Erf] | None:
     """Fields of a finished block; None if there are none, or, which is logged, no such ones."""
     arrays = scratch.load(f"block-{number}")
@@ -308,8 +349,8 @@ def _saved(
     for target in targets if not lacking else []:
         total, squares, count = (arrays[f"{target}/{name}"] for name in names)
         sums = all(
-            sum_.dtype == np.float64 and sum_.shape == block[0].shape[1:] and (sum_ >= 0).all()
-            for sum_ in (total, squares)
+            sum_.dtype == np.float64 and sum_.shape == block[0].shape[1:] and (sum_ >= least).all()
+            for sum_, least in ((total, -np.inf if signed else 0), (squares, 0))
         )
         if not sums or not np.array_equal(count, len(block)):
             problem = f"the sums or the count of target {target!r} are none of its images"

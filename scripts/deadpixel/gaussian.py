@@ -1,12 +1,13 @@
 """Fit of a two-dimensional Gaussian to a receptive field (Kim et al. 2023, Tables 1 and 2)."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import NamedTuple
 
 import lmfit
 import numpy as np
 
+from .blocks import standard_error
 from .errors import InputError
 
 _LARGEST = 4.0  # bound of sigma and of the centre's distance, in units of the map's longer side
@@ -23,7 +24,8 @@ class GaussianFit:
     """A Gaussian in a map scaled to sum 1; x is the column and y the row, in pixels.
 
     amplitude: volume of the whole Gaussian; above 1 where the border cuts it off.
-    *_se: standard errors from the curvature of the least squares; they take pixels for independent.
+    *_se: standard errors from the curvature of the least squares, which take pixels for
+        independent; those of `jackknife_errors` do not.
     r_squared: 1 - var(residual) / var(map).
     """
 
@@ -38,6 +40,9 @@ class GaussianFit:
     center_y_se: float
     sigma_x_se: float
     sigma_y_se: float
+
+
+MEASURED = [field.name for field in fields(GaussianFit) if not field.name.endswith("_se")]
 
 
 def evaluate(
@@ -70,12 +75,35 @@ def fit(receptive_field: np.ndarray) -> GaussianFit:
     return best
 
 
-def fit_or_failure(receptive_field: np.ndarray) -> dict[str, float | str | None]:
-    """`fit` as a row of a table: its numbers, or why there are none under ``failure``."""
+def jackknife_errors(fitted: GaussianFit, without_each: np.ndarray) -> dict[str, float]:
+    """Standard errors of a fit by the jackknife over blocks: ``sigma_x_jackknife_se`` and so on.
+
+    without_each: the maps (B, H, W) of `blocks.maps_without_each`; `fitted` is of the map over all
+    blocks, where their fits start. NaN with fewer than two blocks, or where one of them has no fit.
+    """
+    fits = [_fit_from(fitted, field) for field in without_each]
+    return {
+        f"{name}_jackknife_se": standard_error([getattr(fit, name, np.nan) for fit in fits])
+        for name in MEASURED
+    }
+
+
+def _fit_from(start: GaussianFit, receptive_field: np.ndarray) -> GaussianFit | None:
     try:
-        return {**asdict(fit(receptive_field)), "failure": None}
+        return _least_squares(_scaled(receptive_field), start)
+    except FitError:
+        return None
+
+
+def fit_or_failure(
+    receptive_field: np.ndarray, without_each: np.ndarray
+) -> dict[str, float | str | None]:
+    """`fit` and its `jackknife_errors` as a row of a table, or why there are none: ``failure``."""
+    try:
+        fitted = fit(receptive_field)
     except FitError as error:
         return {"failure": str(error)}
+    return {**asdict(fitted), **jackknife_errors(fitted, without_each), "failure": None}
 
 
 def _scaled(receptive_field: np.ndarray) -> np.ndarray:
@@ -94,7 +122,8 @@ class _Start(NamedTuple):
     amplitude: float
     center_x: float
     center_y: float
-    sigma: float
+    sigma_x: float
+    sigma_y: float
 
 
 def _starts(field: np.ndarray) -> list[_Start]:
@@ -130,11 +159,11 @@ def _best_of(field: np.ndarray, sigma: float) -> _Start:
         float(explained[row, column]),
         float(height * 2 * np.pi * sigma**2),
         *(float(places[1][column]), float(places[0][row])),
-        sigma,
+        *(sigma, sigma),
     )
 
 
-def _least_squares(field: np.ndarray, start: _Start) -> GaussianFit | None:
+def _least_squares(field: np.ndarray, start: _Start | GaussianFit) -> GaussianFit | None:
     result = lmfit.minimize(
         lambda trial: evaluate(field.shape, **trial.valuesdict()) - field,
         _bounded(start, _LARGEST * max(field.shape)),
@@ -148,13 +177,16 @@ def _least_squares(field: np.ndarray, start: _Start) -> GaussianFit | None:
     return GaussianFit(**fitted.valuesdict(), r_squared=r_squared, **errors)
 
 
-def _bounded(start: _Start, longest: float) -> lmfit.Parameters:
+def _bounded(start: _Start | GaussianFit, longest: float) -> lmfit.Parameters:
     """Bounds far outside of what a map of its size can show."""
     parameters = lmfit.Parameters()
     parameters.add("amplitude", start.amplitude, min=0.0)
-    for axis, center in (("x", start.center_x), ("y", start.center_y)):
+    for axis, center, sigma in (
+        ("x", start.center_x, start.sigma_x),
+        ("y", start.center_y, start.sigma_y),
+    ):
         parameters.add(f"center_{axis}", center, min=-longest, max=longest)
-        parameters.add(f"sigma_{axis}", start.sigma, min=0.05, max=longest)
+        parameters.add(f"sigma_{axis}", sigma, min=0.05, max=longest)
     return parameters
 
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
+from .blocks import counts_without_each, standard_error
+
 PERIOD = 32  # px, the product of a ResNet's strides
 _MOST_SPLITS = 126  # into halves: all of up to ten blocks; of more, so many are drawn
 
@@ -21,7 +23,7 @@ class Imbalance:
     """First- and second-order imbalance of a map (Kim et al. 2023, Eqs. 4 and 5).
 
     l1 and l2 are of the map divided by its mean, so that networks whose gradients differ in size
-    can be compared; NaN where the mean is zero. l1_raw and l2_raw are of the map itself.
+    can be compared; NaN where the mean is not positive. l1_raw and l2_raw are of the map itself.
     """
 
     l1: float
@@ -35,7 +37,7 @@ def indices(receptive_field: np.ndarray) -> Imbalance:
     field = np.asarray(receptive_field, dtype=np.float64)
     l1, l2 = (float(_mean_absolute(_differences(field, order))) for order in (1, 2))
     mean = float(field.mean())
-    scale = 1 / mean if mean else np.nan
+    scale = 1 / mean if mean > 0 else np.nan
     return Imbalance(l1 * scale, l2 * scale, l1, l2)
 
 
@@ -61,12 +63,13 @@ def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
     """Sensitivity (period, period) by place in a tile, relative to the pixels around: mean about 1.
 
     Averaged over the tiles of a map (H, W), against its own moving average over one period, so that
-    neither the bell shape of the field nor sampling noise hides what strides repeat. Raises
-    `ValueError` if the map is smaller than a tile.
+    neither the bell shape of the field nor sampling noise hides what strides repeat. NaN where no
+    pixel around is sensitive, and of a map with negative values, which cancel. Raises `ValueError`
+    if the map is smaller than a tile.
     """
-    tile, around = _tile_sums(np.asarray(receptive_field, dtype=np.float64), period)
-    with np.errstate(invalid="ignore"):  # 0 / 0 where nothing around is sensitive: NaN
-        return tile / around
+    field = np.asarray(receptive_field, dtype=np.float64)
+    tile, around = _tile_sums(field, period)
+    return tile / (_positive(around) if (field >= 0).all() else np.nan)
 
 
 def _tile_sums(maps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
@@ -93,11 +96,10 @@ def _levels(maps: np.ndarray) -> np.ndarray:
 
 def _tile_deviations(maps: np.ndarray, images: np.ndarray) -> list[np.ndarray]:
     """Of tiles from the pixels around, relative to those of the mean over all blocks."""
-    mean = float(images @ _levels(maps) / images.sum()) or np.nan
+    mean = float(_positive(images @ _levels(maps) / images.sum()))
     tiles, around = _tile_sums(maps, tile_period(maps.shape[-2:]))
-    relative = np.tensordot(images / images.sum() / mean, around, 1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return [_pixels((tiles - around) / relative)]
+    relative = _positive(np.tensordot(images / images.sum() / mean, around, 1))
+    return [_pixels((tiles - around) / relative)]
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,7 @@ def measure(means: Sequence[np.ndarray], counts: Sequence[int]) -> dict[str, flo
       and below it; far from zero that is the delta method. A root's relative error is half its
       square's: four of these errors above zero are two of the square's.
 
-    NaN where the mean is zero, and with too few blocks: one, or fewer than four for
+    NaN where the mean is not positive, and with too few blocks: one, or fewer than four for
     ``_unbiased_se``.
     """
     maps, images = np.asarray(means, dtype=np.float64), np.asarray(counts, dtype=np.float64)
@@ -211,17 +213,13 @@ class _Blocks:
 
     def index(self, weights: np.ndarray) -> np.ndarray:
         """Of the maps over so many images of each block (..., B), relative to their means."""
-        return self.average([weights @ part for part in self.parts]) / _nonzero(
+        return self.average([weights @ part for part in self.parts]) / _positive(
             weights @ self.means
         )
 
     def standard_error(self) -> float:
-        """Jackknife of `index` (Efron and Stein, Annals of Statistics 9, 1981)."""
-        number = len(self.images)
-        if number < 2:
-            return np.nan
-        without = self.index(self.images * (1 - np.eye(number)))
-        return float(np.sqrt((number - 1) * np.var(without)))
+        """Jackknife of `index`."""
+        return standard_error(self.index(counts_without_each(self.images)))
 
     def floor(self) -> float:
         """The mean over splits of the index of half the difference of two halves."""
@@ -231,7 +229,7 @@ class _Blocks:
             self.average([weights @ part for part in self.parts])
             for weights in self.images * _contrasts(self.images)
         ]
-        return float(np.mean(noise) / _nonzero(self.images @ self.means))
+        return float(np.mean(noise) / _positive(self.images @ self.means))
 
     def mean_square(self) -> tuple[float, float]:
         """Mean product of pairs of blocks, relative to that of `scale`; its standard error."""
@@ -249,8 +247,8 @@ def _mean_products(blocks: np.ndarray) -> np.ndarray:
     return blocks @ blocks.T / blocks.shape[1]
 
 
-def _nonzero(values: np.ndarray) -> np.ndarray:
-    return np.where(values == 0, np.nan, values)
+def _positive(values: np.ndarray) -> np.ndarray:
+    return np.where(values > 0, values, np.nan)
 
 
 def _contrasts(images: np.ndarray) -> np.ndarray:

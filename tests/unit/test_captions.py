@@ -57,6 +57,15 @@ def test_every_caption_is_used_and_there() -> None:
     assert {*re.findall(r"report/(\w+)\.rst", rules)} == {*CAPTIONS}
 
 
+def test_a_definition_that_is_not_the_papers_is_named() -> None:
+    for name in ("table1", "erf_maps", "receptive_fields"):
+        usual = _rendered(name, _config())
+        other = _rendered(name, _config({"erf": {"definition": "absolute"}}))
+        assert "absolute" in other and "not the paper's" in other
+        assert "not the paper's" not in usual and "ReLU(G)" not in other
+    assert "of ReLU(G), G the gradient" in _rendered("table1", _config())
+
+
 def test_maps_name_their_own_weights_and_data() -> None:
     config = _config(
         {"datasets": {"birds": {"source": "folder"}, "things": {"source": "folder"}}},

@@ -138,6 +138,49 @@ def test_the_relu_acts_on_each_image_not_on_the_average(small):
     assert distance(field.mean, batch.grad.mean(1).relu().mean(0).numpy()) < 1e-12
 
 
+def by_hand(definition: str, features: Tensor, image: Tensor) -> Tensor:
+    """The field (H, W) of one image (1, 3, H, W) whose central features are (1, C)."""
+    if definition == "replknet":  # as in the published script
+        (gradient,) = torch.autograd.grad(features.relu().sum(), image)
+        return gradient.relu().sum((0, 1))
+    (gradient,) = torch.autograd.grad(features.mean(), image)
+    mean = gradient[0].mean(0)
+    return {"kim": mean.clamp(min=0), "absolute": mean.abs(), "signed": mean}[definition]
+
+
+@pytest.mark.parametrize("definition", erf.DEFINITIONS)
+@pytest.mark.parametrize("target", ["second", "output"])
+def test_each_definition_is_its_formula(small, definition, target):
+    """Of a map with features of either sign, and of a logit, which is taken as it is."""
+    model, images = small
+    found = erf.accumulate(model, images, [target], definition=definition, dtype=torch.float64)
+    kept = []
+    truth_model = copy.deepcopy(model).double().eval()
+    truth_model.second.register_forward_hook(lambda _m, _a, out: kept.append(out.clone()))
+    fields = []
+    for image in images.double().split(1):
+        image.requires_grad_()
+        logits = truth_model(image)
+        if target == "second":
+            fields.append(by_hand(definition, kept[-1][:, :, 4, 3], image))
+        else:
+            logit = logits.amax(1, keepdim=True)
+            shift = logit.detach().clamp(max=0)  # so that the script's ReLU leaves it as it is
+            fields.append(by_hand(definition, logit - 2 * shift, image))
+    fields = torch.stack(fields).numpy()
+    assert distance(found[target].mean, fields.mean(0)) < 1e-12
+    assert distance(found[target].total_squares, (fields**2).sum(0)) < 1e-12
+
+
+def test_the_default_is_the_papers_and_others_are_known_by_name(small):
+    model, images = small
+    default = erf.accumulate(model, images, ["second"])["second"]
+    kim = erf.accumulate(model, images, ["second"], definition="kim")["second"]
+    assert np.array_equal(default.total, kim.total)
+    with pytest.raises(InputError, match=r"definition 'luo' is none of kim, replknet"):
+        erf.accumulate(model, images, ["second"], definition="luo")
+
+
 def test_the_logit_is_chosen(small):
     model, images = small
     labels = torch.tensor([0, 1, 2, 1, 0])
@@ -324,9 +367,9 @@ def evaluated(small, tmp_path):
 BLOCK_TARGETS = {"second": "second", "output": "output"}
 
 
-def in_blocks(small, evaluated, scratch, *, n_blocks=3, logit="true", **shard):
+def in_blocks(small, evaluated, scratch, *, n_blocks=3, logit="true", **others):
     return erf.accumulate_blocks(
-        small[0], evaluated, BLOCK_TARGETS, n_blocks, scratch, **shard, logit=logit, batch_size=2,
+        small[0], evaluated, BLOCK_TARGETS, n_blocks, scratch, **others, logit=logit, batch_size=2,
         dtype=torch.float64,
     )  # fmt: skip
 
@@ -348,6 +391,24 @@ def test_blocks_add_up_to_one_pass_and_finished_ones_are_kept(small, evaluated, 
     assert np.array_equal(again[2]["output"].total, blocks[2]["output"].total)
 
 
+@pytest.mark.parametrize("definition", erf.DEFINITIONS)
+def test_finished_blocks_of_each_definition_are_kept(small, evaluated, tmp_path, definition):
+    """Also of the one whose sums may be negative."""
+    scratch = resume.Scratch(tmp_path / "scratch", [])
+    blocks = in_blocks(small, evaluated, scratch, definition=definition)
+    everything = torch.stack([evaluated[number] for number in range(7)])
+    whole = erf.accumulate(
+        small[0], everything, ["second"], definition=definition, dtype=torch.float64
+    )["second"]
+    total = sum(fields["second"].total for fields in blocks.values())
+    assert distance(total, whole.total) < 1e-12
+    assert (total < 0).any() == (definition == "signed")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(erf, "prepared", None)  # nothing is left to compute
+        again = in_blocks(small, evaluated, scratch, definition=definition)
+    assert np.array_equal(again[2]["second"].total, blocks[2]["second"].total)
+
+
 def without(part):
     return lambda arrays: {name: a for name, a in arrays.items() if part not in name}
 
@@ -364,11 +425,12 @@ def changed(part, change):
         lambda arrays: {n.replace("second", "first"): a for n, a in arrays.items()},
         changed("total", lambda sums: sums[:3]),
         changed("total", lambda sums: sums * np.nan),
+        changed("total", lambda sums: -1 - sums),
         changed("total", lambda sums: sums.astype(np.float32)),
         changed("count", lambda count: -count),
         changed("count", lambda count: count + 1),
     ],
-    ids=["no sums", "no count", "target", "shape", "NaN", "float32", "negative", "count"],
+    ids=["no sums", "no count", "target", "shape", "NaN", "below 0", "float32", "-count", "count"],
 )
 def test_a_saved_block_that_is_none_is_computed_again(small, evaluated, tmp_path, change, caplog):
     scratch = resume.Scratch(tmp_path / "scratch", [])

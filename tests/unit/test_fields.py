@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 from torch import nn
 
-from deadpixel import erf, imbalance, receptive_field
+from deadpixel import erf, extent, imbalance, receptive_field
 from deadpixel.files import parquet, schemas
 from deadpixel.results import fields, render, style
 
@@ -21,7 +21,8 @@ INF, NAN = np.inf, np.nan
 # ------------------------------------------------------------------------ the table of all
 
 KEYS = ["dataset", "model", "weights", "kernels", "target"]
-IMBALANCE = schemas.imbalance(imbalance.columns())
+IMBALANCE = schemas.measures(imbalance.columns())
+EXTENT = schemas.measures(extent.columns())
 MAPS = [
     *(["cub", "a", "imagenet", "odd", target] for target in ("layer3", "layer4", "output")),
     ["cub", "a", "imagenet", "padded", "layer3"],
@@ -39,21 +40,24 @@ def _rows(schema: pa.Schema) -> pd.DataFrame:
     return frame.assign(**counted, failure=None)[schema.names]
 
 
-def test_each_map_has_its_own_theory_fit_and_imbalance() -> None:
+def test_each_map_has_its_own_theory_fit_imbalance_and_extent() -> None:
     """In the order of the fits, whatever the order of the rest."""
-    fits, measured = _rows(schemas.FITS), _rows(IMBALANCE).assign(n_images=99)
+    fits, uneven, reach = (_rows(schema) for schema in (schemas.FITS, IMBALANCE, EXTENT))
+    uneven, reach = (measured.assign(n_images=99) for measured in (uneven, reach))
     trf = pd.DataFrame(
         [("a", "odd", "layer3"), ("a", "padded", "layer3"), ("a", "odd", "output")],
         columns=["model", "kernels", "target"],
     ).assign(size_h=[10, 20, INF], size_w=7.0, offset_h=1.5, offset_w=2.5)
-    found = fields.receptive_fields(fits, trf[::-1], measured.sample(frac=1, random_state=0))
+    shuffled = (measured.sample(frac=1, random_state=0) for measured in (uneven, reach))
+    found = fields.receptive_fields(fits, trf[::-1], *shuffled)
     assert [*found] == fields.FIELDS.names
     assert found[KEYS].to_numpy().tolist() == MAPS
     expected = [10, NAN, INF, 20, 10, 10, NAN]
     assert found["trf_h"].tolist() == pytest.approx(expected, nan_ok=True)
     assert found.loc[0, ["trf_w", "offset_y", "offset_x"]].tolist() == [7, 1.5, 2.5]
-    for name in {*fields.FIELDS.names} & {*measured} - {*fits}:
-        assert found[name].tolist() == measured[name].tolist(), name
+    for measured in (uneven, reach):
+        for name in {*fields.FIELDS.names} & {*measured} - {*fits}:
+            assert found[name].tolist() == measured[name].tolist(), name
     for name in {*fields.FIELDS.names} & {*fits}:
         assert found[name].tolist() == fits[name].tolist(), name
 
@@ -67,7 +71,10 @@ def test_every_metric_is_in_the_file_and_in_the_table() -> None:
         shown = [header for header in headers if header.startswith(metric.header)]
         noise = [metric.header, f"{metric.header} noise floor"] if metric.in_paper else []
         assert shown == [f"{metric.header} unbiased", f"{metric.header} ± se", *noise]
-    assert "centre x (px)" in headers and fields.FIELDS.names[-1] == "contrast_floor"
+    stored = {f"{name}{of}" for name in extent.METRICS for of in ("", "_se")}
+    assert stored <= {*fields.FIELDS.names}
+    assert {metric.header for metric in extent.METRICS.values()} - {None} <= {*headers}
+    assert {"centre x (px)", "radius of 90 % (px)", "dead pixels"} <= {*headers}
 
 
 def test_a_gaussian_that_does_not_fit_has_no_widths_in_print(tmp_path: Path) -> None:
@@ -75,7 +82,7 @@ def test_a_gaussian_that_does_not_fit_has_no_widths_in_print(tmp_path: Path) -> 
     fits = _rows(schemas.FITS).assign(r_squared=[0.32, 0.5, *[NAN] * 5], sigma_x=133.0)
     fits.loc[2, ["sigma_x", "sigma_y", "center_x", "center_y"]] = NAN
     trf = pd.DataFrame(columns=schemas.TRF.names)
-    table = fields.receptive_fields(fits, trf, _rows(IMBALANCE))
+    table = fields.receptive_fields(fits, trf, _rows(IMBALANCE), _rows(EXTENT))
     head, _, *body = render.markdown(table, fields.FIELDS).splitlines()
     cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, *body)]
     rows = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]

@@ -281,6 +281,16 @@ def test_blocks_of_zeros_have_no_scale_free_measure() -> None:
     assert {name for name, value in found.items() if not np.isnan(value)} == {"l1_raw", "l2_raw"}
 
 
+def test_maps_that_cancel_have_no_scale_free_index_and_no_tile() -> None:
+    field = np.ones((64, 64))
+    field[::2] = -1.1
+    found = imbalance.indices(field)
+    assert np.isnan([found.l1, found.l2]).all() and found.l1_raw == pytest.approx(1.05)
+    assert np.isnan(imbalance.mean_tile(field + 2 * (field > 0), 32)).all()
+    measured = imbalance.measure([field] * 4, [1] * 4)
+    assert np.isnan([measured["l1"], measured["l2"], measured["contrast"]]).all()
+
+
 def test_mean_tile_finds_the_pattern_under_a_bell():
     row, column = np.indices((224, 224))
     bell = np.exp(-((row - 96) ** 2 + (column - 120) ** 2) / (2 * 60.0**2))

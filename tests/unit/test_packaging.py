@@ -24,8 +24,8 @@ CONDA_NAMES = {
 # What schedules the scripts: they themselves import none of it.
 SCHEDULING = {"pulp", "snakemake", "snakemake-executor-plugin-slurm"}
 FRONT_DOOR = (
-    *("receptive_field", "erf", "gaussian", "imbalance"),
-    *("kernels", "training", "microobject", "targets"),
+    *("receptive_field", "erf", "gaussian", "imbalance", "extent"),
+    *("kernels", "training", "microobject", "targets", "blocks"),
 )
 
 
@@ -181,9 +181,10 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
 # Rooms from the lowest up; the modules at the front door between them. Folding has to know the hook
 # that changed kernels have, so these are below the networks.
 FLOORS = (
-    *({"errors", "logs"}, {"files"}, {"trf"}, {"data"}, {"kernels"}, {"networks"}, {"targets"}),
-    *({"receptive_field", "erf", "gaussian", "imbalance", "training"}, {"microobject"}),
-    *({"results"}, {"operations"}),
+    *({"errors", "logs"}, {"files"}, {"trf"}, {"data"}, {"surgery"}, {"kernels"}, {"networks"}),
+    *({"targets"}, {"blocks"}),
+    {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
+    *({"microobject"}, {"results"}, {"operations"}),
 )
 
 

@@ -34,7 +34,7 @@ def _fits(*models: str, target: str = "layer4") -> pd.DataFrame:
     numbers = {
         name: 10.0 * np.arange(1, count + 1)
         for name in schemas.FITS.names
-        if name.startswith(("sigma", "center", "amplitude"))
+        if name.startswith(("sigma", "center", "amplitude", "r_squared_"))
     }
     names = {"dataset": "cub", "model": models, "weights": "imagenet", "kernels": "odd"}
     others = {"target": target, "n_images": 8, "r_squared": 0.9, "failure": None}

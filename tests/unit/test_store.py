@@ -18,19 +18,23 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from deadpixel import imbalance
+from deadpixel import extent, gaussian, imbalance
 from deadpixel.errors import InputError
 from deadpixel.files import atomic, parquet, resume, schemas
 
 SCHEMAS = {
     name: getattr(schemas, name) for name in ("MANIFEST", "ERF", "BLOCK", "TILES", "TRF", "FITS")
-} | {"IMBALANCE": schemas.imbalance(imbalance.columns())}
+} | {
+    "IMBALANCE": schemas.measures(imbalance.columns()),
+    "EXTENT": schemas.measures(extent.columns()),
+}
 FIRST_COLUMNS = {  # further columns may follow
     "ERF": "row col mean se",
     "TRF": "model kernels target size_h size_w stride_h stride_w offset_h offset_w",
     "FITS": "dataset model weights kernels target n_images amplitude center_x center_y "
     "sigma_x sigma_y sigma_x_se sigma_y_se r_squared",
     "IMBALANCE": "dataset model weights kernels target n_images l1 l2 l1_raw l2_raw l1_se l2_se",
+    "EXTENT": "dataset model weights kernels target n_images stride",
 }
 ERF = pd.DataFrame({"row": [0, 0], "col": [0, 1], "mean": [0.5, 1.5], "se": [0.1, np.nan]})
 
@@ -53,6 +57,12 @@ def test_contract(name: str) -> None:
     agreed = FIRST_COLUMNS[name].split()
     assert SCHEMAS[name].names[: len(agreed)] == agreed
     assert [str(kind) for kind in schemas.ERF.types] == ["int16", "int16", "double", "double"]
+
+
+def test_fits_have_a_column_for_all_that_a_fit_says() -> None:
+    map_ = gaussian.evaluate((20, 20), 1, 10, 10, 3, 3)
+    row = gaussian.fit_or_failure(map_, np.array([map_, map_]))
+    assert {*row} == {*schemas.FITS.names} - {*FIRST_COLUMNS["FITS"].split()[:6]}
 
 
 @pytest.mark.parametrize("schema", SCHEMAS.values(), ids=SCHEMAS)

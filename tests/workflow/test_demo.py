@@ -18,6 +18,7 @@ import pytest
 import yaml
 from PIL import Image
 
+from deadpixel import extent as extents
 from deadpixel import imbalance as metrics
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.results import fields, microobject, shape_test, size_test
@@ -27,7 +28,8 @@ DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
 MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
 KERNELS = ("odd", "padded")
-IMBALANCE = schemas.imbalance(metrics.columns())
+IMBALANCE = schemas.measures(metrics.columns())
+EXTENT = schemas.measures(extents.columns())
 STRONGER = 1.2  # pixels at odd rows and columns than those at even ones
 ERRORS = 2  # of an index of imbalance, at least, above zero and between kinds of kernels
 OFF = {"calibrated": 2, "finetuned": 6}  # px that a centre may be off
@@ -52,6 +54,7 @@ def test_every_file_keeps_its_contract(results):
         "trf.parquet": schemas.TRF,
         "fits.parquet": schemas.FITS,
         "imbalance.parquet": IMBALANCE,
+        "extent.parquet": EXTENT,
         "tables/table1.parquet": size_test.TABLE1.schema,
         "tables/correlations.parquet": size_test.CORRELATIONS.schema,
         "tables/receptive_fields.parquet": fields.FIELDS.schema,
@@ -142,6 +145,12 @@ def test_the_numbers_are_those_of_the_networks(results):
     assert field[7:218, 7:218].any()
     assert not field[:7].any() and not field[218:].any()
     assert not field[:, :7].any() and not field[:, 218:].any()
+    extent = parquet.read(results / "extent.parquet", EXTENT)
+    extent = extent[extent["weights"] == "calibrated"].set_index(["model", "target"])
+    layer3 = extent.loc[("resnet18", "layer3")]
+    assert layer3["dead"] == pytest.approx(1 - (211 / 224) ** 2, abs=0.001)
+    assert layer3["stride"] == 16 and layer3["mass_distance"] < 4 * layer3["mass_distance_se"] + 1
+    assert (extent["radius_50_se"] < 0.1 * extent["radius_50"]).all()
 
 
 def test_the_checkerboard_shows(results):

@@ -17,7 +17,7 @@ SCHEMA_MISTAKES = (
 sede: 1
 seed: one
 device: gpu
-erf: {bacth_size: 4, batch_size: 1000000000000, images: 1, shards: 2000}
+erf: {bacth_size: 4, batch_size: 1000000000000, images: 1, shards: 2000, definition: luo}
 preprocess: {crop: 224.0}
 finetune: {kernels: [padded], epochs: 12.0, seeds: [9223372036854775808]}
 training: {momentum: .nan, augmentation: {rotation: .inf, scale: [.nan, 1]}}
@@ -33,6 +33,7 @@ datasets:
         "device: 'gpu' is not one of",
         "erf.bacth_size: unknown key; did you mean batch_size?",
         "erf.batch_size: 1000000000000 is greater than the maximum of 65536",
+        "erf.definition: 'luo' is not one of ['kim', 'replknet', 'absolute', 'signed']",
         "erf.images: 1 is less than the minimum of 2",
         "erf.shards: 2000 is greater than the maximum of 64",
         "preprocess.crop: 224.0 is not of type 'integer'",

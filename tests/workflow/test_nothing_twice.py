@@ -9,6 +9,7 @@ import yaml
 
 from small import OVERLAY, small_checkout
 
+OF_MAPS = "/erf|/fields/|fits|imbalance|extent|receptive_fields|table[12]|correlations|fig[14]"
 FORWARD = {"model": "mine", "side": 64, "flops": 9, "parameters": 8, "activations": 7}
 
 
@@ -48,6 +49,22 @@ def planned(checkout, overlay=None) -> set[str]:
 def test_fewer_blocks_are_other_errors(finished):
     fewer = {**OVERLAY, "erf": {**OVERLAY["erf"], "blocks": 2}}
     assert {"accumulate_erf", "measure_fields"} <= planned(finished, fewer)
+
+
+def test_another_definition_is_measured_beside_the_papers(finished):
+    """With the same weights, in a folder of its own."""
+    erf = {**OVERLAY["erf"], "definition": "absolute"}
+    (finished.folder / "other.yaml").write_text(yaml.safe_dump({**OVERLAY, "erf": erf}))
+    status, output = finished.snakemake("-n", "--configfile", "other.yaml")
+    assert status == 0, output
+    rules = set(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE))
+    assert {"accumulate_erf", "measure_fields", "collect_fields", "make_table1"} <= rules
+    assert not rules & {"calibrate_weights", "finetune_model", "compute_trf"}
+    outputs = re.findall(r"^    output: (.*)$", output, re.MULTILINE)
+    files = ", ".join(outputs).split(", ")
+    measured = [file for file in files if re.search(OF_MAPS, file)]
+    assert len(measured) > 20
+    assert all(file.startswith("results/definition=absolute/") for file in measured)
 
 
 @pytest.fixture

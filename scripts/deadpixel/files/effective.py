@@ -9,7 +9,8 @@ import numpy as np
 class Erf:
     """Effective receptive field of one target, merged with ``+``.
 
-    total and total_squares: sums over images of ReLU(G) and its square, float64 (H, W).
+    total and total_squares: sums over images of ReLU(G), or of another field of
+        `erf.DEFINITIONS`, and of its square, float64 (H, W).
     count: number of images.
     """
 

@@ -88,11 +88,15 @@ FITS = _schema(
     r_squared=pa.float64(),
     **dict.fromkeys(["amplitude_se", "center_x_se", "center_y_se"], pa.float64()),
     failure=pa.string(),
+    **{
+        f"{name}_jackknife_se": pa.float64()
+        for name in ("amplitude", "center_x", "center_y", "sigma_x", "sigma_y", "r_squared")
+    },
 )
 
 
-def imbalance(columns: Iterable[str]) -> pa.Schema:
-    """Of every map, what is measured: `columns` of `deadpixel.imbalance`."""
+def measures(columns: Iterable[str]) -> pa.Schema:
+    """Of every map, what is measured: `columns` of `deadpixel.imbalance` or `deadpixel.extent`."""
     measured = dict.fromkeys(columns, pa.float64())
     return _schema(**_MAP, target=pa.string(), n_images=pa.int32(), **measured)
 

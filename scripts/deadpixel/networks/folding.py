@@ -60,6 +60,11 @@ class _Tracer(torch.fx.Tracer):
         self._targets = {modules[name] for name in targets if name in modules}
         self.watched: set[Any] = set()
 
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Whatever its class, a changed kernel's hook needs a map and not its place in a graph."""
+        changed = any(map(keeps_output_shape, m._forward_pre_hooks.values()))
+        return changed or super().is_leaf_module(m, module_qualified_name)
+
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
     ) -> Any:

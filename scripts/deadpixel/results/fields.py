@@ -10,13 +10,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
-from ..imbalance import METRICS, Metric
+from .. import extent, imbalance
 from .render import KERNELS, MODEL, NOTHING, NUMBER, TEXT, WHOLE, Column, Row, Table
 from .style import STYLE
 
 # A Gaussian that explains less of a map's variance has no widths worth printing or correlating.
 LEAST_R_SQUARED = 0.5
-_COLOURS = "magma"
+_COLOURS, _SIGNED_COLOURS = "magma", "RdBu_r"
 _BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
 _Maps = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -38,7 +38,7 @@ FIT = (
 )
 
 
-def _metric_columns(name: str, metric: Metric) -> list[Column]:
+def _imbalance_columns(name: str, metric: imbalance.Metric) -> list[Column]:
     of, decimals = metric.header, metric.decimals
     index, floor = (of, f"{of} noise floor") if metric.in_paper else (None, None)
     return [
@@ -46,6 +46,13 @@ def _metric_columns(name: str, metric: Metric) -> list[Column]:
         Column(f"{name}_unbiased_se", NUMBER, f"{of} ± se", decimals),
         Column(name, NUMBER, index, decimals),
         Column(f"{name}_floor", NUMBER, floor, decimals),
+    ]
+
+
+def _extent_columns(name: str, metric: extent.Metric) -> list[Column]:
+    return [
+        Column(name, NUMBER, metric.header, metric.decimals),
+        Column(f"{name}_se", NUMBER, header=None),
     ]
 
 
@@ -66,18 +73,21 @@ FIELDS = Table(
     Column("trf_w", NUMBER, header=None),
     Column("offset_y", NUMBER, "TRF offset (px)", decimals=1),
     Column("offset_x", NUMBER, header=None),
-    *(column for name in METRICS for column in _metric_columns(name, METRICS[name])),
+    *(column for item in imbalance.METRICS.items() for column in _imbalance_columns(*item)),
+    *(column for item in extent.METRICS.items() for column in _extent_columns(*item)),
 )
 _THEORY = {"size_h": "trf_h", "size_w": "trf_w", "offset_h": "offset_y", "offset_w": "offset_x"}
 
 
 def receptive_fields(
-    fits: pd.DataFrame, trf: pd.DataFrame, imbalance: pd.DataFrame
+    fits: pd.DataFrame, trf: pd.DataFrame, imbalances: pd.DataFrame, extents: pd.DataFrame
 ) -> pd.DataFrame:
-    """Theoretical field, Gaussian fit and imbalance of every map, one row each."""
+    """Theoretical field, Gaussian fit, imbalance and extent of every map, one row each."""
     key = ["dataset", "model", "weights", "kernels", "target"]
     joined = fits.merge(trf.rename(columns=_THEORY), "left", ["model", "kernels", "target"])
-    return joined.merge(imbalance.drop(columns="n_images"), "left", key)[FIELDS.names]  # pyright: ignore[reportReturnType]
+    for measured in (imbalances, extents):
+        joined = joined.merge(measured.drop(columns="n_images"), "left", key)
+    return joined[FIELDS.names]  # pyright: ignore[reportReturnType]
 
 
 def poor_fits(table: pd.DataFrame) -> list[str]:
@@ -133,7 +143,11 @@ def erf_maps(
 
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
-    axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=np.percentile(field, _BRIGHTEST))
+    brightest = np.percentile(np.abs(field), _BRIGHTEST)
+    if (field < 0).any():
+        axes.imshow(field, cmap=_SIGNED_COLOURS, vmin=-brightest, vmax=brightest)
+    else:
+        axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=brightest)
     if fit["r_squared"] >= LEAST_R_SQUARED:
         center = fit["center_x"], fit["center_y"]
         ring = {"fill": False, "edgecolor": "white", "linewidth": 1}

@@ -19,7 +19,14 @@ _TRAINING = {
     "rotation": 15,
     "training crop": 224,
 }
-_FIELDS = {"split": "test", "images": "all", "target": "layer4", "resize": 256, "crop": 224}
+_FIELDS = {
+    "split": "test",
+    "images": "all",
+    "target": "layer4",
+    "definition": "kim",
+    "resize": 256,
+    "crop": 224,
+}
 SETTINGS: dict[str, dict[str, Any]] = {
     "size test": {"data set": "cub200", "weights": "imagenet", **_FIELDS},
     "fine-tuning": {**_TRAINING, "weights": "imagenet", "epochs": 200, "changed kernels": "zero"},
