@@ -202,6 +202,6 @@ def test_jackknife_errors_are_the_spread_over_repeated_experiments() -> None:
 
 def test_without_blocks_or_without_a_fit_of_one_there_is_no_jackknife_error() -> None:
     bell = gaussian.evaluate((50, 50), 1, 25, 25, 5, 5)
-    for without in (np.empty((0, 50, 50)), np.array([bell, 0 * bell])):
+    for without in (np.empty((0, 50, 50)), np.array([bell, bell, 0 * bell])):
         row = gaussian.fit_or_failure(bell, without)
         assert row["failure"] is None and np.isnan(row["sigma_x_jackknife_se"])
