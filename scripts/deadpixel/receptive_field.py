@@ -1,4 +1,4 @@
-"""Theoretical receptive fields: exact for every operation in `trf.rules`, an error for any other.
+"""Theoretical receptive fields, each with a word for what it is: exact, bound or unknown.
 
 One forward pass runs under a dispatch mode that sees each ATen operation, so that any network that
 runs can be measured, whatever its Python looks like. The arithmetic is that of Araujo, Norris and
@@ -8,8 +8,8 @@ Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,7 +28,7 @@ from .trf.algebra import (
     period,
     span,
 )
-from .trf.tracing import ExitMode, FieldMode
+from .trf.tracing import Doubt, ExitMode, FieldMode
 
 
 @dataclass(frozen=True)
@@ -42,12 +42,20 @@ class ReceptiveField:
     offset: centre of feature (0, 0)'s field; NaN where the size is infinite.
     center: centre of the field of the central feature, at h // 2 and w // 2 of the map's own size;
         NaN where the size is infinite.
+    kind: ``exact``; ``whole input``, exact too; ``upper bound`` where data decide what is read; or
+        ``unknown``, all numbers NaN, for an operation without a rule or maps too small to tell.
+    reason: why it is an upper bound or unknown, with the operation's name; else empty.
+
+    Features of attention in windows differ in size: that of the central one is given, for images
+    of the size asked for.
     """
 
     size: tuple[float, float]
     stride: tuple[float, float]
     offset: tuple[float, float]
     center: tuple[float, float]
+    kind: str = "exact"
+    reason: str = ""
 
 
 def theoretical(
@@ -65,7 +73,10 @@ def theoretical(
     Raises `InputError` if the target does not exist or yields no single tensor, and
     `UnknownFieldError` if an operation on the way to it is not known or its maps are too small.
     """
-    return fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
+    found = fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
+    if found.kind == "unknown":
+        raise UnknownFieldError(found.reason)
+    return found
 
 
 def fields(
@@ -77,12 +88,13 @@ def fields(
 ) -> dict[str, ReceptiveField]:
     """`theoretical` for several targets in one pass; by default for every module with one output.
 
-    Of a module that is called more than once, the first call counts.
+    Of a module that is called more than once, the first call counts. Fields that cannot be
+    determined are of the kind ``unknown``.
     """
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
     modules = {"output": model, **{name: m for name, m in model.named_modules() if name}}
     wanted = check_targets(dict.fromkeys(modules if targets is None else targets), modules)
-    mode = FieldMode(gates_are_identity=not squeeze_excitation)
+    mode = FieldMode(input_size, gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}
 
     def hook(name: str) -> Callable[..., None]:
@@ -90,7 +102,7 @@ def fields(
             if isinstance(output, Tensor) and output in mode.fields:
                 if name not in found:
                     with _disable_current_modes():
-                        found[name] = _summarise(name, mode.fields[output])
+                        found[name] = _summarise(name, mode.fields[output], mode.doubt(output))
             elif targets is not None:
                 raise InputError(
                     f"target {name!r} does not yield one tensor that the image reaches: choose "
@@ -104,9 +116,15 @@ def fields(
     for name in wanted:
         modules[name].register_forward_hook(hook(name))
     image = torch.zeros(1, 3, *input_size)
-    with torch.no_grad(), ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
-        mode.record(image, image_field(input_size))
-        forward(model, image)
+    try:
+        with torch.no_grad(), _taken_apart(), ExitMode(mode.fields), mode:
+            mode.record(image, image_field(input_size))
+            forward(model, image)
+    except _AllFoundError:
+        pass
+    except UnknownFieldError as error:
+        log.info("nothing is known after %d of the modules: %s", len(found), error)
+        found |= {name: _unknown(str(error)) for name in wanted if name not in found and targets}
     if targets is not None and (unreached := [name for name in wanted if name not in found]):
         raise InputError(f"target {unreached[0]!r} is never called in a forward pass")
     return found
@@ -118,34 +136,58 @@ def table(
     """Rows target, size_h, size_w, ... of the contract `schemas.TRF`, for module names by target.
 
     gateless_size is the size with squeeze-excitation taken as the identity. Where a field cannot be
-    determined the numbers are missing, and the log says why.
+    determined the numbers are missing, and the column `reason` and the log say why.
     """
     rows: list[dict[str, float | str]] = []
+    found = fields(model, targets.values(), input_size)
+    gateless = fields(model, targets.values(), input_size, squeeze_excitation=False)
     for target, module in targets.items():
-        row: dict[str, float | str] = {"target": target}
-        try:
-            field = theoretical(model, module, input_size)
-            gateless = theoretical(model, module, input_size, squeeze_excitation=False)
-        except UnknownFieldError as error:
-            log.warning("target %s: %s", target, error)
-        else:
-            parts = {**asdict(field), "gateless_size": gateless.size}
-            for name, (height, width) in parts.items():
-                row |= {f"{name}_h": height, f"{name}_w": width}
+        field = found[module]
+        row: dict[str, float | str] = {"target": target, "kind": field.kind, "reason": field.reason}
+        parts = {name: getattr(field, name) for name in ("size", "stride", "offset", "center")}
+        parts["gateless_size"] = gateless[module].size
+        for name, (height, width) in parts.items():
+            row |= {f"{name}_h": height, f"{name}_w": width}
+        if field.reason:
+            log.warning("target %s: %s", target, field.reason)
         rows.append(row)
     return rows
+
+
+@contextlib.contextmanager
+def _taken_apart() -> Iterator[None]:
+    """Multi-head attention as the operations that it is made of, not as one fast one."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _unknown(reason: str) -> ReceptiveField:
+    nothing = (math.nan, math.nan)
+    return ReceptiveField(nothing, nothing, nothing, nothing, "unknown", reason)
 
 
 class _AllFoundError(BaseException):  # that no network catches
     """Ends the forward pass: what comes after the last target need not be known."""
 
 
-def _summarise(target: str, field: Field) -> ReceptiveField:
+def _summarise(target: str, field: Field, doubt: Doubt) -> ReceptiveField:
     """Size at the central feature, whose field no rule about borders has touched."""
+    if doubt.kind == "unknown":
+        return _unknown(doubt.reason)
     rows, columns = _map_axes(field)
-    height = _along(target, field.first_row, field.last_row, rows, columns)
-    width = _along(target, field.first_column, field.last_column, columns, rows)
-    return ReceptiveField(*zip(height, width, strict=True))
+    try:
+        height = _along(target, field.first_row, field.last_row, rows, columns)
+        width = _along(target, field.first_column, field.last_column, columns, rows)
+    except UnknownFieldError as error:
+        return _unknown(str(error))
+    size, stride, offset, center = zip(height, width, strict=True)
+    whole = doubt.kind == "exact" and size == (math.inf, math.inf)
+    kind = "whole input" if whole else doubt.kind
+    return ReceptiveField(size, stride, offset, center, kind, doubt.reason)
 
 
 def _map_axes(field: Field) -> tuple[int | None, int | None]:
