@@ -1,4 +1,4 @@
-"""Theoretical receptive fields: exact for every operation in `trf.rules`, an error for any other.
+"""Theoretical receptive fields, each with a word for what it is: exact, bound or unknown.
 
 One forward pass runs under a dispatch mode that sees each ATen operation, so that any network that
 runs can be measured, whatever its Python looks like. The arithmetic is that of Araujo, Norris and
@@ -8,8 +8,8 @@ Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,7 +30,7 @@ from .trf.algebra import (
     period,
     span,
 )
-from .trf.tracing import ExitMode, FieldMode
+from .trf.tracing import Doubt, ExitMode, FieldMode
 
 
 @dataclass(frozen=True)
@@ -42,14 +42,22 @@ class ReceptiveField:
     stride: distance between the fields of neighbouring features, on average where it varies; NaN
         where there is one feature or the size is infinite.
     offset: centre of feature (0, 0)'s field; NaN where the size is infinite.
-    center: centre of the field of the central feature, at h // 2 and w // 2 of the map's own size;
-        NaN where the size is infinite.
+    center: centre of the field of the central feature, at h // 2 and w // 2 of the map's own size,
+        or of the place that is asked for; NaN where the size is infinite.
+    kind: ``exact``; ``whole input``, exact too; ``upper bound`` where data decide what is read; or
+        ``unknown``, all numbers NaN, for an operation without a rule or maps too small to tell.
+    reason: why it is an upper bound or unknown, with the operation's name; else empty.
+
+    Features of attention in windows differ in size: that of the central one is given, for images
+    of the size asked for.
     """
 
     size: tuple[float, float]
     stride: tuple[float, float]
     offset: tuple[float, float]
     center: tuple[float, float]
+    kind: str = "exact"
+    reason: str = ""
 
 
 def theoretical(
@@ -67,7 +75,10 @@ def theoretical(
     Raises `InputError` if the target does not exist or yields no single tensor, and
     `UnknownFieldError` if an operation on the way to it is not known or its maps are too small.
     """
-    return fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
+    found = fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
+    if found.kind == "unknown":
+        raise UnknownFieldError(found.reason)
+    return found
 
 
 def fields(
@@ -81,11 +92,12 @@ def fields(
     """`theoretical` for several targets in one pass; by default for every module with one output.
 
     Targets are those of `erf.accumulate`. Of a module that is called more than once, the first call
-    counts unless another is asked for.
+    counts unless another is asked for. Fields that cannot be determined are of the kind
+    ``unknown``.
     """
     model = copy.deepcopy(model).to("cpu", torch.float32).eval()
     image = torch.zeros(1, channels, *input_size)
-    mode = FieldMode(gates_are_identity=not squeeze_excitation)
+    mode = FieldMode(input_size, gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}
 
     def note(tensor: Tensor, name: str, target: Target) -> Tensor:
@@ -97,7 +109,8 @@ def fields(
                 f"target {name!r} yields nothing that the image reaches: choose another module"
             )
         with _disable_current_modes():
-            found[name] = _summarise(name, mode.fields[tensor])
+            field, doubt = mode.fields[tensor], mode.doubt(tensor)
+            found[name] = _summarise(name, field, doubt, target.place)
         if len(found) == len(wanted):
             raise _AllFoundError
         return tensor
@@ -106,11 +119,12 @@ def fields(
         def record(_module: nn.Module, _arguments: Any, output: Any) -> None:
             if isinstance(output, Tensor) and output in mode.fields and name not in found:
                 with _disable_current_modes():
-                    found[name] = _summarise(name, mode.fields[output])
+                    found[name] = _summarise(name, mode.fields[output], mode.doubt(output))
 
         return record
 
     if targets is None:
+        wanted: dict[str, Target] = {}
         for name, module in model.named_modules():
             module.register_forward_hook(note_any(name or OUTPUT))
     else:
@@ -118,49 +132,81 @@ def fields(
             name: replace(target, call=target.call or 0)
             for name, target in named(targets, modules_of(model)).items()
         }
-    with torch.no_grad(), ExitMode(mode.fields), mode, contextlib.suppress(_AllFoundError):
-        mode.record(image, image_field(input_size))
-        if targets is None:
-            forward(model, image)
-        else:
-            observed(model, image, wanted, note)
+    try:
+        with torch.no_grad(), _taken_apart(), ExitMode(mode.fields), mode:
+            mode.record(image, image_field(input_size))
+            if targets is None:
+                forward(model, image)
+            else:
+                observed(model, image, wanted, note)
+    except _AllFoundError:
+        pass
+    except UnknownFieldError as error:
+        log.info("nothing is known after %d of the modules: %s", len(found), error)
+        found |= {name: _unknown(str(error)) for name in wanted if name not in found}
     return found
 
 
 def table(
-    model: nn.Module, targets: Mapping[str, str], input_size: tuple[int, int]
+    model: nn.Module, targets: Named, input_size: tuple[int, int]
 ) -> list[dict[str, float | str]]:
-    """Rows target, size_h, size_w, ... of the contract `schemas.TRF`, for module names by target.
+    """Rows target, size_h, size_w, ... of the contract `schemas.TRF`.
 
     gateless_size is the size with squeeze-excitation taken as the identity. Where a field cannot be
-    determined the numbers are missing, and the log says why.
+    determined the numbers are missing, and the column `reason` and the log say why.
     """
     rows: list[dict[str, float | str]] = []
-    for target, module in targets.items():
-        row: dict[str, float | str] = {"target": target}
-        try:
-            field = theoretical(model, module, input_size)
-            gateless = theoretical(model, module, input_size, squeeze_excitation=False)
-        except UnknownFieldError as error:
-            log.warning("target %s: %s", target, error)
-        else:
-            parts = {**asdict(field), "gateless_size": gateless.size}
-            for name, (height, width) in parts.items():
-                row |= {f"{name}_h": height, f"{name}_w": width}
+    found = fields(model, targets, input_size)
+    gateless = fields(model, targets, input_size, squeeze_excitation=False)
+    for target, field in found.items():
+        row: dict[str, float | str] = {"target": target, "kind": field.kind, "reason": field.reason}
+        parts = {name: getattr(field, name) for name in ("size", "stride", "offset", "center")}
+        parts["gateless_size"] = gateless[target].size
+        for name, (height, width) in parts.items():
+            row |= {f"{name}_h": height, f"{name}_w": width}
+        if field.reason:
+            log.warning("target %s: %s", target, field.reason)
         rows.append(row)
     return rows
+
+
+@contextlib.contextmanager
+def _taken_apart() -> Iterator[None]:
+    """Multi-head attention as the operations that it is made of, not as one fast one."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+def _unknown(reason: str) -> ReceptiveField:
+    nothing = (math.nan, math.nan)
+    return ReceptiveField(nothing, nothing, nothing, nothing, "unknown", reason)
 
 
 class _AllFoundError(BaseException):  # that no network catches
     """Ends the forward pass: what comes after the last target need not be known."""
 
 
-def _summarise(target: str, field: Field) -> ReceptiveField:
-    """Size at the central feature, whose field no rule about borders has touched."""
-    rows, columns = _map_axes(field)
-    height = _along(target, field.first_row, field.last_row, rows, columns)
-    width = _along(target, field.first_column, field.last_column, columns, rows)
-    return ReceptiveField(*zip(height, width, strict=True))
+def _summarise(
+    target: str, field: Field, doubt: Doubt, place: tuple[int, int] | None = None
+) -> ReceptiveField:
+    """Size at a feature, by default the central one, whose field no rule about borders touched."""
+    if doubt.kind == "unknown":
+        return _unknown(doubt.reason)
+    axes = _map_axes(field)
+    try:
+        height = _along(target, field.first_row, field.last_row, axes, place)
+        turned = (axes[1], axes[0]), place and (place[1], place[0])
+        width = _along(target, field.first_column, field.last_column, *turned)
+    except UnknownFieldError as error:
+        return _unknown(str(error))
+    size, stride, offset, center = zip(height, width, strict=True)
+    whole = doubt.kind == "exact" and size == (math.inf, math.inf)
+    kind = "whole input" if whole else doubt.kind
+    return ReceptiveField(size, stride, offset, center, kind, doubt.reason)
 
 
 def _map_axes(field: Field) -> tuple[int | None, int | None]:
@@ -175,14 +221,20 @@ def _map_axes(field: Field) -> tuple[int | None, int | None]:
 
 
 def _along(
-    target: str, first: Tensor, last: Tensor, axis: int | None, other: int | None
+    target: str,
+    first: Tensor,
+    last: Tensor,
+    axes: tuple[int | None, int | None],
+    place: tuple[int, int] | None,
 ) -> tuple[float, float, float, float]:
-    """Size, stride, offset and centre along an axis of the map, half-way along the other."""
+    """Size, stride, offset and centre along the first of two axes of the map, at a place."""
+    axis, other = axes
     if other is not None:
-        first, last = (part.narrow(other, part.shape[other] // 2, 1) for part in (first, last))
-    across = [dim for dim in range(first.ndim) if dim != axis]
-    first, last = first.amin(across).view(-1), -last.amin(across).view(-1)
-    middle = len(first) // 2
+        across = first.shape[other] // 2 if place is None else place[1]
+        first, last = (part.narrow(other, across, 1) for part in (first, last))
+    others = [dim for dim in range(first.ndim) if dim != axis]
+    first, last = first.amin(others).view(-1), -last.amin(others).view(-1)
+    middle = len(first) // 2 if place is None or axis is None else place[0]
     size = float(last[middle] - first[middle] + 1)
     if size == math.inf:
         return math.inf, math.nan, math.nan, math.nan

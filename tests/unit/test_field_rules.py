@@ -16,7 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from deadpixel import receptive_field
 from deadpixel.trf import rules
-from deadpixel.trf.algebra import Field, UnknownFieldError, reduced
+from deadpixel.trf.algebra import Field, reduced
 
 SIZE = (40, 36)
 IMAGES = 24
@@ -111,6 +111,33 @@ def _independent(make: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]
     return lambda x: x + make(x.sum((2, 3), keepdim=True))
 
 
+def _pairs(x: Tensor) -> Tensor:
+    return torch.cat([x, _wide(x)], 1)
+
+
+def _attended(x: Tensor) -> Tensor:
+    """Each row of places attends to itself."""
+    rows = x.permute(0, 2, 3, 1).contiguous()
+    return functional.scaled_dot_product_attention(rows, rows, rows).permute(0, 3, 1, 2)
+
+
+def _patches(x: Tensor) -> Tensor:
+    """Windows of 3 x 2, two rows and one column apart, as channels."""
+    return functional.unfold(x, (3, 2), (2, 1), (1, 0))
+
+
+def _unfolded(x: Tensor) -> Tensor:
+    windows = functional.unfold(x, (2, 3), (2, 1), (1, 1), (1, 1))
+    return functional.conv2d(windows.view(len(x), 24, 40, 36), _drawn(x, 4, 24, 1, 1))
+
+
+def _line(x: Tensor) -> Tensor:
+    """A window along each row, and one over channels."""
+    rows = x.permute(0, 2, 1, 3).flatten(0, 1)
+    rows = functional.conv1d(rows, _drawn(x, 4, 4, 3), padding=2, dilation=2)
+    return rows.unflatten(0, (len(x), -1)).permute(0, 2, 1, 3)
+
+
 REDUCTIONS: list[tuple[Any, Callable[..., Tensor]]] = [
     (aten.mean, lambda x, dim: x.mean(dim, True)),
     (aten.sum, lambda x, dim: x.sum(dim, True)),
@@ -124,6 +151,8 @@ REDUCTIONS: list[tuple[Any, Callable[..., Tensor]]] = [
     (aten.linalg_vector_norm, lambda x, dim: torch.linalg.vector_norm(x, 2, dim, True)),
     (aten.var_mean, lambda x, dim: torch.var_mean(x, dim, keepdim=True)[1]),
     (aten.logsumexp, lambda x, dim: x.logsumexp(dim, True)),
+    (aten.std_mean, lambda x, dim: torch.std_mean(x, dim, keepdim=True)[0]),
+    (aten.kthvalue, lambda x, dim: x.kthvalue(2, dim, True).values),
 ]
 EXAMPLES = [
     Example(
@@ -154,6 +183,63 @@ EXAMPLES = [
     Example(aten._softmax, _over_channels(lambda x: x.softmax(1)[:, :1])),
     Example(aten._log_softmax, lambda x: x.log_softmax(2)),
     Example(aten._safe_softmax, lambda x: torch._safe_softmax(x, 3)),
+    Example(aten._scaled_dot_product_flash_attention_for_cpu, _attended),
+    Example(aten.sort, _over_channels(lambda x: x.sort(1).values[:, :1])),
+    Example(aten.sort, _over_rows(lambda x, dim: x.sort(dim).values)),
+    Example(aten.topk, _over_channels(lambda x: x.topk(2, 1).values[:, 1:])),
+    Example(aten.cumsum, lambda x: _pairs(x).cumsum(1)[:, :4]),
+    Example(aten.cumsum, lambda x: _pairs(x).flip(1).cumsum(1)[:, 4:]),
+    Example(aten.cumprod, lambda x: _pairs(x).cumprod(1)[:, :4]),
+    Example(aten.logcumsumexp, lambda x: _pairs(x).logcumsumexp(1)[:, :4]),
+    Example(aten._fft_r2c, lambda x: x + torch.fft.fft(x, dim=3).abs()),
+    Example(aten._fft_r2c, lambda x: x + torch.fft.rfft(x, dim=2, n=78).abs()[:, :, :40]),
+    Example(aten._fft_c2c, lambda x: x + torch.fft.ifft(torch.complex(x, x), dim=3).abs()),
+    Example(
+        aten._fft_c2r, lambda x: x + torch.fft.irfft(torch.complex(x, x), 78, dim=2)[:, :, :40]
+    ),
+    Example(aten.view_as_real, lambda x: torch.view_as_real(torch.complex(x, _wide(x)))[..., 1]),
+    Example(aten._conj, lambda x: torch.complex(x, _wide(x)).conj().abs()),
+    Example(aten.complex, lambda x: torch.complex(x, _wide(x)).abs()),
+    Example(aten.polar, lambda x: torch.view_as_real(torch.polar(_wide(x).abs(), x))[..., 0]),
+    Example(aten.glu, lambda x: functional.glu(torch.cat([x, _wide(x, 2, 1)], 1), 1)),
+    Example(aten.glu, lambda x: functional.glu(torch.cat([_wide(x, 2, 1), x], 1), 1)),
+    Example(aten.im2col, _unfolded),
+    Example(aten.col2im, lambda x: functional.fold(_patches(x), SIZE, (3, 2), (2, 1), (1, 0))),
+    Example(aten.unfold, lambda x: x.unfold(2, 3, 2).amax(-1)),
+    Example(
+        aten.diagonal, lambda x: torch.stack([x, _wide(x)], -1)[..., None].diagonal(0, 4, 5)[..., 0]
+    ),
+    Example(aten.unsafe_split, lambda x: aten.unsafe_split(_pairs(x), 4, 1)[1]),
+    Example(
+        aten.gather,
+        lambda x: _pairs(x).gather(
+            1, torch.tensor([5, 4, 7, 6]).view(1, 4, 1, 1).expand(len(x), 4, *x.shape[2:])
+        ),
+    ),
+    Example(aten.convolution, _line),
+    Example(aten.rsub, lambda x: torch.rsub(_wide(x), x)),
+    Example(aten.log_sigmoid_forward, lambda x: functional.logsigmoid(_wide(x))),
+    Example(
+        aten.masked_fill_,
+        lambda x: _wide(x).masked_fill_(
+            torch.tensor([True, False, False, False]).view(1, 4, 1, 1), 0.0
+        ),
+    ),
+    Example(aten.fill, _independent(lambda x: aten.fill(x, 2.0))),
+    Example(aten.fill_, _independent(lambda x: x.clone().fill_(2))),
+    Example(aten.zero_, _independent(lambda x: x.clone().zero_())),
+    Example(
+        aten._upsample_bilinear2d_aa,
+        lambda x: functional.interpolate(
+            functional.avg_pool2d(x, 2), scale_factor=(2, 1), mode="bilinear", antialias=True
+        ),
+    ),
+    Example(
+        aten._upsample_bicubic2d_aa,
+        lambda x: functional.interpolate(
+            functional.avg_pool2d(x, 2), scale_factor=(1, 2), mode="bicubic", antialias=True
+        ),
+    ),
     Example(aten.constant_pad_nd, lambda x: functional.pad(x, (1, 2, 3, 0))),
     Example(aten.constant_pad_nd, lambda x: functional.pad(x, (-1, 0, 0, -2))),
     Example(aten.constant_pad_nd, lambda x: functional.pad(x, (0, 0, 0, 0, 1, 0))[:, 1:]),
@@ -279,7 +365,13 @@ EXAMPLES = [
     Example(aten.where, lambda x: torch.where(x > 0, x, _wide(x, 0, 2))),
 ]
 # PyTorch takes these apart into others before any rule sees them; who calls them by name gets them.
-TAKEN_APART = {aten.prelu, aten.native_channel_shuffle}
+TAKEN_APART = {aten.prelu, aten.native_channel_shuffle, aten._fused_rms_norm}
+WITHOUT_GRADIENT = {aten.argmax, aten.argmin, aten.any, aten.all}
+ON_GPUS = {
+    *(aten._scaled_dot_product_flash_attention, aten._scaled_dot_product_efficient_attention),
+    *(aten._scaled_dot_product_cudnn_attention,),
+    *(aten._scaled_dot_product_fused_attention_overrideable,),
+}
 
 
 class _Recorder(TorchDispatchMode):
@@ -329,7 +421,22 @@ def test_operations_against_gradients_in_float64(example: Example) -> None:
 
 def test_every_operation_with_a_rule_has_an_example() -> None:
     examples = {example.operation for example in EXAMPLES}
-    assert {*rules.RULES, *rules.ALSO_POINTWISE} - examples == TAKEN_APART
+    assert {
+        *rules.RULES,
+        *rules.ALSO_POINTWISE,
+    } - examples == TAKEN_APART | WITHOUT_GRADIENT | ON_GPUS
+
+
+@pytest.mark.parametrize("choose", [Tensor.argmax, Tensor.argmin])
+def test_the_place_of_the_largest_depends_on_all_that_are_compared(choose: Callable) -> None:
+    """Which has no gradient: over channels the window stays, over rows it is the whole height."""
+    sizes = []
+    for dim in (1, 2):
+        model = Between(lambda x, dim=dim: x + choose(x, dim, True))
+        sizes.append(receptive_field.theoretical(model, "output", SIZE).size)
+    assert sizes == [(7.0, 5.0), (math.inf, 5.0)]
+    model = Between(lambda x: x + (x > 0).all(1, True) + (x > 0).any(3, True))
+    assert receptive_field.theoretical(model, "output", SIZE).size == (7.0, math.inf)
 
 
 def test_places_that_all_see_one_pixel_are_no_map() -> None:
@@ -338,22 +445,4 @@ def test_places_that_all_see_one_pixel_are_no_map() -> None:
     last = torch.where(pixel.isinf(), pixel, -pixel)
     place = torch.arange(3.0).view(1, 1, 3, 1)
     field = Field(pixel, last, pixel, last, place, torch.zeros_like(place))
-    assert [float(edge) for edge in reduced(field, [2])[:4]] == [5, -5, 5, -5]
-
-
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: functional.conv2d(x, _drawn(x, 4, 4, 1, 1), x.mean((0, 2, 3))),
-        lambda x: functional.conv2d(
-            x, _wide(x)[0, :, :1, :1, None, None].view(4, 1, 1, 1).repeat(1, 4, 1, 1)
-        ),
-        lambda x: functional.layer_norm(x, x.shape[3:], x[0, 0, 0], x[0, 0, 1]),
-        lambda x: functional.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3))),
-        lambda x: x[:, x.mean((0, 2, 3)).argsort()],
-    ],
-)
-def test_operands_made_from_the_image_are_refused(function: Callable[[Tensor], Tensor]) -> None:
-    """A bias, a weight, an affine parameter, statistics: they reach further than the map."""
-    with pytest.raises(UnknownFieldError):
-        receptive_field.theoretical(Between(function), "output", SIZE)
+    assert [float(edge) for edge in reduced(field, [2], (24, 24))[:4]] == [5, -5, 5, -5]

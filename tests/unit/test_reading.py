@@ -238,3 +238,12 @@ def test_theoretical_fields_are_those_of_the_layout():
         Patches(lambda maps: maps.permute(0, 2, 3, 1)), ["last"], (128, 96)
     )["last"]
     assert turned.size == (48, 48) and turned.stride == (16, 16) and turned.center == (71.5, 55.5)
+
+
+def test_the_centre_of_a_theoretical_field_is_that_of_the_place():
+    """As of the effective one; the stride and the first feature's centre are the map's."""
+    corner = {"corner": {"module": "embed", "place": [1, 4]}, "middle": "embed"}
+    found = receptive_field.fields(Patches(), corner, (128, 128))
+    assert found["corner"].center == (1 * 16 + 7.5, 4 * 16 + 7.5)
+    assert found["middle"].center == (4 * 16 + 7.5, 4 * 16 + 7.5)
+    assert found["corner"].offset == found["middle"].offset == (7.5, 7.5)

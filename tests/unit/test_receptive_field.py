@@ -584,12 +584,6 @@ def _ready_made_attention(_net: Net, x: Tensor) -> Tensor:
     return attended.transpose(1, 2).reshape(x.shape)
 
 
-def _window_attention(_net: Net, x: Tensor) -> Tensor:
-    windows = x.view(1, 3, 6, 4, 6, 4).permute(0, 2, 4, 3, 5, 1).reshape(36, 16, 3)
-    attended = (windows @ windows.mT).softmax(-1) @ windows
-    return attended.view(1, 6, 6, 4, 4, 3).permute(0, 5, 1, 3, 2, 4).reshape(x.shape)
-
-
 def _channel_attention(_net: Net, x: Tensor) -> Tensor:
     tokens = x.flatten(2)
     return ((tokens @ tokens.mT).softmax(-1) @ tokens).view(x.shape)
@@ -642,7 +636,6 @@ WHOLE: dict[str, nn.Module] = {
     "self-attention": _local(_attention, query=nn.Linear(3, 2), key=nn.Linear(3, 2)),
     "attention, ready made": _local(_ready_made_attention),
     "channel attention": _local(_channel_attention),
-    "attention in windows": _local(_window_attention),
     "softmax over space": _local(lambda _net, x: x.flatten(2).softmax(-1).view(x.shape)),
     "standardised": _local(lambda _net, x: (x - x.mean()) / x.std()),
     "indices as values": _local(
@@ -667,9 +660,6 @@ WHOLE: dict[str, nn.Module] = {
     "rows as channels, columns too": Net(
         lambda net, x: net.conv(net.conv(x.permute(0, 2, 1, 3)).permute(0, 3, 2, 1)),
         conv=_conv(1, 24, 24),
-    ),
-    "sliced, pooled in parts": _local(
-        lambda _net, x: x + x.view(1, 3, 2, 12, 2, 12).mean((2, 4)).repeat(1, 1, 2, 2)
     ),
 }
 
@@ -732,26 +722,18 @@ def test_targets_in_other_layouts() -> None:
 # --------------------------------------------------------------------------------------- errors
 
 
-def _grid_sample(_net: Net, x: Tensor) -> Tensor:
-    grid = functional.affine_grid(torch.eye(2, 3)[None], list(x.shape), align_corners=False)
-    return functional.grid_sample(x, grid, align_corners=False)
-
-
 UNKNOWN = {
-    "fft": lambda _net, x: torch.fft.fft2(x).real,
-    "sort": lambda _net, x: x.sort(1).values,
-    "topk": lambda _net, x: x.topk(2, 1).values,
-    "grid_sampler": _grid_sample,
-    "cumsum": lambda _net, x: x.cumsum(2),
-    "im2col": lambda _net, x: functional.unfold(x, 3),
+    "linalg_inv_ex": lambda _net, x: torch.linalg.inv(x[..., :3, :3] + 9 * torch.eye(3)),
+    "_cdist_forward": lambda _net, x: torch.cdist(x, x),
+    "convolution.* 3 dimensions": lambda net, x: net.volume(x[:, None])[:, 0],
+    "with a mask": lambda _net, x: x + x[x > -99].mean(),
     "_local_scalar_dense": lambda _net, x: x if x.mean() > 0 else -x,
     "equal": lambda _net, x: x if torch.equal(x, x) else -x,
     "numpy": lambda _net, x: x + torch.from_numpy(x.flip(2).numpy()),
     "__array__": lambda _net, x: x + torch.tensor(np.asarray(x.flip(2))),
     "__dlpack__|is_pinned": lambda _net, x: x + torch.from_dlpack(x.flip(2)),
     "tolist": lambda _net, x: x + torch.tensor(x.flip(2).tolist()),
-    "two dimensions": lambda net, x: net.line(x.flatten(2)),
-    "argmax": lambda _net, x: x[:, x.mean((0, 2, 3)).argmax()],
+    "for 1 dimensions": lambda net, x: net.line(x.flatten(2)).view(x.shape),
     "upsample_bilinear2d": lambda _net, x: functional.interpolate(
         x, scale_factor=1.3, mode="bilinear"
     ),
@@ -767,7 +749,8 @@ def test_unknown_operations_are_named(name: str) -> None:
     model = Net(
         lambda net, x: net.after(UNKNOWN[name](net, net.before(x))),
         before=_same(3),
-        line=nn.Conv1d(3, 3, 3),
+        line=nn.ConvTranspose1d(3, 3, 1),
+        volume=nn.Conv3d(1, 1, 3, padding=1),
         after=_same(3),
     )
     for target in ("after", "output"):
@@ -776,27 +759,6 @@ def test_unknown_operations_are_named(name: str) -> None:
     for targets in (["before"], ["before", "before"]):
         found = receptive_field.fields(model, targets, (23, 23))
         assert [field.size for field in found.values()] == [(3.0, 3.0)]
-
-
-def _own_batch_norm(_net: Net, x: Tensor) -> Tensor:
-    return functional.batch_norm(x, x.mean((0, 2, 3)), x.var((0, 2, 3)))
-
-
-COMPUTED = {
-    "statistics": _own_batch_norm,
-    "weights": lambda net, x: functional.conv2d(x, net.conv.weight * x.mean(), padding=1),
-    "biases": lambda net, x: functional.conv2d(x, net.conv.weight, x.mean((0, 2, 3))),
-    "affine parameters": lambda _net, x: functional.layer_norm(x, x.shape[1:], x[0]),
-    "indices": lambda _net, x: x[:, (x.mean((0, 2, 3)) > 0).long()],
-    "masks": lambda _net, x: x[x > 0].view(x.shape),
-}
-
-
-@pytest.mark.parametrize("name", COMPUTED)
-def test_parameters_made_from_the_image_are_refused(name: str) -> None:
-    """Such operands reach further than the map they act on."""
-    with pytest.raises(UnknownFieldError, match="computed from the image"):
-        receptive_field.theoretical(_local(COMPUTED[name], conv=_same(3)), "output", (24, 24))
 
 
 def _slices_of_zeros(_net: Net, x: Tensor) -> Tensor:
@@ -955,7 +917,7 @@ def test_a_network_that_catches_all_errors_ends_at_its_last_target() -> None:
             x = net.conv(x)
         except Exception:
             x = net.conv(x)
-        return torch.fft.fft2(x).real
+        return torch.cdist(x, x)
 
     field = receptive_field.theoretical(Net(caught, conv=_same(3)), "conv", (24, 24))
     assert field.size == (3.0, 3.0)
@@ -966,7 +928,7 @@ def test_rows_of_the_table(caplog: pytest.LogCaptureFixture) -> None:
 
     def gated(net: Net, x: Tensor) -> Tensor:
         x = net.conv(x)
-        return torch.fft.fft2(net.tail(x * x.mean((2, 3), True))).real
+        return torch.cdist(net.tail(x * x.mean((2, 3), True)), x)
 
     model = Net(gated, conv=_conv((3, 7), stride=(2, 3), padding=(0, 2)), tail=_conv((3, 1)))
     targets = {"first": "conv", "gated": "tail", "all": "output"}
@@ -974,12 +936,15 @@ def test_rows_of_the_table(caplog: pytest.LogCaptureFixture) -> None:
     assert first == {
         **{"target": "first", "size_h": 3.0, "size_w": 7.0, "stride_h": 2.0, "stride_w": 3.0},
         **{"offset_h": 1.0, "offset_w": 1.0, "gateless_size_h": 3.0, "gateless_size_w": 7.0},
-        **{"center_h": 29.0, "center_w": 31.0},
+        **{"center_h": 29.0, "center_w": 31.0, "kind": "exact", "reason": ""},
     }
+    assert with_gates["kind"] == "whole input"
     assert (with_gates["size_h"], with_gates["size_w"]) == INFINITE
     assert (with_gates["gateless_size_h"], with_gates["gateless_size_w"]) == (7.0, 7.0)
-    assert unknown == {"target": "all"}
-    assert "target all: the receptive field of operation aten._fft" in caplog.text
+    assert (unknown["target"], unknown["kind"]) == ("all", "unknown")
+    assert "the receptive field of operation aten._euclidean_dist" in str(unknown["reason"])
+    assert math.isnan(float(unknown["size_h"])) and math.isnan(float(unknown["gateless_size_w"]))
+    assert f"target all: {unknown['reason']}" in caplog.text
 
 
 def test_feature_that_depends_on_nothing() -> None:

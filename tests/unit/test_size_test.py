@@ -34,7 +34,7 @@ def _fits(*models: str, target: str = "layer4") -> pd.DataFrame:
     numbers = {
         name: 10.0 * np.arange(1, count + 1)
         for name in schemas.FITS.names
-        if name.startswith(("sigma", "center", "amplitude"))
+        if name.startswith(("sigma", "center", "amplitude", "r_squared_"))
     }
     names = {"dataset": "cub", "model": models, "weights": "imagenet", "kernels": "odd"}
     others = {"target": target, "n_images": 8, "r_squared": 0.9, "failure": None}
@@ -44,7 +44,9 @@ def _fits(*models: str, target: str = "layer4") -> pd.DataFrame:
 
 def _trf(*models: str, target: str = "layer4", size: float = 100.0) -> pd.DataFrame:
     """Theoretical fields of `size`, one pixel more from model to model."""
-    sizes = dict.fromkeys(schemas.TRF.names[3:], size + np.arange(len(models)))
+    sizes = dict.fromkeys(
+        [n for n in schemas.TRF.names if n.endswith(("_h", "_w"))], size + np.arange(len(models))
+    )
     return pd.DataFrame({"model": models, "kernels": "odd", "target": target, **sizes})
 
 

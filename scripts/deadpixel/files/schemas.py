@@ -52,6 +52,10 @@ TRF = _schema(
         for name in ("size", "stride", "offset", "center", "gateless_size")
         for axis in "hw"
     },
+    kind=pa.string(),
+    reason=pa.string(),
+    changed=pa.int32(),
+    left_odd=pa.int32(),
 )
 
 PLAN = _schema(

@@ -17,6 +17,7 @@ from ..errors import InputError
 ROWS, COLUMNS = -2, -1
 NOWHERE, EVERYWHERE = math.inf, -math.inf
 UNKNOWN = -1e300  # beyond every position, so that it wins each union but that with EVERYWHERE
+_MARGIN = 0.1  # of the image, which strides that do not come out even may leave unseen
 
 
 class UnknownFieldError(InputError):
@@ -55,7 +56,8 @@ def image_field(input_size: tuple[int, int]) -> Field:
 def constant(shape: Sequence[int], position: float) -> Field:
     """Field of a tensor that depends on the image `NOWHERE`, `EVERYWHERE` or who knows where."""
     edge = torch.full((1,) * len(shape), position, dtype=torch.float64).expand(shape)
-    return Field(edge, edge, edge, edge, *[torch.zeros_like(edge[:1]).expand(shape)] * 2)
+    place = torch.zeros((1,) * len(shape), dtype=torch.float64).expand(shape)
+    return Field(edge, edge, edge, edge, place, place)
 
 
 def compact(part: Tensor, *keep: int) -> Tensor:
@@ -90,44 +92,75 @@ def span(place: Tensor, field: Field, dims: list[int]) -> Tensor:
     return (high - low).clamp(min=0)
 
 
+def arranged(
+    field: Field, layout: str, prefix: int = 0, grid: tuple[int, int] | None = None
+) -> Field:
+    """The field of a map as (N, C, h, w), whatever the layout of its tensor.
+
+    `layout` is ``nchw``, ``nhwc`` or ``tokens``: (N, T, C) with `prefix` tokens (class, registers)
+    before those of a `grid` (h, w), row by row. Raises `InputError` if the shape is another.
+    """
+    shape = tuple(field.row.shape)
+    if layout == "tokens" and grid and len(shape) == 3 and shape[1] == prefix + math.prod(grid):
+        return field.map(lambda part: part[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2))
+    if layout == "nhwc" and len(shape) == 4:
+        return field.map(lambda part: part.permute(0, 3, 1, 2))
+    if layout == "nchw" and len(shape) == 4:
+        return field
+    raise InputError(
+        f"a tensor of shape {shape} is not laid out as {layout} with {prefix} prefix tokens and "
+        f"a grid of {grid}: name the layout that it has"
+    )
+
+
 def varies(field: Field, dim: int) -> bool:
     """Whether `dim` is one of space, and not of channels."""
     return any(bool((span(place, field, [dim]) > 0).any()) for place in field[4:])
 
 
-def reduced(field: Field, dims: Sequence[int], *, far: float = 0.5) -> Field:
-    """Union over `dims`, kept with size 1: the whole image where they run through a map.
+def reduced(field: Field, dims: Sequence[int], image: tuple[int, int]) -> Field:
+    """Union over `dims`, kept with size 1: the whole image where that is what the map depends on.
 
-    Places less than `far` of the map apart are neighbours, as after a space-to-depth, and keep to
-    themselves; a part of each region of the map is always further apart than that.
+    A part of the map keeps its first and last position, be it a window of neighbours or a grid, and
+    so does a map that was cut out of the middle of the `image` (height, width).
     """
     for dim in dims:
-        field = _reduced_along(field, dim, far)
+        field = _reduced_along(field, dim, image)
     return field
 
 
-def _reduced_along(field: Field, dim: int, far: float) -> Field:
-    everything = list(range(field.row.ndim))
-    through = []
-    for place in field[4:]:
-        here, whole = span(place, field, [dim]), span(place, field, everything)
-        through.append((here > 0) & (here >= far * whole))
+def _reduced_along(field: Field, dim: int, image: tuple[int, int]) -> Field:
+    through = [span(place, field, [dim]) > 0 for place in field[4:]]
     nowhere = compact(field.first_row) == NOWHERE
+    edges = [
+        edge
+        for pair, length in zip((field[:2], field[2:4]), image, strict=True)
+        for edge in _united([*map(compact, pair)], dim, through[0] | through[1], length)
+    ]
 
-    def reduce(edge: Tensor) -> Tensor:
-        edge = compact(edge)
-        union = edge.amin(dim, keepdim=True)
-        differs = edge.masked_fill(edge == NOWHERE, -math.inf).amax(dim, keepdim=True) > union
-        return torch.where((through[0] | through[1]) & differs, EVERYWHERE, union)
-
-    def number(place: Tensor, through: Tensor) -> Tensor:
+    def number(place: Tensor) -> Tensor:
         first = torch.where(nowhere, math.inf, compact(place)).amin(dim, keepdim=True)
-        return torch.where(through | first.isinf(), 0.0, first)
+        return torch.where(first.isinf(), 0.0, first)
 
     shape = list(field.row.shape)
     shape[dim] = 1
-    reduced = Field(*map(reduce, field[:4]), *map(number, field[4:], through))
-    return reduced.map(lambda part: part.expand(shape))
+    return Field._make([*edges, *map(number, field[4:])]).map(lambda part: part.expand(shape))
+
+
+def _united(pair: list[Tensor], dim: int, through: Tensor, length: int) -> list[Tensor]:
+    """The unions of the first and of the last positions along `dim`."""
+    first, last = pair
+    unions = [edge.amin(dim, keepdim=True) for edge in pair]
+    whole = through & (unions[0] == first.min()) & (unions[1] == last.min())
+    whole &= (unions[0] <= _MARGIN * length) & (-unions[1] >= (1 - _MARGIN) * length - 1)
+    return [
+        torch.where(whole & _differs(edge, union, dim), EVERYWHERE, union)
+        for edge, union in zip(pair, unions, strict=True)
+    ]
+
+
+def _differs(edge: Tensor, union: Tensor, dim: int) -> Tensor:
+    return edge.masked_fill(edge == NOWHERE, -math.inf).amax(dim, keepdim=True) > union
 
 
 def extended(field: Field, dim: int, before: int, after: int) -> Field:
@@ -203,6 +236,19 @@ def window(
     beyond = (outputs - 1) * stride + reach - field.row.shape[dim] - padding
     field = extended(field, dim, padding, beyond)
     return placed([edge.unfold(dim, reach, stride)[..., ::dilation].amin(-1) for edge in field[:4]])
+
+
+def line_window(field: Field, kernel: int, sizes: Sequence[int], outputs: int) -> Field:
+    """Union over a window along a line of tokens or channels, which keep their places.
+
+    `sizes` are stride, padding and dilation.
+    """
+    stride, padding, dilation = sizes
+    reach = (kernel - 1) * dilation + 1
+    beyond = (outputs - 1) * stride + reach - field.row.shape[-1] - padding
+    windows = [part.unfold(-1, reach, stride) for part in extended(field, -1, padding, beyond)]
+    edges = [part[..., ::dilation].amin(-1) for part in windows[:4]]
+    return Field._make([*edges, *(part[..., reach // 2] for part in windows[4:])])
 
 
 def transposed_window(

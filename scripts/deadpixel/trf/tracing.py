@@ -1,6 +1,6 @@
 """Fields carried through a forward pass, in which each ATen operation is seen."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -11,9 +11,18 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
 from .algebra import EVERYWHERE, Field, UnknownFieldError, compact, constant, varies
-from .rules import propagate
+from .attention import hidden_pairs
+from .call import Call
+from .rules import INDEPENDENT, propagate
 
 _EXITS = (Tensor.numpy, Tensor.tolist, Tensor.__array__, Tensor.__dlpack__)
+
+
+class Doubt(NamedTuple):
+    """Why a field is not exact: an ``upper bound``, or ``unknown``."""
+
+    kind: str
+    reason: str
 
 
 class ExitMode(TorchFunctionMode):
@@ -43,17 +52,24 @@ class FieldMode(TorchDispatchMode):
         """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
         return False
 
-    def __init__(self, *, gates_are_identity: bool) -> None:
-        """`gates_are_identity`: a map multiplied by a smaller one keeps its own field."""
+    def __init__(self, image: tuple[int, int], *, gates_are_identity: bool) -> None:
+        """`image`: its height and width. `gates_are_identity`: a smaller factor does not count."""
         super().__init__()
+        self.image = image
         self.fields: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.memory: set[StorageWeakRef] = set()  # all that ever held a tensor with a field
+        self.hidden: WeakIdKeyDictionary = WeakIdKeyDictionary()  # pairs that masks keep apart
+        self.doubts: WeakIdKeyDictionary = WeakIdKeyDictionary()
         self.gates_are_identity = gates_are_identity
 
     def record(self, tensor: Tensor, field: Field) -> None:
         """Notes the field of a tensor."""
         self.fields[tensor] = field
         self.memory.add(StorageWeakRef(tensor.untyped_storage()))
+
+    def doubt(self, tensor: Tensor) -> Doubt:
+        """What the field of a tensor is, and why."""
+        return self.doubts.get(tensor) or Doubt("exact", "")
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
@@ -64,19 +80,46 @@ class FieldMode(TorchDispatchMode):
         tracked = [tensor for tensor in inputs if tensor in self.fields]
         self._check_untracked(func, inputs)
         result = func(*args, **kwargs)
-        if not tracked:
+        checks = result is None and not func._schema.is_mutable
+        if not tracked or checks or func.overloadpacket in INDEPENDENT:
             return result
         outputs = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
         if func.overloadpacket in (torch.ops.aten.mul, torch.ops.aten.mul_):
             tracked = self._without_gates(tracked, outputs[0].shape)
-        results = propagate(func, args, kwargs, tracked, outputs, self.fields)
+        call = Call(func, args, kwargs, self.fields, self.hidden, outputs, self.image)
+        doubts = [self.doubts[tensor] for tensor in tracked if tensor in self.doubts]
+        results = self._propagated(call, tracked, doubts)
         if func._schema.is_mutable:
             self._check_written(func, outputs[0], results[0])
+        hidden = hidden_pairs(call) if outputs else None
+        by_products = outputs[len(results) :]  # statistics, indices: never assumed local
         for output, field in zip(outputs, results, strict=False):
-            self.record(output, field)
-        for by_product in outputs[len(results) :]:  # statistics, indices: never assumed local
-            self.record(by_product, constant(by_product.shape, EVERYWHERE))
+            self._note(output, field, doubts)
+        for output in by_products:
+            doubt = Doubt("upper bound", f"statistics or indices of {func}")
+            self._note(output, constant(output.shape, EVERYWHERE), [*doubts, doubt])
+        if hidden is not None:
+            self.hidden[outputs[0]] = hidden
         return result
+
+    def _propagated(self, call: Call, tracked: list[Tensor], doubts: list[Doubt]) -> list[Field]:
+        """Fields of the outputs; to `doubts` is added what makes them less than exact."""
+        try:
+            results = propagate(call, tracked)
+        except UnknownFieldError as error:
+            if not call.outputs or call.func._schema.is_mutable:
+                raise
+            doubts.append(Doubt("unknown", str(error)))
+            return [constant(output.shape, EVERYWHERE) for output in call.outputs]
+        doubts[:0] = [Doubt("upper bound", reason) for reason in call.bounds]
+        return results
+
+    def _note(self, tensor: Tensor, field: Field, doubts: list[Doubt]) -> None:
+        self.record(tensor, field)
+        self.hidden.pop(tensor, None)
+        self.doubts.pop(tensor, None)
+        if doubts:  # the worse word wins, and of these the first reason
+            self.doubts[tensor] = max(doubts, key=lambda doubt: doubt.kind == "unknown")
 
     def _without_gates(self, factors: list[Tensor], shape: torch.Size) -> list[Tensor]:
         """The factors of a product that vary along each axis of space along which any does."""
