@@ -20,6 +20,10 @@ MICROOBJECT_RUNS = expand(
     kernels=MICROOBJECT["kernels"],
     seed=MICROOBJECT["seeds"],
 )
+# They say how many operations each kind of kernels changed.
+MICROOBJECT_TRF = expand(
+    TRF, model=MICROOBJECT["models"], kernels=MICROOBJECT["kernels"]
+)
 
 
 rule train_microobject:
@@ -67,6 +71,7 @@ rule train_microobject:
 rule make_table4:
     input:
         epochs=MICROOBJECT_RUNS,
+        trf=MICROOBJECT_TRF,
         paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
         first_epochs="<results>/tables/first_epochs.parquet",
@@ -105,6 +110,7 @@ rule make_table4:
 rule plot_microobject:
     input:
         epochs=MICROOBJECT_RUNS,
+        trf=MICROOBJECT_TRF,
         paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
         png=report(

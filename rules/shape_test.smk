@@ -237,6 +237,7 @@ rule plot_padded_kernel:
 rule plot_imbalance:
     input:
         imbalance=fields_of(["shape_test"], IMBALANCE),
+        trf=fields_of(["shape_test"], TRF),
     output:
         png=report(
             "<measured>/figures/fig4.png",
@@ -263,6 +264,7 @@ rule plot_finetuning:
     input:
         runs="<results>/tables/finetune_runs.parquet",
         epochs=runs_of(EPOCHS, FINETUNE_RUNS),
+        trf=fields_of(["shape_test"], TRF),
         paper=beside("scripts/deadpixel/results/paper/table3.csv"),
     output:
         accuracies_png=report(

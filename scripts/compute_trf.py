@@ -1,4 +1,7 @@
-"""Theoretical receptive field of every target of one network with one kind of kernels."""
+"""Theoretical receptive field of every target of one network with one kind of kernels.
+
+And how many convolutions and pools that kind changed, and how many keep an odd kernel of stride 2.
+"""
 
 import pandas as pd
 import torch
@@ -13,13 +16,17 @@ torch.set_num_threads(snakemake.threads)
 params, name, kind = snakemake.params, snakemake.wildcards.model, snakemake.wildcards.kernels
 input_size = (params.crop, params.crop)
 
+with errors.naming(f"models.{name}"):
+    network = zoo.build(params.model)
+    model = kernels.apply(network, kind)
 with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
-    model = kernels.apply(zoo.build(params.model), kind)
-    if kind != "odd":
-        for left in kernels.odd_strided(model, torch.zeros(1, 3, *input_size)):
-            logs.log.warning("%s, %s: %s is still odd, out of reach", name, kind, left)
     rows = receptive_field.table(model, params.targets, input_size)
-keyed = [{"model": name, "kernels": kind, **row} for row in rows]
+image = torch.zeros(1, 3, *input_size)
+odd, left = (kernels.odd_strided(net, image) for net in (network, model))
+for operation in left if kind != kernels.ODD else ():
+    logs.log.warning("%s, %s: %s keeps its odd kernel", name, kind, operation)
+counted = {"changed": len(odd) - len(left), "left_odd": len(left)}
+keyed = [{"model": name, "kernels": kind, **row, **counted} for row in rows]
 trf = pd.DataFrame(keyed, columns=schemas.TRF.names)
 parquet.write(
     trf,

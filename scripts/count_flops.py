@@ -5,7 +5,9 @@ import json
 import torch
 
 from deadpixel import errors, kernels
+from deadpixel.errors import InputError
 from deadpixel.files import atomic
+from deadpixel.logs import log
 from deadpixel.networks import zoo
 from deadpixel.operations import flops, job
 
@@ -16,7 +18,11 @@ params, name = snakemake.params, snakemake.wildcards.model
 rows = []
 with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
     for kind in params.kernels:
-        model = kernels.apply(zoo.build(params.model), kind)
+        model = zoo.build(params.model)
+        try:
+            model = kernels.apply(model, kind)
+        except InputError as error:  # only jobs with these kernels will stop at it
+            log.warning("models.%s: %s", name, error)
         costs = [flops.forward_costs(model, side) for side in params.sides]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
 with atomic.writing(snakemake.output.flops) as partial:

@@ -2,7 +2,7 @@
 
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import fields, pairs, published, render, shape_test
+from deadpixel.results import arms, fields, pairs, published, render, shape_test
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
@@ -15,7 +15,7 @@ trf = parquet.read_all(snakemake.input.trf, schemas.TRF).query("target == @param
 facts = parquet.provenance(settings=params.settings)
 
 paths = output.finetune_runs, output.finetune_runs_markdown, output.finetune_runs_html
-render.save(runs, shape_test.RUNS, facts, paths)
+render.save(runs, shape_test.RUNS, facts, paths, shown=arms.labelled(runs, trf))
 
 differ = published.differences(params.settings)
 paper = published.beside(2, params.networks, differ)
@@ -23,11 +23,11 @@ first = runs.query("seed == @params.seed")
 table2 = shape_test.table2(first, fits, trf, paper)
 notes = [*published.note(2, differ), *fields.poor_fits(table2)]
 paths = output.table2, output.table2_markdown, output.table2_html
-render.save(table2, shape_test.TABLE2, facts, paths, notes)
+render.save(table2, shape_test.TABLE2, facts, paths, notes, shown=arms.labelled(table2, trf))
 
 differ = published.differences({"fine-tuning": params.settings["fine-tuning"]})
 paper = published.beside(3, params.networks, differ)
 table3 = shape_test.table3(runs, predictions, paper)
 notes = [*pairs.few(table3), *published.note(3, differ)]
 paths = output.table3, output.table3_markdown, output.table3_html
-render.save(table3, shape_test.TABLE3, facts, paths, notes)
+render.save(table3, shape_test.TABLE3, facts, paths, notes, shown=arms.labelled(table3, trf))

@@ -35,7 +35,8 @@ def apply(model: nn.Module, kernels: str, *, init: Init = "zero", seed: int = 0)
     if not names:
         raise InputError(
             f"kernels {kernels!r}: {type(model).__name__} has no odd kernel with stride 2 that can "
-            "be changed; use kernels 'odd'"
+            f"be changed; take {kernels!r} out of the experiment's kernels (finetune.kernels, "
+            "microobject.kernels) or this network out of its models"
         )
     return changed
 

@@ -96,7 +96,8 @@ def test_the_contrast_is_that_of_the_tile_of_the_own_stride() -> None:
     assert contrast == pytest.approx(0.15, rel=0.05)  # the root mean square of two cosines
     tile = imbalance.mean_tile(field, 8)
     assert contrast == pytest.approx(np.sqrt(((tile - 1) ** 2).mean()))
-    assert extent.contrast(field, 6.0) < 0.06
+    other = _measured(field, extent.Theory(stride=6.0))["stride_contrast"]
+    assert other == extent.contrast(field, 6.0) < 0.06
     for stride in (math.nan, 1.0, 7.5, 97.0):
         assert math.isnan(extent.contrast(field, stride))
 

@@ -239,12 +239,12 @@ def test_each_kind_of_kernels_has_its_rows() -> None:
         {"odd": {"layer4": _bell(64, 64)}, "padded": {"layer4": 2 * _bell(64, 64)}},
         {kernels: {"layer4": tile} for kernels, tile in tiles.items()},
         pd.DataFrame([FITTED, FAILED], index=index),
-        pd.DataFrame([_theory(435), _theory(466)], index=index),
+        pd.DataFrame([_theory(435), _theory(466)], index).assign(changed=[0, 7], left_odd=[8, 1]),
         "resnet18, finetuned",
     )
     titles = [axes.get_title() for axes in figure.axes if "TRF" in axes.get_title()]
     assert titles[0].startswith("layer4, odd kernels\nTRF 435 px, σ 50.0")
-    assert titles[1].startswith("layer4, padded kernels\nTRF 466 px, no Gaussian")
+    assert titles[1].startswith("layer4, padded (7 of 8) kernels\nTRF 466 px, no Gaussian")
     images = [axes.images[0] for axes in figure.axes if "tile" in axes.get_title()]
     assert [image.get_array().max() for image in images] == [1.1, 0.6]
     for image in images:

@@ -54,6 +54,8 @@ TRF = _schema(
     },
     kind=pa.string(),
     reason=pa.string(),
+    changed=pa.int32(),
+    left_odd=pa.int32(),
 )
 
 PLAN = _schema(

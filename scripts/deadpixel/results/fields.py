@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse, Rectangle
 
 from .. import extent, imbalance
+from . import arms
 from .render import KERNELS, MODEL, NOTHING, NUMBER, TEXT, WHOLE, Column, Row, Table
 from .style import STYLE
 
@@ -131,7 +132,10 @@ def erf_maps(
                 panel, below = axes[2 * row, column], axes[2 * row + 1, column]
                 fit, theory = fits.loc[(kernels, target)], trf.loc[(kernels, target)]
                 _draw_map(panel, field, fit, theory)
-                heading = target if len(maps) == 1 else f"{target}, {kernels} kernels"
+                heading = target
+                if len(maps) > 1:
+                    called = arms.label(kernels, *theory[["changed", "left_odd"]])
+                    heading = f"{target}, {called} kernels"
                 panel.set_title(f"{heading}\n{_describe(fit, theory)}")
                 tile = tiles[kernels][target]
                 image = below.imshow(tile, **scale)

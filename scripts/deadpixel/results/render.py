@@ -76,15 +76,21 @@ def save(
     facts: Mapping[str, Any],
     paths: Sequence[Path | str],
     notes: Sequence[str] = (),
+    *,
+    shown: pd.DataFrame | None = None,
 ) -> None:
-    """Write a table to each of `paths`, by the suffix: Parquet, or to be read, notes below it."""
+    """Write a table to each of `paths`, by the suffix: Parquet, or to be read, notes below it.
+
+    shown: what is read instead of `frame`.
+    """
     pages = {".md": markdown, ".html": html}
+    shown = frame if shown is None else shown
     for path in map(Path, paths):
         if path.suffix == ".parquet":
             parquet.write(frame, path, table.schema, facts)
             continue
         with atomic.writing(path) as partial:
-            partial.write_text(pages[path.suffix](frame, table, notes), encoding="utf-8")
+            partial.write_text(pages[path.suffix](shown, table, notes), encoding="utf-8")
 
 
 def markdown(frame: pd.DataFrame, table: Table, notes: Sequence[str] = ()) -> str:
