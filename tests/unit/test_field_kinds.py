@@ -10,8 +10,7 @@ from torch.nn import functional
 from torchvision.ops import deform_conv2d, roi_align
 
 from deadpixel import receptive_field
-from deadpixel.errors import InputError
-from deadpixel.trf.algebra import UnknownFieldError, arranged, image_field
+from deadpixel.trf.algebra import UnknownFieldError
 
 SIZE = (24, 20)
 
@@ -165,17 +164,3 @@ def test_values_that_leave_pytorch_make_the_rest_unknown() -> None:
     model = Between(lambda x: x if x.mean() > 0 else -x)
     found = receptive_field.fields(model, ["before", "after"], SIZE)
     assert [field.kind for field in found.values()] == ["exact", "unknown"]
-
-
-def test_fields_of_tokens_and_of_channels_last_are_arranged_as_maps() -> None:
-    """Each place keeps its own field, whatever precedes the tokens of the grid."""
-    field = image_field((6, 4))
-    last = field.map(lambda part: part.permute(0, 2, 3, 1))
-    tokens = last.map(lambda part: part.flatten(1, 2))
-    tokens = tokens.map(lambda part: torch.cat([torch.full_like(part[:, :2], 99.0), part], 1))
-    for found in (arranged(last, "nhwc"), arranged(tokens, "tokens", 2, (6, 4))):
-        assert all(torch.equal(a, b) for a, b in zip(found, field, strict=True))
-    assert arranged(field, "nchw") is field
-    for layout, prefix, grid in (("tokens", 1, (6, 4)), ("tokens", 2, None), ("nhwc", 0, None)):
-        with pytest.raises(InputError, match=r"\(1, 26, 3\) is not laid out as"):
-            arranged(tokens, layout, prefix, grid)

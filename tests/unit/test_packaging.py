@@ -193,6 +193,7 @@ FLOORS = (
     ),
     *({"features"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
+    {"tiles"},
     *({"microobject"}, {"results"}, {"operations"}),
 )
 

@@ -98,7 +98,7 @@ CROSS_FIELD_MISTAKES = {
         [
             "erf.split: valid, but",
             "models.lost.source: there is no file nets/lost.py; put",
-            "models.half.source: 'net.py:' is no file.py:factory; write it like that",
+            "models.half.source: 'net.py:' is neither file.py:factory nor timm:NAME nor torchvision:NAME; write it like one of these",
             "size_test.models: 'vgg16' is not among models",
             "size_test.target: 'output'",
             "size_test.logit: true, but the head of weights imagenet was not made for cub200",
@@ -303,8 +303,7 @@ class Net(nn.Module):
 
     def forward(self, image):
         features = self.deep(self.stem(image))
-        spectrum = torch.fft.rfft2(features).abs()
-        return self.head(spectrum.mean((2, 3)))
+        return self.head(torch.linalg.svdvals(features).mean(2))
 
 def build():
     return Net()
@@ -340,12 +339,15 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     logged = [f.read_text() for f in checkout.folder.glob("logs/train_microobject/*.log")]
     assert [("leased a;" in log) + ("leased b;" in log) for log in logged] == [1] * 4
     trf = parquet.read(checkout.folder / "results/trf.parquet", schemas.TRF)
-    trf = trf.set_index(["kernels", "target"])["size_h"]
+    trf = trf.set_index(["kernels", "target"])
+    unknown = trf.loc[[("odd", "output"), ("padded", "output")]]
+    assert [*unknown["kind"]] == ["unknown"] * 2 and "svd" in unknown["reason"].iloc[0]
+    trf = trf["size_h"]
     assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
     assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
     assert trf.loc[[("odd", "output"), ("padded", "output")]].isna().all()
     log = (checkout.folder / "logs/compute_trf/mine_odd.log").read_text()
-    assert "fft" in log
+    assert "svd" in log
     tables_of = checkout.folder / "results/tables"
     assert len(parquet.read(tables_of / "table3.parquet", shape_test.TABLE3.schema)) == 1
     assert len(parquet.read(tables_of / "table4.parquet", microobject.TABLE4.schema)) == 1

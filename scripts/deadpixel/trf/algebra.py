@@ -92,27 +92,6 @@ def span(place: Tensor, field: Field, dims: list[int]) -> Tensor:
     return (high - low).clamp(min=0)
 
 
-def arranged(
-    field: Field, layout: str, prefix: int = 0, grid: tuple[int, int] | None = None
-) -> Field:
-    """The field of a map as (N, C, h, w), whatever the layout of its tensor.
-
-    `layout` is ``nchw``, ``nhwc`` or ``tokens``: (N, T, C) with `prefix` tokens (class, registers)
-    before those of a `grid` (h, w), row by row. Raises `InputError` if the shape is another.
-    """
-    shape = tuple(field.row.shape)
-    if layout == "tokens" and grid and len(shape) == 3 and shape[1] == prefix + math.prod(grid):
-        return field.map(lambda part: part[:, prefix:].unflatten(1, grid).permute(0, 3, 1, 2))
-    if layout == "nhwc" and len(shape) == 4:
-        return field.map(lambda part: part.permute(0, 3, 1, 2))
-    if layout == "nchw" and len(shape) == 4:
-        return field
-    raise InputError(
-        f"a tensor of shape {shape} is not laid out as {layout} with {prefix} prefix tokens and "
-        f"a grid of {grid}: name the layout that it has"
-    )
-
-
 def varies(field: Field, dim: int) -> bool:
     """Whether `dim` is one of space, and not of channels."""
     return any(bool((span(place, field, [dim]) > 0).any()) for place in field[4:])
