@@ -142,5 +142,5 @@ def test_what_sees_the_whole_image_does_so_at_any_size() -> None:
 
 def test_a_target_that_is_no_map_has_no_range() -> None:
     flat = nn.Sequential(_conv(3, channels=3), nn.Flatten(2))
-    with pytest.raises(InputError, match="no square image"):
+    with pytest.raises(InputError, match="target 'output' yields"):
         tiles.input_sizes(flat, "output")

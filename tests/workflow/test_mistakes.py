@@ -98,7 +98,8 @@ CROSS_FIELD_MISTAKES = {
         [
             "erf.split: valid, but",
             "models.lost.source: there is no file nets/lost.py; put",
-            "models.half.source: 'net.py:' is neither file.py:factory nor timm:NAME nor torchvision:NAME; write it like one of these",
+            "models.half.source: 'net.py:' is neither file.py:factory nor "
+            "timm:NAME nor torchvision:NAME; write it like one of these",
             "size_test.models: 'vgg16' is not among models",
             "size_test.target: 'output'",
             "size_test.logit: true, but the head of weights imagenet was not made for cub200",
