@@ -88,7 +88,7 @@ def cross_field_problems():
     """What no schema sees, one line each."""
     size_test, finetune = config["size_test"], config["finetune"]
     if size_test["target"] not in config["targets"] or size_test["target"] == "output":
-        yield f"size_test.target: {size_test['target']!r} is no module among targets"
+        yield f"size_test.target: {size_test['target']!r} is no module among targets ({', '.join(config['targets'])})"
     if "output" not in config["targets"]:
         yield "targets: lacks output, whose imbalance Fig. 4 shows"
     if not math.isclose(sum(config["split"].values()), 1, abs_tol=1e-9):
@@ -190,6 +190,11 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
         ):
             yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; use file or calibrated"
 
+
+# The last map of each stride, found by the job that needs it; and the output.
+AUTO = config.get("targets") == "auto"
+if AUTO:
+    config["targets"] = [f"stride{stride}" for stride in (4, 8, 16, 32)] + ["output"]
 
 for file in workflow.overwrite_configfiles or []:
     stop_at(yaml_problems(file))

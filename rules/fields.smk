@@ -160,6 +160,14 @@ rule tabulate_receptive_fields:
             category="Shape test",
             labels={"result": "Every map: size, fit, imbalance, extent"},
         ),
+        targets="<measured>/tables/targets.parquet",
+        targets_markdown="<measured>/tables/targets.md",
+        targets_html=report(
+            "<measured>/tables/targets.html",
+            caption="../report/targets.rst",
+            category="Shape test",
+            labels={"result": "Every target: its module, how it is read"},
+        ),
     log:
         "<logs>/tabulate_receptive_fields.log",
     benchmark:

@@ -148,9 +148,10 @@ def model_files(wildcards):
 
 
 def model_targets(model):
-    """What each target is in the network: a module, or more than its name."""
+    """What each target is in the network: a module, or more than its name; None is found by the job."""
     own = config["models"][model].get("targets", {})
-    return {target: own.get(target, target) for target in TARGETS}
+    found = {target: None for target in TARGETS if AUTO and target != "output"}
+    return {target: target for target in TARGETS} | found | own
 
 
 def weights_file(wildcards):

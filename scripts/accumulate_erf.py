@@ -4,7 +4,7 @@ import time
 
 import torch
 
-from deadpixel import erf, kernels
+from deadpixel import erf, kernels, reading
 from deadpixel.data.evaluation import evaluation_images
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.networks import checkpoints, heads, zoo
@@ -39,7 +39,7 @@ settings = {
 blocks, readings = erf.accumulate_blocks(
     model,
     images,
-    params.targets,
+    reading.with_stages(model, images[0][None], params.targets),
     params.blocks,
     scratch,
     shard=min(numbers),

@@ -6,7 +6,7 @@ And how many convolutions and pools that kind changed, and how many keep an odd 
 import pandas as pd
 import torch
 
-from deadpixel import errors, kernels, logs, receptive_field
+from deadpixel import errors, kernels, logs, reading, receptive_field
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import zoo
 from deadpixel.operations import job
@@ -15,13 +15,14 @@ job.begin(snakemake)
 torch.set_num_threads(snakemake.threads)
 params, name, kind = snakemake.params, snakemake.wildcards.model, snakemake.wildcards.kernels
 input_size = (params.crop, params.crop)
+image = torch.zeros(1, 3, *input_size)
 
 with errors.naming(f"models.{name}"):
     network = zoo.build(params.model)
     model = kernels.apply(network, kind)
 with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
-    rows = receptive_field.table(model, params.targets, input_size)
-image = torch.zeros(1, 3, *input_size)
+    targets = reading.read(network, image, params.targets)
+    rows = receptive_field.table(model, targets, input_size)
 odd, left = (kernels.odd_strided(net, image) for net in (network, model))
 for operation in left if kind != kernels.ODD else ():
     logs.log.warning("%s, %s: %s keeps its odd kernel", name, kind, operation)

@@ -20,6 +20,7 @@ notes = [
     *size_test.no_accuracy(table1),
     *published.note(1, differ),
     *fields.poor_fits(table1),
+    *fields.lacking(params.networks, params.target, table1),
 ]
 paths = output.table, output.markdown, output.html
 render.save(table1, size_test.TABLE1, facts, paths, notes)

@@ -19,7 +19,10 @@ fits, indices, extents, tiles = [], [], [], []
 for path in output.erf:
     key = parquet.partitions(path)
     target = key["target"]
-    parts = of_blocks[target]
+    parts = of_blocks.get(target)
+    if parts is None:  # of `targets: auto`, where the network has no map of that stride
+        maps.write_none(path, facts)
+        continue
     field = maps.write(parts, path, {**facts, "reading": facts["targets"][target]})
     counted = {**key, "n_images": field.count}
     means, images = [part.mean for part in parts], [part.count for part in parts]

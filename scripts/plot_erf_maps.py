@@ -5,7 +5,7 @@ from deadpixel.operations import job
 from deadpixel.results import fields, style
 
 job.begin(snakemake)
-stored = [maps.read(path) for path in snakemake.input.erf]
+stored = maps.read_each(snakemake.input.erf)
 model = stored[0].key["model"]
 tiles = parquet.read_partitioned(snakemake.input.tiles, schemas.TILES)
 fits = parquet.read_all(snakemake.input.fits, schemas.FITS)

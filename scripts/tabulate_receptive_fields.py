@@ -1,4 +1,4 @@
-"""Every map in one table: theoretical size, Gaussian fit, imbalance and extent."""
+"""Every map in one table: theoretical size, fit, imbalance and extent; every target in another."""
 
 from deadpixel import extent, imbalance
 from deadpixel.files import parquet, schemas
@@ -16,4 +16,7 @@ table = fields.receptive_fields(
 )
 notes = fields.poor_fits(table)
 shown = arms.labelled(table, trf)
-render.save(table, fields.FIELDS, parquet.provenance(), snakemake.output, notes, shown=shown)
+*paths, targets, targets_markdown, targets_html = snakemake.output
+render.save(table, fields.FIELDS, parquet.provenance(), paths, notes, shown=shown)
+paths = targets, targets_markdown, targets_html
+render.save(fields.targets(trf), fields.TARGETS, parquet.provenance(), paths, [])

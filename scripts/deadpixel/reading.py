@@ -5,21 +5,28 @@ which grids divide the image into equal strides; and where the place moves by on
 has to move by one stride.
 """
 
+import collections
+import contextlib
 import dataclasses
 import difflib
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from .errors import InputError
-from .features import features, image_gradient, observed
+from .features import features, image_gradient, in_evaluation, observed
 from .logs import log
+from .networks.forward import forward
 from .targets import HOW_TO_SAY, OUTPUT, Named, Target, feature_map, of_all
 
+_STRIDES = (4, 8, 16, 32)
+STAGES = tuple(f"stride{stride}" for stride in _STRIDES)
+_NEAR = 1.3  # ratio of a map's stride to one of them, as lost borders go
 _MOST_NAMES = 12  # in a message
 _MOST_PREFIX = 8  # a class token, one for distillation and registers
 # By how many cells, or which share of them, a map may miss the proportions of the image.
@@ -89,6 +96,102 @@ def completed(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -
         observed(model, images, targets, note)
     size = images.shape[2], images.shape[3]
     return {name: of_shape(model, name, shapes[name], targets[name], size) for name in targets}
+
+
+def read(model: nn.Module, images: Tensor, targets: Mapping[str, Any]) -> dict[str, Target]:
+    """`completed`, of the targets of a configuration, of which some are `with_stages`."""
+    plain = in_evaluation(model, images.device, images.dtype)
+    return completed(plain, images, named(with_stages(plain, images, targets), modules_of(plain)))
+
+
+def with_stages(
+    model: nn.Module, images: Tensor, targets: Mapping[str, Any]
+) -> dict[str, str | Mapping[str, Any] | Target]:
+    """`targets` where None stands for the last map of the stride in its name, such as ``stride16``.
+
+    A network without such a map has no such target. images: (N, C, H, W), a few.
+    """
+    if None not in targets.values():
+        return dict(targets)
+    maps = last_maps(model, images)
+    found = {name: said or maps.get(name) for name, said in targets.items()}
+    for name in (name for name, target in found.items() if target is None):
+        log.info("the network has no map of %s, and so no such target", name)
+    return {name: target for name, target in found.items() if target is not None}
+
+
+def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
+    """The last map of each stride of 4, 8, 16 and 32 px, by names such as ``stride16``.
+
+    Found in one forward pass of `images` (N, C, H, W), among all that modules yield as a tensor
+    whose layout is clear. A map inside a block that goes on to another stride is none of its
+    stride's last ones, if there are others. Of the nine ResNets of the paper they are layer1 to
+    layer4.
+    """
+    model = in_evaluation(model, images.device, images.dtype)
+    seen = _maps_of(model, images)
+    found: dict[str, Target] = {}
+    for stride in _STRIDES:
+        of_stride = [target for target, other in seen if other == stride]
+        inside = [_in_blocks_of_others(model, seen, target, stride) for target in of_stride]
+        if of_stride:
+            last = max(range(len(inside)), key=lambda number: (-inside[number], number))
+            found[f"stride{stride}"] = _as_called_once(of_stride[last], seen)
+    return found
+
+
+def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]]:
+    """Every map that a module yields, in order, with the one of the strides that it has."""
+    size = images.shape[2], images.shape[3]
+    seen: list[tuple[Target, int | None]] = []
+    calls: collections.Counter[str] = collections.Counter()
+
+    def note(name: str, _module: nn.Module, _arguments: Any, output: Any) -> None:
+        call = calls[name]
+        calls[name] += 1
+        if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
+            with contextlib.suppress(InputError):
+                target = of_shape(model, name, tuple(output.shape), Target(name, call=call), size)
+                seen.append((target, _stride(feature_map(output.detach(), name, target), size)))
+
+    with contextlib.ExitStack() as hooks, torch.no_grad():
+        for name, module in model.named_modules():
+            if name:
+                hook = module.register_forward_hook(functools.partial(note, name))
+                hooks.callback(hook.remove)
+        forward(model, images.clone())
+    return seen
+
+
+def _in_blocks_of_others(
+    model: nn.Module, seen: Sequence[tuple[Target, int | None]], target: Target, stride: int
+) -> int:
+    """How many modules around that of a target yield a map of another stride, chains aside."""
+    strides = {other.module: found for other, found in seen}
+    parts = target.module.split(".")
+    around = [".".join(parts[:length]) for length in range(1, len(parts))]
+    return sum(
+        strides.get(name, stride) != stride
+        for name in around
+        if type(model.get_submodule(name)) is not nn.Sequential
+    )
+
+
+def _as_called_once(target: Target, seen: Sequence[tuple[Target, int | None]]) -> Target:
+    """Without the number of its call, if there is but one."""
+    calls = sum(other.module == target.module for other, _ in seen)
+    return dataclasses.replace(target, call=None) if calls == 1 else target
+
+
+def _stride(feature_map: Tensor, size: tuple[int, int]) -> int | None:
+    """The one of the strides that the map has, borders aside."""
+    strides = [pixels / cells for pixels, cells in zip(size, feature_map.shape[2:], strict=True)]
+    near = [
+        stride
+        for stride in _STRIDES
+        if all(1 / _NEAR < found / stride < _NEAR for found in strides)
+    ]
+    return near[0] if near else None
 
 
 class _Said(NamedTuple):

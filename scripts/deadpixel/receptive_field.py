@@ -21,7 +21,7 @@ from .features import observed
 from .logs import log
 from .networks.forward import forward
 from .reading import modules_of, named, of_shape
-from .targets import OUTPUT, Named, Target, feature_map
+from .targets import OUTPUT, Named, Target, feature_map, of_all
 from .trf.algebra import (
     UNKNOWN,
     Field,
@@ -150,7 +150,7 @@ def fields(
 def table(
     model: nn.Module, targets: Named, input_size: tuple[int, int]
 ) -> list[dict[str, float | str]]:
-    """Rows target, size_h, size_w, ... of the contract `schemas.TRF`.
+    """Rows target, reading, size_h, size_w, ... of the contract `schemas.TRF`.
 
     gateless_size is the size with squeeze-excitation taken as the identity. Where a field cannot be
     determined the numbers are missing, and the column `reason` and the log say why.
@@ -158,8 +158,10 @@ def table(
     rows: list[dict[str, float | str]] = []
     found = fields(model, targets, input_size)
     gateless = fields(model, targets, input_size, squeeze_excitation=False)
+    readings = of_all(targets)
     for target, field in found.items():
-        row: dict[str, float | str] = {"target": target, "kind": field.kind, "reason": field.reason}
+        row: dict[str, float | str] = {"target": target, "reading": str(readings[target])}
+        row |= {"kind": field.kind, "reason": field.reason}
         parts = {name: getattr(field, name) for name in ("size", "stride", "offset", "center")}
         parts["gateless_size"] = gateless[target].size
         for name, (height, width) in parts.items():

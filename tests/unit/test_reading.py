@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from deadpixel import erf, receptive_field
 from deadpixel.errors import InputError
-from deadpixel.reading import completed, moves_of, named
+from deadpixel.reading import completed, last_maps, moves_of, named, with_stages
 from deadpixel.targets import Target
 
 
@@ -247,3 +247,83 @@ def test_the_centre_of_a_theoretical_field_is_that_of_the_place():
     assert found["corner"].center == (1 * 16 + 7.5, 4 * 16 + 7.5)
     assert found["middle"].center == (4 * 16 + 7.5, 4 * 16 + 7.5)
     assert found["corner"].offset == found["middle"].offset == (7.5, 7.5)
+
+
+RESNETS = ("resnet18", "resnet50", "resnext50_32x4d", "wide_resnet50_2")
+
+
+class Backbone(nn.Module):
+    """Stages of two convolutions each; what is inside a stage is at two strides."""
+
+    class Stage(nn.Module):
+        def __init__(self, channels: int) -> None:
+            super().__init__()
+            self.keep, self.halve = nn.Conv2d(channels, 5, 1), nn.Conv2d(5, 5, 2, 2)
+
+        def forward(self, maps: Tensor) -> Tensor:
+            return self.halve(self.keep(maps))
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = nn.ModuleList([self.Stage(3), *(self.Stage(5) for _ in range(4))])
+
+    def forward(self, image: Tensor) -> Tensor:
+        for stage in self.stages:
+            image = stage(image)
+        return image
+
+
+def test_last_maps_are_those_of_whole_blocks_in_a_network_within_another_too():
+    """What is inside the next stage comes later, and is none of it."""
+    for outer in (
+        nn.Sequential(Backbone(), nn.Flatten()),
+        nn.Sequential(nn.Sequential(Backbone())),
+    ):
+        modules = [target.module for target in last_maps(outer, IMAGES).values()]
+        assert [name.rpartition("stages.")[2] for name in modules[:3]] == ["1", "2", "3"]
+
+
+@pytest.mark.parametrize("name", RESNETS)
+def test_last_maps_of_resnets_are_their_stages(name):
+    found = last_maps(torchvision.models.get_model(name), IMAGES[:1])
+    assert {stride: str(target) for stride, target in found.items()} == {
+        f"stride{2 ** (stage + 1)}": f"{{module: layer{stage}, layout: nchw}}"
+        for stage in (1, 2, 3, 4)
+    }
+
+
+def test_last_maps_of_networks_of_others():
+    torch.manual_seed(0)
+    vit = timm.create_model("vit_tiny_patch16_224", img_size=64, depth=1)
+    assert {
+        name: str(target) for name, target in last_maps(vit, IMAGES[:, :, :64, :64]).items()
+    } == {"stride16": "{module: norm, layout: tokens, prefix: 1, grid: [4, 4]}"}
+    swin = last_maps(torchvision.models.swin_t(), IMAGES[:1])
+    assert [*swin] == ["stride4", "stride8", "stride16", "stride32"]
+    assert str(swin["stride16"]) == "{module: features.5, layout: nhwc}"
+    assert str(swin["stride32"]) == "{module: permute, layout: nchw}"
+
+
+def test_the_last_call_of_a_module_is_the_one_of_the_last_map():
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.halve = nn.AvgPool2d(2)
+            self.end = nn.Flatten()
+
+        def forward(self, image: Tensor) -> Tensor:
+            for _ in range(6):
+                image = self.halve(image)
+            return self.end(image)
+
+    found = last_maps(Shared(), IMAGES)
+    assert [target.call for target in found.values()] == [1, 2, 3, 4]
+    assert erf.accumulate(Shared(), IMAGES, found)["stride8"].mean.any(0).sum() == 8
+
+
+def test_stages_are_found_where_they_are_asked_for_and_left_out_where_there_are_none():
+    targets = {"stride8": None, "stride16": "mix", "stride32": None, "output": "output"}
+    assert with_stages(Patches(), IMAGES, targets) == {"stride16": "mix", "output": "output"}
+    last = with_stages(Patches(), IMAGES, {**targets, "stride16": None})["stride16"]
+    assert last == Target("last", "nchw")
+    assert with_stages(Patches(), IMAGES, {"a": "b"}) == {"a": "b"}

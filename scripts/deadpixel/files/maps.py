@@ -67,6 +67,13 @@ def write(blocks: Sequence[Erf], path: Path | str, facts: Mapping[str, Any]) -> 
     return merged
 
 
+def write_none(path: Path | str, facts: Mapping[str, Any]) -> None:
+    """An ``erf.parquet`` without rows, of a target that the network does not have."""
+    parquet.write(
+        pd.DataFrame(columns=schemas.ERF.names), path, schemas.ERF, {**facts, "n_images": 0}
+    )
+
+
 def to_field(frame: pd.DataFrame, origin: Path | str = "a map", values: str = "mean") -> np.ndarray:
     """Column `values` (H, W), such as R, from the rows of one map.
 
@@ -103,3 +110,8 @@ def read(path: Path | str) -> StoredField:
             f"{path}: does not say how many images it is of: delete the file and run again"
         )
     return StoredField(parquet.partitions(path), n_images, mean)
+
+
+def read_each(paths: Iterable[Path | str]) -> list[StoredField]:
+    """Those of several ``erf.parquet`` files whose target the network has."""
+    return [read(path) for path in paths if parquet.read_provenance(path).get("n_images") != 0]

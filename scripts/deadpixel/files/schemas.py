@@ -47,6 +47,7 @@ TRF = _schema(
     model=pa.string(),
     kernels=pa.string(),
     target=pa.string(),
+    reading=pa.string(),
     **{
         f"{name}_{axis}": pa.float64()
         for name in ("size", "stride", "offset", "center", "gateless_size")

@@ -1,6 +1,6 @@
 """Every map of the experiments: a table of them all, and the maps of a network with their tiles."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import matplotlib as mpl
@@ -89,6 +89,30 @@ def receptive_fields(
     for measured in (imbalances, extents):
         joined = joined.merge(measured.drop(columns="n_images"), "left", key)
     return joined[FIELDS.names]  # pyright: ignore[reportReturnType]
+
+
+TARGETS = Table(
+    MODEL,
+    Column("target", TEXT, "target"),
+    Column("reading", TEXT, "as models.NAME.targets has it"),
+    Column("stride_h", NUMBER, "stride (px)", decimals=0),
+    Column("stride_w", NUMBER, header=None),
+    Column("size_h", NUMBER, "TRF (px)", decimals=0),
+    Column("size_w", NUMBER, header=None),
+    Column("kind", TEXT, "which is"),
+    Column("reason", TEXT, "because", if_known=True),
+)
+
+
+def targets(trf: pd.DataFrame) -> pd.DataFrame:
+    """Which module of each network is which target, and how it is read: one row each."""
+    return trf.query("kernels == 'odd'").reindex(columns=TARGETS.names)
+
+
+def lacking(networks: Iterable[str], target: str, table: pd.DataFrame) -> list[str]:
+    """A sentence for readers about the networks of which a table has no row."""
+    missing = [network for network in networks if network not in set(table["model"])]
+    return [f"Without {target}, and so not here: {', '.join(missing)}."] if missing else []
 
 
 def poor_fits(table: pd.DataFrame) -> list[str]:
