@@ -164,7 +164,7 @@ def test_the_move_of_a_field_is_measured_in_pixels():
         right.centres[1] - right.centres[0], torch.tensor([0, 16.0]).double()
     )
     uniform = 16 / 128
-    assert 0.7 * uniform < down.spread < 1.3 * uniform
+    assert all(0.7 * uniform < spread < 1.3 * uniform for spread in down.spreads)
 
 
 class Wide(nn.Module):
@@ -184,7 +184,10 @@ class Wide(nn.Module):
 def test_a_field_that_cannot_move_is_named(caplog):
     caplog.set_level(logging.INFO, "deadpixel")
     erf.accumulate(Wide(), IMAGES[:, :, :64, :64], ["map"])
-    assert "target 'map', read as {module: map, layout: nchw}: its field is as wide" in caplog.text
+    assert (
+        "target 'map', read as {module: map, layout: nchw}: its field is nearly as wide"
+        in caplog.text
+    )
 
 
 def test_small_images_of_a_resnet_are_not_refused():
