@@ -98,8 +98,10 @@ def cross_field_problems():
             f"size_test.logit: true, but the head of weights {size_test['weights']} was not made for "
             f"{size_test['dataset']}; use predicted or mean, or weights: file with a head that was"
         )
-    if config["preprocess"]["crop"] > config["preprocess"]["resize"]:
+    if too_large(config["preprocess"]):
         yield "preprocess.crop: larger than preprocess.resize"
+    for model in config["models"]:
+        yield from transform_problems(model)
     if config["shape_test"]["model"] not in finetune["models"]:
         yield f"shape_test.model: {config['shape_test']['model']!r} is not in finetune.models"
     for name in set(finetune["repeated"]["models"]) - set(finetune["models"]):
@@ -146,6 +148,48 @@ def published(dataset):
     """What the registry says of a data set; nothing where it is the user's or synthetic."""
     source = config["datasets"].get(dataset, {}).get("source")
     return REGISTRY["datasets"].get(source, {})
+
+
+def preprocess_of(model, weights=None):
+    """A network's evaluation transform: its own keys, else that of its published weights, else the common one."""
+    entry = REGISTRY["weights"]["files"].get(model_source(model), {})
+    published = entry.get("preprocess", {}) if weights == "imagenet" else {}
+    own = config["models"][model].get("preprocess", {})
+    return {**config["preprocess"], **published, **own}
+
+
+def height_and_width(size):
+    """Of a side or of both."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def too_large(transform):
+    crop, resize = (height_and_width(transform[name]) for name in ("crop", "resize"))
+    return crop[0] > resize[0] or crop[1] > resize[1]
+
+
+def sizes_of_maps(model):
+    """Height and width of the images that a network's maps are of, by its weights."""
+    keys = {"weights", "models"}
+    sections = [s for s in config.values() if isinstance(s, dict) and keys <= s.keys()]
+    used = [section["weights"] for section in sections if model in section["models"]]
+    return {
+        weights: height_and_width(preprocess_of(model, weights)["crop"])
+        for weights in used
+    }
+
+
+def transform_problems(model):
+    key = f"models.{model}.preprocess"
+    sizes = sizes_of_maps(model)
+    if len(set(sizes.values())) > 1:
+        differ = ", ".join(
+            f"{weights} {height}x{width}" for weights, (height, width) in sizes.items()
+        )
+        yield f"{key}.crop: missing, as maps of its weights are of different sizes ({differ}) and theory is of one; say which"
+    if "preprocess" in config["models"][model]:
+        if any(too_large(preprocess_of(model, w)) for w in [*sizes] or [None]):
+            yield f"{key}.crop: larger than {key}.resize"
 
 
 def lacks_validation(dataset):

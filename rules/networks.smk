@@ -20,6 +20,7 @@ rule convert_weights:
     params:
         code=fingerprint("convert_weights"),
         model=lambda w: model_source(w.model),
+        preprocess=preprocess,
     script:
         "../scripts/convert_weights.py"
 
@@ -47,16 +48,17 @@ rule calibrate_weights:
         **network_cost(
             "calibrate_weights",
             Rate(5, 0.012, 1e-3),
+            size=input_size,
             work=lambda net: net.at_most(config["calibration"]["images"], "train")
-            * net.passes(config["preprocess"]["crop"]),
-            memory_mb=lambda net: net.memory_mb(config["preprocess"]["crop"], DEVICE),
+            * net.work,
+            memory_mb=lambda net: net.memory_mb(DEVICE),
             disk_mb=lambda net: net.weights_mb,
         ),
         gpu=GPU,
     params:
         code=fingerprint("calibrate_weights"),
         model=lambda w: model_source(w.model),
-        preprocess=config["preprocess"],
+        preprocess=preprocess,
         calibration=config["calibration"],
         seed=config["seed"],
     script:
@@ -78,12 +80,7 @@ rule count_flops:
         code=fingerprint("count_flops"),
         model=lambda w: model_source(w.model),
         kernels=lambda w: kernels_of(w.model),
-        sides=sorted(
-            {
-                config["preprocess"]["crop"],
-                config["training"]["augmentation"]["crop"],
-            }
-        ),
+        sizes=lambda w: sizes_seen(w.model),
     script:
         "../scripts/count_flops.py"
 

@@ -173,6 +173,34 @@ def checkpoint(wildcards):
     return trained["checkpoint"](wildcards) if trained else starting_weights(wildcards)
 
 
+def preprocess(wildcards):
+    """The evaluation transform of a network; trained weights keep that of those they start from."""
+    trained = TRAINED.get(wildcards.weights)
+    return preprocess_of(
+        wildcards.model, trained["start"] if trained else wildcards.weights
+    )
+
+
+def input_size(wildcards):
+    """Height and width of the images that maps of a network are of."""
+    return height_and_width(preprocess(wildcards)["crop"])
+
+
+def theory_size(model):
+    """Height and width of the images that theory is of: those of its maps, if there are any."""
+    sizes = sizes_of_maps(model)
+    return next(iter(sizes.values()), None) or height_and_width(
+        preprocess_of(model)["crop"]
+    )
+
+
+def sizes_seen(model):
+    """Every height and width that a network is run at."""
+    crops = [preprocess_of(model, weights)["crop"] for weights in ("imagenet", None)]
+    crops.append(config["training"]["augmentation"]["crop"])
+    return sorted(set(map(height_and_width, crops)))
+
+
 def kernels_of(model):
     """Every kind of kernels that anything is computed with, odd ones first."""
     uses = [e for e in EXPERIMENTS.values() if model in e["settings"]["models"]]
