@@ -179,6 +179,16 @@ def test_what_a_server_refuses_or_lacks_is_named(server, retrieve, fault, messag
     assert message in retrieve()
 
 
+def test_without_the_client_it_says_how_to_install_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_DISABLE_XET", "1")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    address = hub.Address("someone/net", "main", "model.safetensors")
+    with pytest.raises(
+        InputError, match=r"needs huggingface_hub: .*pip install 'deadpixel\[timm\]'"
+    ):
+        hub.retrieve(address, tmp_path, tmp_path / "weights", tmp_path / "facts.json")
+
+
 @pytest.mark.slow
 def test_a_server_that_cannot_be_reached_or_fails(server, retrieve):
     server.fault = "broken"
