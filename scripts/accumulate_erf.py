@@ -52,6 +52,7 @@ facts = parquet.provenance(
     **settings,
     targets={name: str(target) for name, target in readings.items()},
     input_size=params.preprocess["crop"],
+    checkpoint=checkpoints.read_facts(snakemake.input.checkpoint),
     device=devices.describe(device),
     dtype=params.dtype,
     seed=params.seed,

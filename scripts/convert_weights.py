@@ -1,6 +1,7 @@
 """Bring published weights, or the user's own, into one checkpoint format."""
 
 import hashlib
+import json
 from pathlib import Path
 
 from deadpixel.files import parquet
@@ -17,4 +18,6 @@ facts = parquet.provenance(
     origin=origin,
     origin_sha256=hashlib.sha256(Path(origin).read_bytes()).hexdigest(),
 )
+if snakemake.input.hub:
+    facts["hub"] = json.loads(Path(snakemake.input.hub).read_text())
 checkpoints.save(model, snakemake.output.checkpoint, facts)
