@@ -127,6 +127,9 @@ def cross_field_problems():
     for name, model in config["models"].items():
         for target in set(model.get("targets", {})) - set(config["targets"]):
             yield f"models.{name}.targets: {target!r} is not among targets"
+        trained = model.get("checkpoint", "")
+        if trained.startswith("hf://") and not HUB_FILE.fullmatch(trained):
+            yield f"models.{name}.checkpoint: {trained!r} is not like hf://OWNER/REPO/FILE.safetensors or hf://OWNER/REPO@REVISION/FILE.safetensors; write it like one of these"
 
 
 # What may stand before the name of a network in `source`; it is no file.
@@ -142,6 +145,27 @@ def own_file(model):
 def model_source(model):
     """A torchvision classifier's name, timm:NAME, or the user's file.py:factory."""
     return config["models"][model].get("source", model).removeprefix("torchvision:")
+
+
+# hf://OWNER/REPO[@REVISION]/FILE; no part starts with a dot, as ".." does.
+HUB_FILE = re.compile(
+    r"hf://(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w.-]*))?/"
+    r"(?P<file>(\w[\w.-]*/)*\w[\w.-]*\.safetensors)",
+    re.ASCII,
+)
+
+
+def hub_file(model, weights):
+    """Repository, revision and file on the Hugging Face Hub that weights come from; None if from elsewhere."""
+    if weights == "file":
+        address = config["models"][model].get("checkpoint", "")
+    elif weights == "imagenet" and model_source(model).startswith("timm:"):
+        # where timm itself looks for them
+        name = model_source(model).removeprefix("timm:")
+        address = f"hf://timm/{name}/model.safetensors"
+    else:
+        return None
+    return HUB_FILE.fullmatch(address)
 
 
 def published(dataset):
@@ -226,8 +250,15 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
         trained = model.get("checkpoint")
         if weights == "file" and not trained:
             yield f"models.{name}.checkpoint: missing, {experiment}.weights is file"
-        elif weights == "file" and not Path(trained).is_file():
+        elif (
+            weights == "file"
+            and not trained.startswith("hf://")
+            and not Path(trained).is_file()
+        ):
             yield f"models.{name}.checkpoint: there is no file {trained}; put the weights there"
+        elif weights == "imagenet" and source.startswith("timm:"):
+            if "." not in source:
+                yield f"models.{name}.source: {source} names no weights; write timm:NAME.TAG, one of timm.list_pretrained()"
         elif (
             weights == "imagenet"
             and model_source(name) not in REGISTRY["weights"]["files"]

@@ -4,6 +4,7 @@
 rule convert_weights:
     input:
         file=weights_file,
+        hub=hub_facts,
         source=model_files,
     output:
         checkpoint=CHECKPOINT,
@@ -96,14 +97,12 @@ rule retrieve_all:
                 if dataset["source"] in REGISTRY["datasets"]
             ],
         ),
-        expand(
-            CHECKPOINT,
-            model=[
-                model
-                for model in config["models"]
-                if model_source(model) in REGISTRY["weights"]["files"]
-            ],
-            weights="imagenet",
-            kernels="odd",
-        ),
+        [
+            CHECKPOINT.format(model=model, weights=weights, kernels="odd")
+            for model in config["models"]
+            for weights in ("imagenet", "file")
+            if hub_file(model, weights)
+            or weights == "imagenet"
+            and model_source(model) in REGISTRY["weights"]["files"]
+        ],
     localrule: True

@@ -153,8 +153,22 @@ def model_targets(model):
     return {target: own.get(target, target) for target in TARGETS}
 
 
+def hub_copy(wildcards, suffix=""):
+    """What retrieve_hub makes of a network's weights, if they come from the Hub."""
+    if not (found := hub_file(wildcards.model, wildcards.weights)):
+        return []
+    name = f"{found['repository']}@{found['revision'] or 'main'}/{found['file']}"
+    return ancient(f"<resources>/retrieved/hub/{name}{suffix}")
+
+
+def hub_facts(wildcards):
+    return hub_copy(wildcards, ".json")
+
+
 def weights_file(wildcards):
     """The file that published weights come in, or that the user names."""
+    if copy := hub_copy(wildcards):
+        return copy
     if wildcards.weights == "file":
         return config["models"][wildcards.model]["checkpoint"]
     published = REGISTRY["weights"]["files"][model_source(wildcards.model)]

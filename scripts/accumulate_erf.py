@@ -53,6 +53,7 @@ facts = parquet.provenance(
     targets={name: str(target) for name, target in readings.items()},
     input_size=params.preprocess["crop"],
     preprocess=params.preprocess,
+    checkpoint=checkpoints.read_facts(snakemake.input.checkpoint),
     device=devices.describe(device),
     dtype=params.dtype,
     seed=params.seed,

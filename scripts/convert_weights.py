@@ -36,4 +36,6 @@ facts = parquet.provenance(
     origin=origin,
     origin_sha256=hashlib.sha256(Path(origin).read_bytes()).hexdigest(),
 )
+if snakemake.input.hub:
+    facts["hub"] = json.loads(Path(snakemake.input.hub).read_text())
 checkpoints.save(model, snakemake.output.checkpoint, facts)

@@ -36,6 +36,12 @@ def write_state(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any
         partial.write_bytes(as_bytes(dict(state), metadata))
 
 
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """The provenance that `write_state` has put into a file."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {})[parquet.METADATA_KEY.decode()])
+
+
 def _digest(state: Mapping[str, Tensor]) -> str:
     digest = hashlib.sha256()
     for name in sorted(state):
