@@ -98,8 +98,10 @@ def cross_field_problems():
             f"size_test.logit: true, but the head of weights {size_test['weights']} was not made for "
             f"{size_test['dataset']}; use predicted or mean, or weights: file with a head that was"
         )
-    if config["preprocess"]["crop"] > config["preprocess"]["resize"]:
+    if too_large(config["preprocess"]):
         yield "preprocess.crop: larger than preprocess.resize"
+    for model in config["models"]:
+        yield from transform_problems(model)
     if config["shape_test"]["model"] not in finetune["models"]:
         yield f"shape_test.model: {config['shape_test']['model']!r} is not in finetune.models"
     for name in set(finetune["repeated"]["models"]) - set(finetune["models"]):
@@ -125,6 +127,9 @@ def cross_field_problems():
     for name, model in config["models"].items():
         for target in set(model.get("targets", {})) - set(config["targets"]):
             yield f"models.{name}.targets: {target!r} is not among targets"
+        trained = model.get("checkpoint", "")
+        if trained.startswith("hf://") and not HUB_FILE.fullmatch(trained):
+            yield f"models.{name}.checkpoint: {trained!r} is not like hf://OWNER/REPO/FILE.safetensors or hf://OWNER/REPO@REVISION/FILE.safetensors; write it like one of these"
 
 
 # What may stand before the name of a network in `source`; it is no file.
@@ -142,10 +147,73 @@ def model_source(model):
     return config["models"][model].get("source", model).removeprefix("torchvision:")
 
 
+# hf://OWNER/REPO[@REVISION]/FILE; no part starts with a dot, as ".." does.
+HUB_FILE = re.compile(
+    r"hf://(?P<repository>\w[\w.-]*/\w[\w.-]*)(@(?P<revision>\w[\w.-]*))?/"
+    r"(?P<file>(\w[\w.-]*/)*\w[\w.-]*\.safetensors)",
+    re.ASCII,
+)
+
+
+def hub_file(model, weights):
+    """Repository, revision and file on the Hugging Face Hub that weights come from; None if from elsewhere."""
+    if weights == "file":
+        address = config["models"][model].get("checkpoint", "")
+    elif weights == "imagenet" and model_source(model).startswith("timm:"):
+        # where timm itself looks for them
+        name = model_source(model).removeprefix("timm:")
+        address = f"hf://timm/{name}/model.safetensors"
+    else:
+        return None
+    return HUB_FILE.fullmatch(address)
+
+
 def published(dataset):
     """What the registry says of a data set; nothing where it is the user's or synthetic."""
     source = config["datasets"].get(dataset, {}).get("source")
     return REGISTRY["datasets"].get(source, {})
+
+
+def preprocess_of(model, weights=None):
+    """A network's evaluation transform: its own keys, else that of its published weights, else the common one."""
+    entry = REGISTRY["weights"]["files"].get(model_source(model), {})
+    published = entry.get("preprocess", {}) if weights == "imagenet" else {}
+    own = config["models"][model].get("preprocess", {})
+    return {**config["preprocess"], **published, **own}
+
+
+def height_and_width(size):
+    """Of a side or of both."""
+    return (size, size) if isinstance(size, int) else tuple(size)
+
+
+def too_large(transform):
+    crop, resize = (height_and_width(transform[name]) for name in ("crop", "resize"))
+    return crop[0] > resize[0] or crop[1] > resize[1]
+
+
+def sizes_of_maps(model):
+    """Height and width of the images that a network's maps are of, by its weights."""
+    keys = {"weights", "models"}
+    sections = [s for s in config.values() if isinstance(s, dict) and keys <= s.keys()]
+    used = [section["weights"] for section in sections if model in section["models"]]
+    return {
+        weights: height_and_width(preprocess_of(model, weights)["crop"])
+        for weights in used
+    }
+
+
+def transform_problems(model):
+    key = f"models.{model}.preprocess"
+    sizes = sizes_of_maps(model)
+    if len(set(sizes.values())) > 1:
+        differ = ", ".join(
+            f"{weights} {height}x{width}" for weights, (height, width) in sizes.items()
+        )
+        yield f"{key}.crop: missing, as maps of its weights are of different sizes ({differ}) and theory is of one; say which"
+    if "preprocess" in config["models"][model]:
+        if any(too_large(preprocess_of(model, w)) for w in [*sizes] or [None]):
+            yield f"{key}.crop: larger than {key}.resize"
 
 
 def lacks_validation(dataset):
@@ -182,8 +250,15 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
         trained = model.get("checkpoint")
         if weights == "file" and not trained:
             yield f"models.{name}.checkpoint: missing, {experiment}.weights is file"
-        elif weights == "file" and not Path(trained).is_file():
+        elif (
+            weights == "file"
+            and not trained.startswith("hf://")
+            and not Path(trained).is_file()
+        ):
             yield f"models.{name}.checkpoint: there is no file {trained}; put the weights there"
+        elif weights == "imagenet" and source.startswith("timm:"):
+            if "." not in source:
+                yield f"models.{name}.source: {source} names no weights; write timm:NAME.TAG, one of timm.list_pretrained()"
         elif (
             weights == "imagenet"
             and model_source(name) not in REGISTRY["weights"]["files"]

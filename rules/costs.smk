@@ -26,8 +26,17 @@ def cost(name, rate=Rate(4), work=None, disk_mb=None):
     return found
 
 
-def network_cost(name, rate, work, memory_mb, disk_mb):
-    """Resources of a job that runs a network, each of its `costs.Network`: more time and memory with each attempt."""
+def network_cost(name, rate, size, work, memory_mb, disk_mb):
+    """Resources of a job that runs a network, each of its `costs.Network`: more time and memory with each attempt.
+
+    size: height and width of its images, of its wildcards.
+    """
+
+    def network(wildcards, input):
+        paths = str(input.flops), str(input.splits)
+        return known_network(
+            wildcards.dataset, wildcards.kernels, size(wildcards), *paths
+        )
 
     def seconds(wildcards, input):
         return predicted_seconds(name, rate, work(network(wildcards, input)), wildcards)
@@ -58,17 +67,13 @@ def predicted_seconds(name, rate, work, wildcards):
     return math.ceil(costs.seconds(rate, work, known, DEVICE))
 
 
-def network(wildcards, input):
-    return known_network(
-        wildcards.dataset, wildcards.kernels, str(input.flops), str(input.splits)
-    )
-
-
 @functools.cache
-def known_network(dataset, kernels, flops, splits):
+def known_network(dataset, kernels, size, flops, splits):
     """Raises FileNotFoundError, as Snakemake expects it, until its inputs are there."""
     return costs.Network(
-        costs.read_forward(flops, kernels), images_by_split(dataset, splits)
+        costs.read_forward(flops, kernels, size),
+        images_by_split(dataset, splits),
+        size,
     )
 
 

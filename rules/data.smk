@@ -28,6 +28,30 @@ rule retrieve_file:
         "../scripts/retrieve_file.py"
 
 
+# Like retrieve_file. A revision that is a branch is the commit that it was when first retrieved.
+rule retrieve_hub:
+    output:
+        file="<resources>/retrieved/hub/{repository}@{revision}/{hub_file}",
+        facts="<resources>/retrieved/hub/{repository}@{revision}/{hub_file}.json",
+    log:
+        "<logs>/retrieve_hub/{repository}@{revision}/{hub_file}.log",
+    benchmark:
+        "<benchmarks>/retrieve_hub/{repository}@{revision}/{hub_file}.jsonl"
+    wildcard_constraints:
+        repository=r"[\w.-]+/[\w.-]+",
+        revision=r"[\w.-]+",
+        hub_file=r".+\.safetensors",
+    localrule: True
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("retrieve_hub"),
+    params:
+        downloads=Path(config["pathvars"]["resources"], "downloads/hub").as_posix(),
+    script:
+        "../scripts/retrieve_hub.py"
+
+
 rule unpack_dataset:
     input:
         # its checksum says that it is the same, whatever its time of change

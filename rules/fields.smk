@@ -27,7 +27,7 @@ rule compute_trf:
         code=fingerprint("compute_trf"),
         model=lambda w: model_source(w.model),
         targets=lambda w: model_targets(w.model),
-        crop=config["preprocess"]["crop"],
+        input_size=lambda w: theory_size(w.model),
     script:
         "../scripts/compute_trf.py"
 
@@ -64,22 +64,21 @@ for shard, name in enumerate(SHARD_RULES):
             **network_cost(
                 "accumulate_erf",
                 Rate(5, 0.006, 2e-4),
+                size=input_size,
                 # there, and back from each target
                 work=lambda net: (1 + len(TARGETS))
                 * net.at_most(config["erf"]["images"], config["erf"]["split"])
                 / SHARDS
-                * net.passes(config["preprocess"]["crop"]),
+                * net.work,
                 memory_mb=lambda net: net.memory_mb(
-                    config["preprocess"]["crop"],
-                    DEVICE,
-                    batch=config["erf"]["batch_size"],
+                    DEVICE, batch=config["erf"]["batch_size"]
                 ),
                 # in scratch and in its files
                 disk_mb=lambda net: 2
                 * len(TARGETS)
                 * config["erf"]["blocks"]
                 / SHARDS
-                * config["preprocess"]["crop"] ** 2
+                * net.pixels
                 * 16
                 / costs.MB,
             ),
@@ -90,7 +89,7 @@ for shard, name in enumerate(SHARD_RULES):
             logit=logit,
             model=lambda w: model_source(w.model),
             targets=lambda w: model_targets(w.model),
-            preprocess=config["preprocess"],
+            preprocess=preprocess,
             seed=config["seed"],
         script:
             "../scripts/accumulate_erf.py"

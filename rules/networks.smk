@@ -4,6 +4,7 @@
 rule convert_weights:
     input:
         file=weights_file,
+        hub=hub_facts,
         source=model_files,
     output:
         checkpoint=CHECKPOINT,
@@ -20,6 +21,7 @@ rule convert_weights:
     params:
         code=fingerprint("convert_weights"),
         model=lambda w: model_source(w.model),
+        preprocess=preprocess,
     script:
         "../scripts/convert_weights.py"
 
@@ -47,16 +49,17 @@ rule calibrate_weights:
         **network_cost(
             "calibrate_weights",
             Rate(5, 0.012, 1e-3),
+            size=input_size,
             work=lambda net: net.at_most(config["calibration"]["images"], "train")
-            * net.passes(config["preprocess"]["crop"]),
-            memory_mb=lambda net: net.memory_mb(config["preprocess"]["crop"], DEVICE),
+            * net.work,
+            memory_mb=lambda net: net.memory_mb(DEVICE),
             disk_mb=lambda net: net.weights_mb,
         ),
         gpu=GPU,
     params:
         code=fingerprint("calibrate_weights"),
         model=lambda w: model_source(w.model),
-        preprocess=config["preprocess"],
+        preprocess=preprocess,
         calibration=config["calibration"],
         seed=config["seed"],
     script:
@@ -78,12 +81,7 @@ rule count_flops:
         code=fingerprint("count_flops"),
         model=lambda w: model_source(w.model),
         kernels=lambda w: kernels_of(w.model),
-        sides=sorted(
-            {
-                config["preprocess"]["crop"],
-                config["training"]["augmentation"]["crop"],
-            }
-        ),
+        sizes=lambda w: sizes_seen(w.model),
     script:
         "../scripts/count_flops.py"
 
@@ -99,14 +97,12 @@ rule retrieve_all:
                 if dataset["source"] in REGISTRY["datasets"]
             ],
         ),
-        expand(
-            CHECKPOINT,
-            model=[
-                model
-                for model in config["models"]
-                if model_source(model) in REGISTRY["weights"]["files"]
-            ],
-            weights="imagenet",
-            kernels="odd",
-        ),
+        [
+            CHECKPOINT.format(model=model, weights=weights, kernels="odd")
+            for model in config["models"]
+            for weights in ("imagenet", "file")
+            if hub_file(model, weights)
+            or weights == "imagenet"
+            and model_source(model) in REGISTRY["weights"]["files"]
+        ],
     localrule: True

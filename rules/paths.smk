@@ -57,7 +57,8 @@ wildcard_constraints:
 # kernels: every kind that it computes with.
 # fields: networks whose maps it needs, each by its wildcards; weights: what these are, in words.
 EXPERIMENTS = {}
-# Weights that an experiment trains: `checkpoint` of a network's wildcards, and the `logit` that its maps are of.
+# Weights that an experiment trains: `checkpoint` of a network's wildcards, the weights that they `start` from, and the
+# `logit` that their maps are of.
 TRAINED = {}
 
 

@@ -26,6 +26,7 @@ TRAINED["finetuned"] = {
     "checkpoint": lambda w: FINETUNED.format(
         **{**w, "weights": FINETUNE["weights"]}, seed=FINETUNE["seeds"][0]
     ),
+    "start": FINETUNE["weights"],
     "logit": FINETUNE["logit"],
 }
 FINETUNE_SETTINGS = {
@@ -95,6 +96,7 @@ rule finetune_model:
         recipe=recipe(FINETUNE),
         batch_size=FINETUNE["batch_size"],
         augmentation=AUGMENTATION,
+        normalisation=lambda w: {name: preprocess(w)[name] for name in ("mean", "std")},
         method=config["training"]["augmentation"]["method"],
         init=FINETUNE["init"],
         model=lambda w: model_source(w.model),

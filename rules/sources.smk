@@ -154,8 +154,22 @@ def model_targets(model):
     return {target: target for target in TARGETS} | found | own
 
 
+def hub_copy(wildcards, suffix=""):
+    """What retrieve_hub makes of a network's weights, if they come from the Hub."""
+    if not (found := hub_file(wildcards.model, wildcards.weights)):
+        return []
+    name = f"{found['repository']}@{found['revision'] or 'main'}/{found['file']}"
+    return ancient(f"<resources>/retrieved/hub/{name}{suffix}")
+
+
+def hub_facts(wildcards):
+    return hub_copy(wildcards, ".json")
+
+
 def weights_file(wildcards):
     """The file that published weights come in, or that the user names."""
+    if copy := hub_copy(wildcards):
+        return copy
     if wildcards.weights == "file":
         return config["models"][wildcards.model]["checkpoint"]
     published = REGISTRY["weights"]["files"][model_source(wildcards.model)]
@@ -172,6 +186,34 @@ def checkpoint(wildcards):
     """Weights of a network that maps are made of."""
     trained = TRAINED.get(wildcards.weights)
     return trained["checkpoint"](wildcards) if trained else starting_weights(wildcards)
+
+
+def preprocess(wildcards):
+    """The evaluation transform of a network; trained weights keep that of those they start from."""
+    trained = TRAINED.get(wildcards.weights)
+    return preprocess_of(
+        wildcards.model, trained["start"] if trained else wildcards.weights
+    )
+
+
+def input_size(wildcards):
+    """Height and width of the images that maps of a network are of."""
+    return height_and_width(preprocess(wildcards)["crop"])
+
+
+def theory_size(model):
+    """Height and width of the images that theory is of: those of its maps, if there are any."""
+    sizes = sizes_of_maps(model)
+    return next(iter(sizes.values()), None) or height_and_width(
+        preprocess_of(model)["crop"]
+    )
+
+
+def sizes_seen(model):
+    """Every height and width that a network is run at."""
+    crops = [preprocess_of(model, weights)["crop"] for weights in ("imagenet", None)]
+    crops.append(config["training"]["augmentation"]["crop"])
+    return sorted(set(map(height_and_width, crops)))
 
 
 def kernels_of(model):

@@ -20,13 +20,14 @@ def recipe(experiment):
 
 def training_cost(name, experiment, passes, held):
     """Resources of a training: `passes` of an epoch, counted as forward ones, and images `held` in memory."""
-    side, batch = AUGMENTATION["crop"], experiment["batch_size"]
+    side = AUGMENTATION["crop"]
     return network_cost(
         name,
         Rate(5, 0.006, 5e-5),
-        work=lambda net: experiment["epochs"] * passes(net) * net.passes(side),
+        size=lambda w: (side, side),
+        work=lambda net: experiment["epochs"] * passes(net) * net.work,
         memory_mb=lambda net: net.memory_mb(
-            side, DEVICE, batch=batch, images=held(net)
+            DEVICE, batch=experiment["batch_size"], images=held(net)
         ),
         # the state of the epoch: weights, momenta, the best weights
         disk_mb=lambda net: 3 * net.weights_mb,
@@ -65,11 +66,11 @@ def training_settings(experiment):
 
 
 def known_networks(experiment):
-    """What each network really is: torchvision's name, or the user's file; its own targets make it another."""
+    """What each network really is: torchvision's name, or the user's file; its own targets or transform make it another."""
     return {
         model: model_source(model)
         for model in experiment["models"]
-        if not config["models"][model].get("targets")
+        if not config["models"][model].keys() & {"targets", "preprocess"}
     }
 
 

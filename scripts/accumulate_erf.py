@@ -5,7 +5,7 @@ import time
 import torch
 
 from deadpixel import erf, kernels, reading
-from deadpixel.data.evaluation import evaluation_images
+from deadpixel.data.evaluation import evaluation_images, evaluation_transform
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.networks import checkpoints, heads, zoo
 from deadpixel.operations import computing, devices, job
@@ -16,16 +16,16 @@ device = computing.device(snakemake)
 start = time.monotonic()
 
 manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
+transform = evaluation_transform(**params.preprocess)
+images = evaluation_images(
+    snakemake.input.pack, manifest, params.split, transform, most=params.images
+)
 n_classes = len(set(manifest["label"]))
 model = kernels.apply(zoo.build(params.model), wildcards.kernels)
 trained_here = wildcards.weights == "finetuned"
 if trained_here:
-    side = params.preprocess["crop"]
-    heads.replace(model, n_classes, seed=0, side=side)
+    heads.replace(model, n_classes, seed=0, input_size=images[0].shape[1:])
 checkpoints.load(model, snakemake.input.checkpoint)
-images = evaluation_images(
-    snakemake.input.pack, manifest, params.split, **params.preprocess, most=params.images
-)
 if params.logit == "true":
     experiment = "finetune" if trained_here else "size_test"
     erf.check_head(model, images[0], n_classes, f"{experiment}.logit")
@@ -52,6 +52,8 @@ facts = parquet.provenance(
     **settings,
     targets={name: str(target) for name, target in readings.items()},
     input_size=params.preprocess["crop"],
+    preprocess=params.preprocess,
+    checkpoint=checkpoints.read_facts(snakemake.input.checkpoint),
     device=devices.describe(device),
     dtype=params.dtype,
     seed=params.seed,

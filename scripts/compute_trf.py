@@ -14,13 +14,13 @@ from deadpixel.operations import job
 job.begin(snakemake)
 torch.set_num_threads(snakemake.threads)
 params, name, kind = snakemake.params, snakemake.wildcards.model, snakemake.wildcards.kernels
-input_size = (params.crop, params.crop)
+input_size = tuple(params.input_size)
 image = torch.zeros(1, 3, *input_size)
 
 with errors.naming(f"models.{name}"):
     network = zoo.build(params.model)
     model = kernels.apply(network, kind)
-with errors.naming(f"models.{name} with preprocess.crop: {params.crop}"):
+with errors.naming(f"models.{name} with preprocess.crop: {list(input_size)}"):
     targets = reading.read(network, image, params.targets)
     rows = receptive_field.table(model, targets, input_size)
 odd, left = (kernels.odd_strided(net, image) for net in (network, model))

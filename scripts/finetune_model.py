@@ -18,20 +18,27 @@ seed = int(wildcards.seed)
 manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 
 start = checkpoints.load(zoo.build(params.model), snakemake.input.checkpoint)
-side = params.augmentation["crop"]
+augmentation = augment.Augmentation(**params.augmentation, **params.normalisation)
+input_size = (augmentation.crop, augmentation.crop)
 model = training.starting_network(
-    start, len(set(manifest["label"])), wildcards.kernels, init=params.init, seed=seed, side=side
+    start,
+    len(set(manifest["label"])),
+    wildcards.kernels,
+    init=params.init,
+    seed=seed,
+    input_size=input_size,
 )
 
-augmentation = augment.Augmentation(**params.augmentation)
 chosen = np.flatnonzero(manifest["split"] == "train")
 labels = manifest["label"].to_numpy()[chosen]
 images = augment.TRAINING_IMAGES[params.method](
     Pack(pack, manifest), chosen, labels, augmentation, seed=seed, device=device
 )
-sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
+transform = evaluation.evaluation_transform(
+    augmentation.resized_crop, augmentation.crop, **params.normalisation
+)
 valid, test = (
-    evaluation.evaluation_images(pack, manifest, split, **sizes).on(device, params.batch_size)
+    evaluation.evaluation_images(pack, manifest, split, transform).on(device, params.batch_size)
     for split in ("valid", "test")
 )
 recipe = training.Recipe(**params.recipe, seed=seed)

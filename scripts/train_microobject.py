@@ -5,7 +5,7 @@ import pandas as pd
 
 from deadpixel import microobject, training
 from deadpixel.data import augment
-from deadpixel.data.evaluation import evaluation_images, spread
+from deadpixel.data.evaluation import evaluation_images, evaluation_transform, spread
 from deadpixel.data.packs import Pack
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import zoo
@@ -21,7 +21,12 @@ manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 side = params.augmentation["crop"]
 start = zoo.build(params.model, seed=seed)
 model = training.starting_network(
-    start, len(microobject.CLASSES), wildcards.kernels, init=params.init, seed=seed, side=side
+    start,
+    len(microobject.CLASSES),
+    wildcards.kernels,
+    init=params.init,
+    seed=seed,
+    input_size=(side, side),
 )
 
 augmentation = augment.Augmentation(**params.augmentation)
@@ -29,8 +34,8 @@ chosen = spread(np.flatnonzero(manifest["split"] == "train"), params.images)
 images = augment.TRAINING_IMAGES[params.method](
     Pack(pack, manifest), chosen, np.zeros(len(chosen)), augmentation, seed=seed, device=device
 )
-sizes = {"resize": augmentation.resized_crop, "crop": augmentation.crop}
-tested = evaluation_images(pack, manifest, "test", **sizes).on(device, params.batch_size)
+transform = evaluation_transform(augmentation.resized_crop, augmentation.crop)
+tested = evaluation_images(pack, manifest, "test", transform).on(device, params.batch_size)
 test = microobject.evaluation_batches(tested, size, seed)
 recipe = training.Recipe(**params.recipe, seed=seed)
 train = microobject.training_batches(images, len(chosen), params.batch_size, size, seed)

@@ -33,7 +33,7 @@ _MOST_PREFIX = 8  # a class token, one for distillation and registers
 _CELLS, _SHARE = 2.0, 0.15
 # Of moves, in strides per cell. Right readings of 25 networks moved by 0.94 to 1.03 along where
 # fields were narrow, by less where the image cut them off, and by less than 0.1 across.
-_LEAST_ALONG, _MOST_ALONG, _MOST_ACROSS = 0.8, 1.4, 0.75
+_LEAST_ALONG, _MOST_ALONG, _MOST_ACROSS = 0.9, 1.4, 0.75
 # Standard deviation of a field over that of a uniform one, from where on nothing can be seen.
 _WIDE = 0.65
 # How far chance shifts a centre: in deviations of the field, and at least in pixels.
@@ -321,7 +321,7 @@ class _Move(NamedTuple):
 
     @property
     def is_clear(self) -> bool:
-        """Whether the field is narrow enough to be seen to move; not if it is zero or not finite."""
+        """Whether the field is narrow enough to be seen to move, and no zero."""
         return self.spreads[0] < _WIDE
 
     @property
@@ -336,7 +336,7 @@ class _Move(NamedTuple):
         along, across = steps[self.axis], steps[1 - self.axis]
         doubt, doubt_across = doubts[self.axis], doubts[1 - self.axis]
         spread, spread_across = self.spreads
-        least = _LEAST_ALONG * (1 - spread)
+        least = min(_LEAST_ALONG, 1.1 - 1.2 * spread)
         off = along < least - doubt or along > _MOST_ALONG + doubt
         aside = abs(across) > _MOST_ACROSS + doubt_across
         return (self.is_clear and off) or (spread_across < _WIDE and aside)

@@ -57,16 +57,16 @@ def starting_network(
     *,
     init: kernels.Init,
     seed: int,
-    side: int = 224,
+    input_size: Sequence[int] = (224, 224),
 ) -> nn.Module:
     """Where a run starts: `network` with a new head for `n_classes`, then with `kind` of kernels.
 
-    `side` is that of the images, in pixels.
+    `input_size` is that of the images, height and width in pixels.
 
     Runs of one seed start from the same weights in everything but the kernels that are changed.
     Raises `InputError` as `heads.replace` and `kernels.apply` do.
     """
-    heads.replace(network, n_classes, seed=seed, side=side)
+    heads.replace(network, n_classes, seed=seed, input_size=input_size)
     return kernels.apply(network, kind, init=init, seed=seed)
 
 

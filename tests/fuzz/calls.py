@@ -49,7 +49,8 @@ def pack(rows: pd.DataFrame, root: Path, manifest: Path, output: Path) -> None:
 def read_pack(pack: Path, manifest: Path) -> list[np.ndarray]:
     """Every image of a data set as a network sees it."""
     rows = parquet.read(manifest, schemas.MANIFEST)
-    chosen = evaluation.evaluation_images(pack, rows, "test", resize=20, crop=16)
+    transform = evaluation.evaluation_transform(20, 16)
+    chosen = evaluation.evaluation_images(pack, rows, "test", transform)
     return [chosen[index].numpy() for index in range(len(chosen))]
 
 

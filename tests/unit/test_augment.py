@@ -228,6 +228,17 @@ def test_reference_is_torchvisions_chain() -> None:
     assert torch.equal(result, functional.normalize(expected, MEAN.tolist(), STD.tolist()))
 
 
+@pytest.mark.parametrize("kind", TRAINING_IMAGES.values())
+def test_colours_are_normalised_as_the_network_was_trained(kind: type[BatchedImages]) -> None:
+    mean, std = torch.tensor([0.5, 0.4, 0.1]), torch.tensor([0.5, 0.6, 0.7])
+    own = Augmentation(64, 56, mean=mean.tolist(), std=std.tolist())
+    default, result = (
+        kind([smooth(70, 90)], [0], [0], how, seed=0, device="cpu")(0, [0]) for how in (SMALL, own)
+    )
+    back = (result * std[:, None, None] + mean[:, None, None]) * 255
+    torch.testing.assert_close(back, grey_levels(default), atol=1e-3, rtol=0)
+
+
 def test_shrunk_images_look_like_torchvisions() -> None:
     """Stripes too fine for the output turn grey in both; a bare fetch would show some of them."""
     stripes = np.zeros((600, 600, 3), np.uint8)

@@ -13,8 +13,9 @@ from deadpixel.networks import zoo
 from deadpixel.operations import costs, flops
 
 NETWORK = costs.Network(
-    {224: {"flops": 2e9, "parameters": 10e6, "activations": 2e6}},
+    {"flops": 2e9, "parameters": 10e6, "activations": 2e6},
     {"train": 6000, "valid": 1000, "test": 1500},
+    (224, 224),
 )
 
 
@@ -24,7 +25,7 @@ def test_arithmetic_and_parameters_are_those_that_torchvision_publishes(name):
     """It counts a multiplication and an addition as one."""
     model = zoo.build(name)
     model.train()
-    found = flops.forward_costs(model, 224)
+    found = flops.forward_costs(model, (224, 224))
     published = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].meta
     assert found["flops"] / 2e9 == pytest.approx(published["_ops"], rel=0.01)
     assert found["parameters"] == published["num_params"]
@@ -34,12 +35,13 @@ def test_arithmetic_and_parameters_are_those_that_torchvision_publishes(name):
 
 def test_activations_grow_with_the_picture():
     model = zoo.build("resnet18")
-    whole, quarter = (flops.forward_costs(model, side)["activations"] for side in (128, 64))
+    sizes = (128, 128), (128, 32)
+    whole, quarter = (flops.forward_costs(model, size)["activations"] for size in sizes)
     assert whole / quarter == pytest.approx(4, rel=0.01)
 
 
 def test_work_is_counted_in_images_and_passes():
-    assert NETWORK.passes(224) == 2
+    assert NETWORK.work == 2
     assert NETWORK.at_most(None, "train") == NETWORK.at_most(7000, "train") == 6000
     assert NETWORK.at_most(900, "test") == 900
     assert NETWORK.weights_mb == 40
@@ -79,9 +81,9 @@ def test_a_job_without_work_takes_as_long_as_others_of_its_rule():
 
 def test_memory_is_of_weights_batch_and_images():
     """A GPU keeps the batch, and has libraries of its own on the host."""
-    on_cpu = NETWORK.memory_mb(224, "cpu", batch=8, images=100)
+    on_cpu = NETWORK.memory_mb("cpu", batch=8, images=100)
     assert on_cpu == pytest.approx(800 + 6 * 40 + 4 * (3 * 8 * 2 + 3 * 100 * 224**2 / 1e6))
-    on_gpu = NETWORK.memory_mb(224, "cuda", batch=8, images=100)
+    on_gpu = NETWORK.memory_mb("cuda", batch=8, images=100)
     assert on_gpu == pytest.approx(4000 + 6 * 40 + 4 * 3 * 100 * 224**2 / 1e6)
 
 
@@ -156,13 +158,14 @@ def test_a_damaged_record_is_passed_over_and_named(tmp_path, caplog, contents):
 
 def test_forward_costs_and_splits_are_read_from_their_files(tmp_path):
     rows = [
-        {"model": "m", "kernels": kernels, "side": side, "flops": side}
+        {"model": "m", "kernels": kernels, "size": [64, side], "flops": side}
         for kernels in ("odd", "padded")
         for side in (64, 32)
     ]
     (tmp_path / "flops.json").write_text(json.dumps(rows))
-    found = costs.read_forward(tmp_path / "flops.json", "padded")
-    assert found == {64: rows[2], 32: rows[3]}
+    assert costs.read_forward(tmp_path / "flops.json", "padded", (64, 32)) == rows[3]
+    with pytest.raises(FileNotFoundError):
+        costs.read_forward(tmp_path / "flops.json", "padded", (32, 64))
     (tmp_path / "splits.json").write_text('{"train": 3, "valid": 0, "test": 2}')
     assert costs.read_splits(tmp_path / "splits.json") == {"train": 3, "valid": 0, "test": 2}
     (tmp_path / "splits.json").write_text('{"train": 3')

@@ -79,7 +79,8 @@ def test_the_readme_names_every_output(tmp_path):
         assert of_jobs or any(re.fullmatch(pattern, file) for file in results), pattern
 
 
-MARKDOWN = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("results/*.md")]
+FOLDERS = (".", "docs", "results", "examples/*")
+MARKDOWN = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md")]
 
 
 def test_lines_of_markdown_are_short():

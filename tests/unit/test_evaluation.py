@@ -1,12 +1,17 @@
 """Evaluation images: torchvision's transform to the bit, the right images in order."""
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import torchvision
+import yaml
 from PIL import Image
+from torchvision import transforms
 from torchvision.transforms import functional
 
 from deadpixel.data import packs
@@ -16,6 +21,7 @@ from packs import listed
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 COUNT = 23
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize("sizes", [(256, 224), (40, 33), (24, 24)])
@@ -37,9 +43,39 @@ def test_transform_defaults_are_the_papers() -> None:
     assert torch.equal(evaluation_transform()(pixels), evaluation_transform(256, 224)(pixels))
 
 
-def test_a_crop_beyond_the_image_is_refused() -> None:
-    with pytest.raises(InputError, match="crop of 24 px is larger than the shorter side of 23 px"):
-        evaluation_transform(23, 24)
+REGISTRY = yaml.safe_load((ROOT / "data/registry.yaml").read_text())["weights"]["files"]
+TRANSFORMS = {json.dumps(entry.get("preprocess", {})): name for name, entry in REGISTRY.items()}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS.values())
+def test_transform_of_published_weights_is_the_one_they_come_with(name: str) -> None:
+    """Of a network of each kind, to the last bit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 443, 3), dtype=np.uint8)
+    theirs = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"].transforms()
+    ours = evaluation_transform(**REGISTRY[name].get("preprocess", {}))
+    assert torch.equal(ours(pixels), theirs(Image.fromarray(pixels)))
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
+@pytest.mark.parametrize(("resize", "crop"), [([40, 61], [33, 56]), (40, [33, 20])])
+def test_transform_to_rectangles_is_torchvisions(resize, crop, interpolation: str) -> None:
+    """Heights come first; a single number is the shorter side."""
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 91, 3), dtype=np.uint8)
+    mode = transforms.InterpolationMode(interpolation)
+    image = functional.resize(Image.fromarray(pixels), resize, mode)
+    scaled = functional.to_tensor(functional.center_crop(image, crop))
+    mean, std = [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]
+    result = evaluation_transform(resize, crop, interpolation, mean, std)(pixels)
+    assert result.shape == (3, *crop)
+    assert torch.equal(result, functional.normalize(scaled, mean, std))
+
+
+@pytest.mark.parametrize(
+    ("resize", "crop"), [(23, 24), ([30, 23], 24), ([23, 30], [24, 20]), (23, [20, 24])]
+)
+def test_a_crop_beyond_the_image_is_refused(resize, crop) -> None:
+    with pytest.raises(InputError, match=re.escape(f"{crop} px is larger than images resized to")):
+        evaluation_transform(resize, crop)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +109,7 @@ def _numbers(batch: torch.Tensor) -> list[int]:
 @pytest.mark.parametrize("split", ["train", "valid", "test"])
 def test_split_is_chosen(pack: Path, manifest: pd.DataFrame, split: str) -> None:
     """Its images in the manifest's order, with their own labels and paths."""
-    chosen = evaluation_images(pack, manifest, split, resize=12, crop=8)
+    chosen = evaluation_images(pack, manifest, split, evaluation_transform(12, 8))
     expected = np.flatnonzero(manifest["split"] == split).tolist()
     assert len(chosen) == len(expected)
     assert chosen[0].shape == (3, 8, 8)
@@ -87,7 +123,7 @@ def test_split_is_chosen(pack: Path, manifest: pd.DataFrame, split: str) -> None
 def test_most_are_spread_evenly(pack: Path, manifest: pd.DataFrame, most: int | None) -> None:
     """Over the whole split, none twice; more than there are is all of them."""
     every = np.flatnonzero(manifest["split"] == "train").tolist()
-    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8, most=most)
+    chosen = evaluation_images(pack, manifest, "train", evaluation_transform(12, 8), most=most)
     places = [every.index(number) for number in _numbers(next(iter(chosen.batches(99))))]
     assert len(places) == min(most or 10, 10)
     assert places[0] == 0
@@ -99,7 +135,7 @@ def test_most_are_spread_evenly(pack: Path, manifest: pd.DataFrame, most: int | 
 
 def test_every_interleaves(pack: Path, manifest: pd.DataFrame) -> None:
     """Blocks take turns: each is spread over the images, together they are all of them."""
-    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8)
+    chosen = evaluation_images(pack, manifest, "train", evaluation_transform(12, 8))
     for start in range(3):
         block = chosen.every(3, start)
         places = range(start, 10, 3)
@@ -111,7 +147,7 @@ def test_every_interleaves(pack: Path, manifest: pd.DataFrame) -> None:
 
 def test_batches_are_in_order(pack: Path, manifest: pd.DataFrame) -> None:
     """The last is what is left, and they can be had again."""
-    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8)
+    chosen = evaluation_images(pack, manifest, "train", evaluation_transform(12, 8))
     batches = chosen.batches(4)
     for _ in range(2):
         found = list(batches)
@@ -120,7 +156,7 @@ def test_batches_are_in_order(pack: Path, manifest: pd.DataFrame) -> None:
 
 
 def test_images_on_a_device_keep_their_labels(pack: Path, manifest: pd.DataFrame) -> None:
-    chosen = evaluation_images(pack, manifest, "train", resize=12, crop=8)
+    chosen = evaluation_images(pack, manifest, "train", evaluation_transform(12, 8))
     expected = np.flatnonzero(manifest["split"] == "train")
     batches = chosen.on(torch.device("cpu"), 4)
     assert [len(labels) for _, labels in batches] == [4, 4, 2]

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import timm
 import torch
 import torchvision
+from PIL import Image
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from deadpixel.data.draws import Purpose, initialising
+from deadpixel.data.evaluation import evaluation_transform
 from deadpixel.errors import InputError
 from deadpixel.networks import calibration, checkpoints, forward, heads, zoo
 
@@ -269,12 +272,12 @@ def test_a_new_head_has_the_classes_and_is_the_same_for_the_same_seed(name: str,
     model = zoo.build(name)
     before = {k: v.clone() for k, v in model.state_dict().items()}
     state = torch.random.get_rng_state()
-    assert heads.replace(model, 7, seed=3, side=64) is model
+    assert heads.replace(model, 7, seed=3, input_size=(64, 64)) is model
     assert torch.equal(torch.random.get_rng_state(), state)
     changed = {k for k, v in model.state_dict().items() if v.shape != before[k].shape}
     assert changed == {f"{head}.weight", f"{head}.bias"}
     assert model.eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
-    again, other = (heads.replace(zoo.build(name), 7, seed=s, side=64) for s in (3, 4))
+    again, other = (heads.replace(zoo.build(name), 7, seed=s, input_size=(64, 64)) for s in (3, 4))
     weights = [m.get_submodule(head).weight for m in (model, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
     alone = model.get_submodule(head)
@@ -318,7 +321,7 @@ def test_the_head_is_the_layer_that_is_called_last() -> None:
     model = Headed().train()
     model.drop.eval()
     before = copy.deepcopy(model.state_dict())
-    heads.replace(model, 7, seed=3, side=16)
+    heads.replace(model, 7, seed=3, input_size=(16, 16))
     assert model.training and not model.drop.training
     after = model.state_dict()
     changed = {k for k, v in after.items() if v.shape != before[k].shape}
@@ -347,18 +350,18 @@ NO_HEADS = {
 def test_a_head_that_is_none_is_refused(problem: str) -> None:
     """One forward pass tells: the network has to put out as many logits as there are classes."""
     with pytest.raises(InputError, match=f"^fc, the last layer .* {problem}"):
-        heads.replace(Headed(NO_HEADS[problem]), 7, seed=0, side=16)
+        heads.replace(Headed(NO_HEADS[problem]), 7, seed=0, input_size=(16, 16))
 
 
 def test_a_head_that_computes_its_weights_is_refused() -> None:
     model = nn.Sequential(nn.Flatten(), nn.utils.parametrizations.weight_norm(nn.Linear(12, 4)))
     with pytest.raises(InputError, match="the head 1 computes its weights"):
-        heads.replace(model, 7, seed=0, side=2)
+        heads.replace(model, 7, seed=0, input_size=(2, 2))
 
 
 def test_the_networks_own_size_is_needed_for_a_head() -> None:
     with pytest.raises(InputError, match=r"shape \(1, 3, 32, 32\) .*choose a size that it takes"):
-        heads.replace(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), 7, seed=0, side=32)
+        heads.replace(nn.Sequential(nn.Flatten(), nn.Linear(12, 4)), 7, seed=0, input_size=(32, 32))
 
 
 def test_logits_of_a_network_in_training() -> None:
@@ -789,3 +792,55 @@ def test_checkpoint_of_another_architecture(
     with pytest.raises(InputError, match=f"{where} belongs to another architecture: {problem}"):
         checkpoints.load(net, tmp_path / "checkpoint.pt")
     assert _same(net, before)
+
+
+@pytest.mark.parametrize("name", ["googlenet", "inception_v3"])
+def test_colours_of_tensorflows_weights_are_changed_as_torchvision_does(
+    name: str, tmp_path: Path
+) -> None:
+    """Whether they are follows the weights, also of copies that were saved again."""
+    plain = zoo.build(name)
+    for weight in plain.parameters():
+        if weight.ndim == 4:  # or nothing of the image would reach the logits
+            nn.init.kaiming_normal_(weight)
+    images = torch.rand(1, 3, 96, 96, generator=torch.Generator().manual_seed(0))
+    expected = torchvision.models.get_model(name, init_weights=False, transform_input=True)
+    expected.load_state_dict(plain.state_dict())
+    wanted, unchanged = expected.eval()(images), plain(images)
+    assert not torch.equal(wanted, unchanged)
+    saved = zoo.with_published_weights(plain)
+    for path in (tmp_path / "published.safetensors", tmp_path / "again.safetensors"):
+        checkpoints.save(saved, path, {})
+        loaded = checkpoints.load(zoo.build(name, seed=1), path)
+        assert torch.equal(loaded(images), wanted)
+        saved = loaded
+    torch.save(plain.state_dict(), tmp_path / "plain.pt")
+    own = checkpoints.load(zoo.build(name), tmp_path / "plain.pt")
+    assert torch.equal(own(images), unchanged)
+
+
+def test_other_networks_take_their_input_as_it_is() -> None:
+    model = zoo.build("resnet18")
+    assert not hasattr(zoo.with_published_weights(model), "transform_input")
+
+
+@pytest.mark.parametrize(
+    "name", ["resnet18.a1_in1k", "convnext_tiny.fb_in1k", "vit_tiny_patch16_224.augreg_in21k"]
+)
+def test_the_transform_of_timms_weights_is_timms(name: str) -> None:
+    """Its own chain, built from its data configuration, on an image of noise."""
+    model = zoo.build(f"timm:{name}")
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 443, 3), dtype=np.uint8)
+    theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
+    ours = evaluation_transform(**zoo.evaluation_by_timm(model))
+    torch.testing.assert_close(ours(pixels), theirs(Image.fromarray(pixels)), rtol=0, atol=1e-6)
+
+
+def test_what_timm_crops_otherwise_is_named() -> None:
+    model = zoo.build("timm:resnet18.a1_in1k")
+    for mode, resize in {"squash": [235, 235], "border": 235, "center": 235}.items():
+        model.pretrained_cfg = {**model.pretrained_cfg, "crop_mode": mode}
+        said = zoo.evaluation_by_timm(model)
+        assert said["resize"] == resize
+        assert said.get("crop_mode") == ("border" if mode == "border" else None)
+    assert zoo.evaluation_by_timm(zoo.build("resnet18")) == {}

@@ -178,6 +178,25 @@ def test_the_registry_has_the_weights_of_torchvisions_enum():
         assert abs(entry["bytes"] - weights.meta["_file_size"] * 2**20) < 1024
 
 
+def test_the_registry_has_the_transforms_of_torchvisions_enum():
+    """Where they differ from the configuration's, and nothing where they do not."""
+    published = yaml.safe_load((ROOT / "data/registry.yaml").read_text())["weights"]["files"]
+    common = yaml.safe_load((ROOT / "config.yaml").read_text())["preprocess"]
+    for model, entry in published.items():
+        theirs = torchvision.models.get_model_weights(model)["IMAGENET1K_V1"].transforms()
+        (resize,), (crop,) = theirs.resize_size, theirs.crop_size
+        said = {
+            "resize": resize,
+            "crop": crop,
+            "interpolation": theirs.interpolation.value,
+            "mean": theirs.mean,
+            "std": theirs.std,
+        }
+        expected = {name: value for name, value in said.items() if value != common[name]}
+        assert entry.get("preprocess", {}) == expected, model
+        assert theirs.antialias
+
+
 # Rooms from the lowest up; the modules at the front door between them. Folding has to know the hook
 # that changed kernels have, so these are below the networks.
 FLOORS = (

@@ -104,12 +104,12 @@ def test_what_is_not_clear_is_asked_for(shape, said, message):
 
 
 class Patches(nn.Module):
-    """Patches of 16 px, embedded and mixed with their neighbours, in any layout."""
+    """Patches, embedded and mixed with their neighbours, in any layout."""
 
-    def __init__(self, arrange=lambda maps: maps) -> None:
+    def __init__(self, arrange=lambda maps: maps, side: int = 16) -> None:
         super().__init__()
         torch.manual_seed(0)
-        self.embed = nn.Conv2d(3, 10, 16, 16)
+        self.embed = nn.Conv2d(3, 10, side, side)
         self.mix = nn.Conv2d(10, 10, 3, padding=1)
         self.last = nn.Identity()
         self.arrange = arrange
@@ -123,11 +123,11 @@ IMAGES = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(2))
 MISREAD = {
     "rows and columns of another map": (
         lambda maps: maps.permute(0, 2, 3, 1).flatten(1, 2),
-        {"layout": "tokens", "prefix": 0, "grid": [4, 16]},
+        {"layout": "tokens", "prefix": 0, "grid": [8, 32]},
     ),
     "strides of another map": (
         lambda maps: maps.permute(0, 2, 3, 1).flatten(1, 2),
-        {"layout": "tokens", "prefix": 0, "grid": [16, 4]},
+        {"layout": "tokens", "prefix": 0, "grid": [32, 8]},
     ),
     "columns first": (
         lambda maps: maps.transpose(2, 3).flatten(2).transpose(1, 2),
@@ -136,7 +136,7 @@ MISREAD = {
     "upside down": (lambda maps: maps.flip(2), {}),
     "windows one after the other": (
         lambda maps: (
-            maps.unflatten(3, (2, 4)).unflatten(2, (2, 4)).permute(0, 2, 4, 3, 5, 1).flatten(1, 4)
+            maps.unflatten(3, (2, 8)).unflatten(2, (2, 8)).permute(0, 2, 4, 3, 5, 1).flatten(1, 4)
         ),
         {},
     ),
@@ -146,7 +146,7 @@ MISREAD = {
 
 @pytest.mark.parametrize(("arrange", "said"), MISREAD.values(), ids=MISREAD)
 def test_a_wrong_layout_is_seen_by_moving_the_place(arrange, said):
-    model = Patches(arrange)
+    model = Patches(arrange, 8)
     with pytest.raises(InputError, match=r"where its place moves from \(.*centre moves from \(\d"):
         erf.accumulate(model, IMAGES, {"last": {"module": "last", **said}})
 

@@ -11,7 +11,8 @@ from workflow.conftest import Checkout
 
 def write_costs(file, model):
     """Of an imagined forward pass."""
-    cost = {"model": model, "side": 224, "flops": 1e10, "parameters": 2e7, "activations": 1e7}
+    cost = {"model": model, "size": [224, 224], "flops": 1e10}
+    cost |= {"parameters": 2e7, "activations": 1e7}
     file.parent.mkdir(parents=True)
     file.write_text(json.dumps([{**cost, "kernels": kernels} for kernels in ("odd", "padded")]))
 

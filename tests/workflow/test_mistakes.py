@@ -18,7 +18,8 @@ sede: 1
 seed: one
 device: gpu
 erf: {bacth_size: 4, batch_size: 1000000000000, images: 1, shards: 2000, definition: luo}
-preprocess: {crop: 224.0}
+preprocess: {crop: 224.0, resize: [256], interpolation: cubic, std: [0, 1, 1]}
+models: {resnet18: {preprocess: {mean: 0.5, crop: [224, 0]}}}
 finetune: {kernels: [padded], epochs: 12.0, seeds: [9223372036854775808]}
 training: {momentum: .nan, augmentation: {rotation: .inf, scale: [.nan, 1]}}
 microobject: {learning_rate: .inf}
@@ -37,6 +38,11 @@ datasets:
         "erf.images: 1 is less than the minimum of 2",
         "erf.shards: 2000 is greater than the maximum of 64",
         "preprocess.crop: 224.0 is not of type 'integer'",
+        "preprocess.resize: [256] is too short",
+        "preprocess.interpolation: 'cubic' is not one of ['nearest', 'bilinear', 'bicubic'",
+        "preprocess.std.0: 0 is less than or equal to the minimum of 0",
+        "models.resnet18.preprocess.mean: 0.5 is not of type 'array'",
+        "models.resnet18.preprocess.crop.1: 0 is less than the minimum of 1",
         "finetune.epochs: 12.0 is not of type 'integer'",
         "finetune.seeds.0: 9223372036854775808 is greater than the maximum",
         "training.momentum: nan is not of type 'number'",
@@ -79,6 +85,24 @@ CROSS_FIELD_MISTAKES = {
             "finetune.models: 'vgg16' is not among models",
             "shape_test.model: 'vgg11'",
             "microobject.size: larger than training.augmentation.crop",
+        ],
+    ),
+    "transforms": (
+        {
+            "models": {
+                "efficientnet_b3": {"preprocess": {"resize": 299}},
+                "efficientnet_v2_s": {},
+                "resnet18": {"preprocess": {"crop": [224, 257]}},
+                "resnet34": {"preprocess": {"resize": [230, 400], "crop": [224, 400]}},
+            },
+            "size_test": {"models": ["efficientnet_b3", "efficientnet_v2_s", "resnet18"]},
+            "finetune": {"weights": "calibrated", "models": ["efficientnet_v2_s", "resnet50"]},
+        },
+        [
+            "models.efficientnet_b3.preprocess.crop: larger than models.efficientnet_b3.preprocess",
+            "models.efficientnet_v2_s.preprocess.crop: missing, as maps of its weights are of "
+            "different sizes (imagenet 384x384, calibrated 224x224) and theory is of one; say",
+            "models.resnet18.preprocess.crop: larger than models.resnet18.preprocess.resize",
         ],
     ),
     "the size test and own networks": (

@@ -10,7 +10,7 @@ import yaml
 from small import OVERLAY, small_checkout
 
 OF_MAPS = "/erf|/fields/|fits|imbalance|extent|receptive_fields|table[12]|correlations|fig[14]"
-FORWARD = {"model": "mine", "side": 64, "flops": 9, "parameters": 8, "activations": 7}
+FORWARD = {"model": "mine", "size": [64, 64], "flops": 9, "parameters": 8, "activations": 7}
 
 
 @pytest.fixture(scope="module")

@@ -24,13 +24,15 @@ _TRIES = 10
 
 @dataclass(frozen=True)
 class Augmentation:
-    """RandomResizedCrop, RandomRotation, RandomHorizontalFlip and CenterCrop, in that order."""
+    """Random resized crop, rotation, flip, the middle, normalisation, in that order."""
 
     resized_crop: int = 256  # pixels, as is `crop`
     crop: int = 224
     scale: tuple[float, float] = (0.8, 1.0)  # share of the image's area that is cropped
     rotation: float = 15.0  # degrees either way
     flip: float = 0.5  # probability
+    mean: Sequence[float] = MEAN  # of each channel, of 0 to 1, as is `std`
+    std: Sequence[float] = STD
 
     @property
     def shorter_side(self) -> int:
@@ -103,7 +105,8 @@ class BatchedImages:
         """Float32 (N, 3, crop, crop) of the images at `indices` among those chosen."""
         indices, how = np.asarray(indices), self._augmentation
         drawn = draw(how, self._seed, epoch, indices, self._images.sizes[indices])
-        return self._images.fetch(indices, *drawn, side=how.resized_crop, crop=how.crop)
+        sizes = {"side": how.resized_crop, "crop": how.crop}
+        return self._images.fetch(indices, *drawn, **sizes, mean=how.mean, std=how.std)
 
 
 def torchvision_transform(augmentation: Augmentation) -> Callable[[np.ndarray], Tensor]:
@@ -119,7 +122,7 @@ def torchvision_transform(augmentation: Augmentation) -> Callable[[np.ndarray], 
             transforms.RandomHorizontalFlip(augmentation.flip),
             transforms.CenterCrop(augmentation.crop),
             transforms.ToTensor(),
-            transforms.Normalize(MEAN, STD),
+            transforms.Normalize(augmentation.mean, augmentation.std),
         ]
     )
 

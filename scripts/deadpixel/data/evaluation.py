@@ -14,30 +14,53 @@ from .normalisation import MEAN, STD
 from .packs import Pack
 
 
-def evaluation_transform(resize: int = 256, crop: int = 224) -> Callable[[np.ndarray], Tensor]:
-    """torchvision's chain for validation images: uint8 array to normalised (3, crop, crop).
+def evaluation_transform(
+    resize: int | Sequence[int] = 256,
+    crop: int | Sequence[int] = 224,
+    interpolation: str = "bilinear",
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+) -> Callable[[np.ndarray], Tensor]:
+    """torchvision's chain for validation images: uint8 array to normalised (3, height, width).
+
+    resize: the shorter side in px, or height and width. crop: the side of the square in the middle,
+    or its height and width. interpolation: a filter of Pillow's, such as ``bicubic``. mean, std: of
+    each channel, of 0 to 1.
 
     The same to the last bit, in Pillow's and PyTorch's own words: torchvision takes as long to
-    import as PyTorch. Raises `InputError` if the crop is larger than the resized shorter side.
+    import as PyTorch. Raises `InputError` if the crop is larger than every image is once resized.
     """
-    if crop > resize:
-        raise InputError(f"a crop of {crop} px is larger than the shorter side of {resize} px")
-    mean, std = (torch.tensor(values)[:, None, None] for values in (MEAN, STD))
+    resized, (height, width) = _height_and_width(resize), _height_and_width(crop)
+    if height > resized[0] or width > resized[1]:
+        raise InputError(f"a crop of {crop} px is larger than images resized to {resize} px")
+    resampling = Image.Resampling[interpolation.upper()]
+    means, stds = (torch.tensor(values)[:, None, None] for values in (mean, std))
 
     def transform(pixels: np.ndarray) -> Tensor:
         image = Image.fromarray(pixels)
-        shorter = min(image.size)
-        width, height = (resize * side // shorter for side in image.size)
-        left, top = (round((side - crop) / 2) for side in (width, height))
-        image = image.resize((width, height), Image.Resampling.BILINEAR)
-        middle = np.array(image.crop((left, top, left + crop, top + crop)))
-        return torch.from_numpy(middle).permute(2, 0, 1).contiguous().div(255).sub(mean).div(std)
+        image = image.resize(_resized(image, resize), resampling)
+        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+        middle = np.array(image.crop((left, top, left + width, top + height)))
+        return torch.from_numpy(middle).permute(2, 0, 1).contiguous().div(255).sub(means).div(stds)
 
     return transform
 
 
+def _height_and_width(size: int | Sequence[int]) -> Sequence[int]:
+    return (size, size) if isinstance(size, int) else size
+
+
+def _resized(image: Image.Image, resize: int | Sequence[int]) -> tuple[int, int]:
+    """Width and height."""
+    if isinstance(resize, int):
+        shorter = min(image.size)
+        return resize * image.width // shorter, resize * image.height // shorter
+    height, width = resize
+    return width, height
+
+
 class EvaluationImages(torch.utils.data.Dataset):
-    """Images of a pack as networks are evaluated on: item i is float32 (3, crop, crop)."""
+    """Images of a pack as networks are evaluated on: item i is float32 (3, h, w)."""
 
     def __init__(
         self,
@@ -70,7 +93,7 @@ class EvaluationImages(torch.utils.data.Dataset):
         )
 
     def batches(self, batch_size: int) -> Iterable[Tensor]:
-        """Batches (batch_size, 3, crop, crop) in order."""
+        """Batches (batch_size, 3, h, w) in order."""
         return torch.utils.data.DataLoader(self, batch_size)
 
     def on(self, device: torch.device, batch_size: int) -> list[tuple[Tensor, Tensor]]:
@@ -90,14 +113,10 @@ def evaluation_images(
     pack: Path | str,
     manifest: pd.DataFrame,
     split: str,
-    *,
-    resize: int,
-    crop: int,
+    transform: Callable[[np.ndarray], Tensor],
     most: int | None = None,
 ) -> EvaluationImages:
     """The images of one split of a manifest, at `most` so many, evenly spread over it."""
     chosen = spread(np.flatnonzero(manifest["split"] == split), most)
     labels = manifest["label"].to_numpy()[chosen]
-    return EvaluationImages(
-        Pack(pack, manifest), chosen, labels, evaluation_transform(resize, crop)
-    )
+    return EvaluationImages(Pack(pack, manifest), chosen, labels, transform)

@@ -53,6 +53,8 @@ class RaggedImages:
         *,
         side: int,
         crop: int,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
     ) -> Tensor:
         """Normalised images `indices` (N,), float32 (N, 3, crop, crop) on the device.
 
@@ -60,20 +62,28 @@ class RaggedImages:
         px, rotated by an angle (degrees, counter-clockwise), flipped or not, and cut to the `crop`
         px in the middle; what rotation brings in from outside the box is black. All that is one
         bilinear fetch, whereas torchvision interpolates twice: bilinearly (over more pixels where
-        it shrinks) to resize, and by the nearest pixel to rotate.
+        it shrinks) to resize, and by the nearest pixel to rotate. Of each channel, of 0 to 1, its
+        `mean` is taken off, and what is left divided by its `std`.
         """
         radians = np.deg2rad(angles)
         columns = [self.offsets[indices], self.sizes[indices, 1], boxes]
         columns += [np.cos(radians), np.sin(radians), np.where(flips, -1, 1)]
         parameters = torch.from_numpy(np.column_stack(columns)).to(self.pixels.device)
         at_once = math.ceil(_PIXELS_AT_ONCE[parameters.device.type] / crop**2)
+        colours = [*zip(mean, std, strict=True)]
         result = torch.empty((len(indices), 3, crop, crop), device=parameters.device)
         for part, output in zip(parameters.split(at_once), result.split(at_once), strict=True):
-            _fetch(self.pixels, part, side, output)
+            _fetch(self.pixels, part, side, colours, output)
         return result
 
 
-def _fetch(pixels: Tensor, parameters: Tensor, side: int, output: Tensor) -> None:
+def _fetch(
+    pixels: Tensor,
+    parameters: Tensor,
+    side: int,
+    colours: Sequence[tuple[float, float]],
+    output: Tensor,
+) -> None:
     """Fill output (n, 3, crop, crop): map each pixel back to the image and interpolate there."""
     offset = parameters[:, 0, None, None].long()
     stride = parameters[:, 1, None, None].int()
@@ -98,7 +108,7 @@ def _fetch(pixels: Tensor, parameters: Tensor, side: int, output: Tensor) -> Non
         for index in (here, here + step, below, below + step)
     ]
     across, down = x - column, y - row
-    for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
+    for channel, (mean, std) in enumerate(colours):
         a, b, c, d = (corner[..., channel].float() for corner in corners)
         value = a.lerp_(b, across).lerp_(c.lerp_(d, across), down).mul_(inside)
         output[:, channel] = value.mul_(1 / (255 * std)).sub_(mean / std)

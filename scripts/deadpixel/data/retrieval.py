@@ -61,7 +61,7 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
     if file.exists():
         log.info("%s is there", file)
         try:
-            verify(file, _digest(file), published, first_seen)
+            verify(file, digest(file), published, first_seen)
         except ChecksumError as error:
             raise ChecksumError(f"{error}; replace it, or remove it to download it") from error
     else:
@@ -71,7 +71,7 @@ def retrieve(published: Published, root: Path, downloads: Path, link: Path) -> N
                 _make_room(published, file, partial)
                 _download_from_anywhere(published, root / link.name, partial, first_seen)
                 partial.replace(file)
-    _link(file, link)
+    lead(link, file)
 
 
 def verify(file: Path, found: str, published: Published, first_seen: Path) -> None:
@@ -113,14 +113,15 @@ def _is_right(file: Path, published: Published, first_seen: Path) -> bool:
     if not file.exists():
         return False
     try:
-        verify(file, _digest(file), published, first_seen)
+        verify(file, digest(file), published, first_seen)
     except ChecksumError as error:
         log.warning("%s; retrieving it again", error)
         return False
     return True
 
 
-def _digest(file: Path) -> str:
+def digest(file: Path) -> str:
+    """SHA-256 of a file; raises `InputError` if it cannot be read."""
     try:
         with file.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
@@ -217,7 +218,7 @@ def _fetch_rest(session: requests.Session, url: str, partial: Path) -> str:
         headers["Range"] = f"bytes={have}-"
     with session.get(url, headers=headers, stream=True, timeout=_TIMEOUT) as response:
         if response.status_code == requests.codes.requested_range_not_satisfiable:
-            return _digest(partial)  # nothing is lacking, or the checksum will tell
+            return digest(partial)  # nothing is lacking, or the checksum will tell
         response.raise_for_status()
         if response.status_code != requests.codes.partial_content:
             os.truncate(partial, 0)
@@ -229,14 +230,14 @@ def _fetch_rest(session: requests.Session, url: str, partial: Path) -> str:
 def _append(chunks: Iterable[bytes], partial: Path) -> str:
     """Write `chunks` behind what is there; returns the SHA-256 of all, computed meanwhile."""
     with partial.open("r+b", buffering=0) as file, ThreadPoolExecutor(1) as beside:
-        digest = hashlib.file_digest(file, "sha256")
+        found = hashlib.file_digest(file, "sha256")
         hashed = beside.submit(lambda: None)
         for chunk in chunks:
             hashed.result()  # or chunks would pile up in memory
-            hashed = beside.submit(digest.update, chunk)
+            hashed = beside.submit(found.update, chunk)
             file.write(chunk)
         os.fsync(file.fileno())
-    return digest.hexdigest()
+    return found.hexdigest()
 
 
 def _reason(error: BaseException) -> str:
@@ -248,7 +249,8 @@ def _reason(error: BaseException) -> str:
     return str(error)
 
 
-def _link(file: Path, link: Path) -> None:
+def lead(link: Path, file: Path) -> None:
+    """Make `link` a symbolic link to `file`, whatever it was before."""
     partial = link.with_name(f".{link.name}.partial")
     with _nothing_in_the_way():
         link.parent.mkdir(parents=True, exist_ok=True)

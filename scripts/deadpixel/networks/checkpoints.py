@@ -23,6 +23,7 @@ from ..logs import log
 
 _REAL = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 _CHECKSUM = "deadpixel_sha256"
+_TRANSFORM_INPUT = "transform_input"  # of torchvision's GoogLeNet and Inception v3
 _ALONE = "save model.state_dict() alone"
 _AGAIN = "get the file again or save it again"
 
@@ -33,6 +34,12 @@ def write_state(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any
     with atomic.writing(path) as partial:
         # save_file reports a full disk as an error of its own, without its number
         partial.write_bytes(as_bytes(dict(state), metadata))
+
+
+def read_facts(path: Path | str) -> dict[str, Any]:
+    """The provenance that `write_state` has put into a file."""
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {})[parquet.METADATA_KEY.decode()])
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
@@ -78,10 +85,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
 def _read(path: Path) -> Any:
     with path.open("rb") as file:
-        start = file.read(9)
+        start = file.read(2)
     if not start:
         raise InputError(f"checkpoint {path} is empty, 0 bytes: {_AGAIN}")
-    if start[8:] == b"{":  # the length of a safetensors header, and the header
+    if _is_safetensors(path):
         with safe_open(path, framework="pt") as file:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             checksum = (file.metadata() or {}).get(_CHECKSUM)
@@ -240,7 +247,12 @@ def _short(tensor: Tensor) -> str:
 
 
 def save(model: nn.Module, path: Path | str, facts: Mapping[str, Any]) -> None:
-    """Write the state of `model` as safetensors, atomically, with its provenance and checksum."""
+    """Write the state of `model` as safetensors, atomically, with its provenance and checksum.
+
+    So is whether it changes the colours of its input, which follows the weights it started from.
+    """
+    if hasattr(model, _TRANSFORM_INPUT):
+        facts = {**facts, _TRANSFORM_INPUT: getattr(model, _TRANSFORM_INPUT)}
     state = {name: tensor.clone().contiguous() for name, tensor in model.state_dict().items()}
     write_state(Path(path), state, facts)
 
@@ -250,7 +262,24 @@ def load(model: nn.Module, path: Path | str) -> nn.Module:
 
     Raises `InputError` that says what differs if it is a checkpoint of another architecture.
     """
-    return load_state(model, read_state(Path(path)), path)
+    load_state(model, read_state(Path(path)), path)
+    facts = _facts(Path(path))
+    if _TRANSFORM_INPUT in facts:
+        setattr(model, _TRANSFORM_INPUT, facts[_TRANSFORM_INPUT])
+    return model
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    """Provenance that `write_state` wrote; none of files from elsewhere."""
+    if not _is_safetensors(path):
+        return {}
+    with safe_open(path, framework="pt") as file:
+        return json.loads((file.metadata() or {}).get(parquet.METADATA_KEY.decode(), "{}"))
+
+
+def _is_safetensors(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(9)[8:] == b"{"  # after the length of the header, the header
 
 
 def load_state(model: nn.Module, state: Mapping[str, Tensor], origin: Path | str) -> nn.Module:

@@ -1,6 +1,7 @@
 """A network's last layer, made for the classes of another data set."""
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -11,14 +12,17 @@ from ..errors import InputError
 from .forward import forward, logits
 
 
-def replace(model: nn.Module, n_classes: int, *, seed: int, side: int = 224) -> nn.Module:
+def replace(
+    model: nn.Module, n_classes: int, *, seed: int, input_size: Sequence[int] = (224, 224)
+) -> nn.Module:
     """Give `model`, in place, a new last layer for `n_classes`, initialised by `seed`; returns it.
 
     The last layer is the linear layer or convolution that is called last in a forward pass of an
-    image of `side` x `side` px, so none of an auxiliary head. Raises `InputError` if there is none
-    or if the network does not put out `n_classes` logits with the new one: it is then no head.
+    image of `input_size` (height and width in px), so none of an auxiliary head. Raises
+    `InputError` if there is none or if the network does not put out `n_classes` logits with the new
+    one: it is then no head.
     """
-    name = _last_layer(model, side)
+    name = _last_layer(model, input_size)
     old: Any = model.get_submodule(name)  # one of two classes, of which each has its own width
     width = "out_features" if isinstance(old, nn.Linear) else "out_channels"
     if old._parameters.get("weight") is None:
@@ -31,13 +35,13 @@ def replace(model: nn.Module, n_classes: int, *, seed: int, side: int = 224) -> 
     with draws.initialising(seed, draws.Purpose.HEAD):
         head.reset_parameters()
     model.set_submodule(name, head)
-    _check_head(model, name, n_classes, side)
+    _check_head(model, name, n_classes, input_size)
     return model
 
 
-def _check_head(model: nn.Module, name: str, n_classes: int, side: int) -> None:
+def _check_head(model: nn.Module, name: str, n_classes: int, input_size: Sequence[int]) -> None:
     try:
-        found = logits(_evaluated(model, side)).shape[1]
+        found = logits(_evaluated(model, input_size)).shape[1]
         problem = f"there are {found} logits" if found != n_classes else ""
     except InputError as error:
         problem = str(error)
@@ -48,7 +52,7 @@ def _check_head(model: nn.Module, name: str, n_classes: int, side: int) -> None:
         )
 
 
-def _last_layer(model: nn.Module, side: int) -> str:
+def _last_layer(model: nn.Module, input_size: Sequence[int]) -> str:
     called: list[str] = []
     hooks = [
         module.register_forward_hook(lambda *_, name=name: called.append(name))
@@ -56,7 +60,7 @@ def _last_layer(model: nn.Module, side: int) -> str:
         if isinstance(module, (nn.Linear, nn.Conv2d))
     ]
     try:
-        _evaluated(model, side)
+        _evaluated(model, input_size)
     finally:
         for hook in hooks:
             hook.remove()
@@ -66,11 +70,11 @@ def _last_layer(model: nn.Module, side: int) -> str:
 
 
 @torch.no_grad()
-def _evaluated(model: nn.Module, side: int) -> Any:
+def _evaluated(model: nn.Module, input_size: Sequence[int]) -> Any:
     """What `model` puts out for a black image in evaluation mode; it is left in its own modes."""
     modes = {module: module.training for module in model.modules()}
     try:
-        return forward(model.eval(), torch.zeros(1, 3, side, side))
+        return forward(model.eval(), torch.zeros(1, 3, *input_size))
     finally:
         for module, mode in modes.items():
             module.training = mode

@@ -2,9 +2,12 @@
 
 import contextlib
 import difflib
+import math
 import random
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,6 +94,41 @@ def _unknown(name: str, known: Sequence[str]) -> str:
 
 
 LIBRARIES = {"": _from_torchvision, "torchvision": _from_torchvision, "timm": _from_timm}
+
+
+def with_published_weights(model: nn.Module) -> nn.Module:
+    """`model`, in place, as torchvision builds it for its own weights; returns it.
+
+    Those of GoogLeNet and Inception v3 are TensorFlow's: the networks change the colours of their
+    input (`transform_input`), which no state dict says.
+    """
+    if hasattr(model, "transform_input"):
+        vars(model)["transform_input"] = True
+    return model
+
+
+def evaluation_by_timm(model: nn.Module) -> dict[str, Any]:
+    """The evaluation transform of a timm network's weights; nothing of other networks.
+
+    By the names of `data.evaluation.evaluation_transform`; and ``crop_mode`` where timm fills up
+    what lies beyond the image, which that does not do.
+    """
+    if not getattr(model, "pretrained_cfg", None) or "timm" not in sys.modules:
+        return {}
+    from timm.data.config import resolve_model_data_config
+
+    said = resolve_model_data_config(model)
+    crop = [*said["input_size"][1:]]
+    resize = [math.floor(side / said["crop_pct"]) for side in crop]
+    square, mode = crop[0] == crop[1], said["crop_mode"]
+    found = {
+        "resize": resize[0] if square and mode != "squash" else resize,
+        "crop": crop[0] if square else crop,
+        "interpolation": said["interpolation"],
+        "mean": [*said["mean"]],
+        "std": [*said["std"]],
+    }
+    return {**found, "crop_mode": mode} if mode == "border" else found
 
 
 def imagenet_accuracy(name: str) -> tuple[float, float] | None:

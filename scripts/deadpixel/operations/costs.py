@@ -6,6 +6,7 @@ reads the workflow, in an environment of its own: the standard library only.
 """
 
 import argparse
+import errno
 import json
 import math
 import os
@@ -96,34 +97,41 @@ class Record:
 class Network:
     """What the cost of a job that runs a network follows from.
 
-    forward: costs of a forward pass by the side of the image, as `flops.forward_costs` found them.
-    images: of the data set, by split.
+    forward: costs of a forward pass, as `flops.forward_costs` found them.
+    images: of the data set, by split. size: height and width of what the network sees of them.
     """
 
-    forward: Mapping[int, Mapping[str, Any]]
+    forward: Mapping[str, Any]
     images: Mapping[str, float]
+    size: tuple[int, int]
 
     def at_most(self, most: int | None, split: str) -> float:
         """Images of a split, `most` of them unless that is None."""
         return min(most or self.images[split], self.images[split])
 
-    def passes(self, side: int) -> float:
+    @property
+    def work(self) -> float:
         """Work of one forward pass of an image, in 1e9 operations."""
-        return self.forward[side]["flops"] / GIGA
+        return self.forward["flops"] / GIGA
+
+    @property
+    def pixels(self) -> int:
+        """Of one image."""
+        return math.prod(self.size)
 
     @property
     def weights_mb(self) -> float:
         """All weights in float32."""
-        return 4 * next(iter(self.forward.values()))["parameters"] / MB
+        return 4 * self.forward["parameters"] / MB
 
-    def memory_mb(self, side: int, device: str, *, batch: int = 0, images: float = 0) -> float:
+    def memory_mb(self, device: str, *, batch: int = 0, images: float = 0) -> float:
         """Of the host: weights, their copies and gradients, and what a CPU keeps of a batch.
 
         batch: images on the way back at once. images: held in memory besides, in float32.
         """
         on_cpu = device == "cpu"
-        kept = 3 * batch * self.forward[side]["activations"] if on_cpu else 0
-        pixels = 3 * images * side**2
+        kept = 3 * batch * self.forward["activations"] if on_cpu else 0
+        pixels = 3 * images * self.pixels
         return (800 if on_cpu else 4000) + 6 * self.weights_mb + 4 * (kept + pixels) / MB
 
 
@@ -195,9 +203,17 @@ def rule_of(name: str) -> str:
     return re.sub(r"_\d+$", "", name)
 
 
-def read_forward(path: Path | str, kernels: str) -> dict[int, dict[str, Any]]:
-    """Costs of forward passes with one kind of kernels from a ``flops.json``, by side."""
-    return {row["side"]: row for row in _read_json(path) if row["kernels"] == kernels}
+def read_forward(path: Path | str, kernels: str, size: Sequence[int]) -> dict[str, Any]:
+    """Costs of a forward pass from a ``flops.json``, of a height and width.
+
+    Raises `FileNotFoundError` if it has none, as Snakemake expects of files still to be made.
+    """
+    asked = kernels, list(size)
+    for row in _read_json(path):
+        if (row["kernels"], row.get("size")) == asked:
+            return row
+    # It is about to be counted again: what is there is of other sizes.
+    raise FileNotFoundError(errno.ENOENT, f"has no {kernels} kernels at {size}", str(path))
 
 
 def read_splits(path: Path | str) -> dict[str, int]:

@@ -1,5 +1,8 @@
 """What one forward pass of a network takes: arithmetic, parameters, activations."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
@@ -8,8 +11,8 @@ from ..networks.forward import forward
 
 
 @torch.no_grad()
-def forward_costs(model: nn.Module, side: int) -> dict[str, int]:
-    """Of one image of `side` x `side` px, in evaluation mode, as `costs.CostModel` takes them.
+def forward_costs(model: nn.Module, size: Sequence[int]) -> dict[str, Any]:
+    """Of one image of `size`, its height and width in px, in evaluation mode, for `costs.Network`.
 
     flops: floating-point operations of convolutions and matrix products, an addition and a
     multiplication counted as two. parameters: their number. activations: numbers that the modules
@@ -27,14 +30,14 @@ def forward_costs(model: nn.Module, side: int) -> dict[str, int]:
     modes = {module: module.training for module in model.modules()}
     try:
         with FlopCounterMode(display=False) as counter:
-            forward(model.eval(), torch.zeros(1, 3, side, side))
+            forward(model.eval(), torch.zeros(1, 3, *size))
     finally:
         for module, mode in modes.items():
             module.training = mode
         for hook in hooks:
             hook.remove()
     return {
-        "side": side,
+        "size": list(size),
         "flops": counter.get_total_flops(),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
         "activations": sum(outputs),

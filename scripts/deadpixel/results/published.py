@@ -26,6 +26,9 @@ _FIELDS = {
     "definition": "kim",
     "resize": 256,
     "crop": 224,
+    "interpolation": "bilinear",
+    "mean": [0.485, 0.456, 0.406],
+    "std": [0.229, 0.224, 0.225],
 }
 SETTINGS: dict[str, dict[str, Any]] = {
     "size test": {"data set": "cub200", "weights": "imagenet", **_FIELDS},

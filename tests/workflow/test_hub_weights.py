@@ -1,0 +1,112 @@
+"""Weights from the Hub as a user meets them: the real rules against a server that answers as it."""
+
+import hashlib
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save
+
+from deadpixel.files import parquet, schemas
+from deadpixel.networks import checkpoints
+from hubserver import COMMIT, OLDER, Hub
+
+NET = "test_resnet.r160_in1k"  # timm's smallest
+CHECKPOINT = "results/checkpoints/model={}/weights={}/kernels=odd/checkpoint.safetensors"
+ERF = "results/erf/dataset=synthetic/model=net/weights=imagenet/kernels=odd/target={}/erf.parquet"
+
+
+@pytest.fixture
+def weights():
+    torch.manual_seed(5)
+    return save(timm.create_model(NET, pretrained=False).state_dict())
+
+
+@pytest.fixture
+def server(weights, monkeypatch):
+    server = Hub({f"timm/{NET}": {"model.safetensors": weights}})
+    for name, value in {
+        "HF_ENDPOINT": server.url,
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "NO_PROXY": "127.0.0.1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.stop()
+
+
+def overlay(source=f"timm:{NET}", weights="imagenet", **keys):
+    training = {"dataset": "synthetic", "models": ["net"]}
+    return {
+        "device": "cpu",
+        "datasets": {"synthetic": {"source": "synthetic", "classes": 2, "images_per_class": 8}},
+        "preprocess": {"resize": 70, "crop": 64},
+        "erf": {"blocks": 2, "batch_size": 2},
+        "models": {"net": {"source": source, **keys}},
+        "size_test": {"weights": weights, **training},
+        "finetune": {"weights": weights, **training, "repeated": {"models": []}},
+        "shape_test": {"model": "net"},
+        "microobject": training,
+    }
+
+
+def test_a_network_of_timm_with_its_weights_to_its_map(checkout, server, weights):
+    """And the same file by its address, at a tag; offline, nothing is asked for again."""
+    address = f"hf://timm/{NET}@v1/model.safetensors"
+    config = overlay(checkpoint=address)
+    wanted = [ERF.format("layer4"), CHECKPOINT.format("net", "file")]
+    status, output = checkout.snakemake(*wanted, "--cores", "2", overlay=config)
+    assert status == 0, output
+
+    sha256 = hashlib.sha256(weights).hexdigest()
+    facts = parquet.read_provenance(checkout.folder / wanted[0])["checkpoint"]
+    assert facts["origin_sha256"] == sha256
+    assert facts["hub"] == {
+        "address": f"hf://timm/{NET}@main/model.safetensors",
+        "revision": COMMIT,
+        "etag": sha256,
+        "sha256": sha256,
+        "endpoint": server.url,
+    }
+    erf = parquet.read(checkout.folder / wanted[0], schemas.ERF)
+    assert len(erf) == 64 * 64 and erf["mean"].max() > 0
+    kept = checkout.folder / wanted[1]
+    tagged = checkpoints.read_facts(kept)["hub"]
+    assert (tagged["address"], tagged["revision"]) == (address, OLDER)
+    torch.manual_seed(5)
+    ours, theirs = checkpoints.read_state(kept), timm.create_model(NET).state_dict()
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+    server.stop()
+    kept.unlink()
+    status, output = checkout.snakemake(wanted[1], "--cores", "1", overlay=config)
+    assert status == 0, output
+    assert checkpoints.read_facts(kept)["hub"] == tagged
+
+
+def test_a_repository_that_is_not_there_is_one_message(checkout, server):
+    server.files.clear()
+    target = CHECKPOINT.format("net", "imagenet")
+    status, output = checkout.snakemake(target, "--cores", "1", overlay=overlay())
+    assert status != 0
+    assert f"{server.url} shows no repository timm/{NET}: correct the name" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (overlay("timm:resnet18"), "models.net.source: timm:resnet18 names no weights; write"),
+        (
+            overlay(weights="file", checkpoint="hf://a/b/c.bin"),
+            "'hf://a/b/c.bin' is not like hf://",
+        ),
+        (overlay(weights="file", checkpoint="hf://a/b/../c.safetensors"), "is not like hf://"),
+        (overlay(weights="file", checkpoint="hf://b/c.safetensors"), "is not like hf://"),
+    ],
+)
+def test_what_names_no_weights_is_said_before_any_job(checkout, config, message):
+    status, output = checkout.snakemake("-n", overlay=config)
+    assert status != 0
+    assert message in output and "Traceback" not in output
