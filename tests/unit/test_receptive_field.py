@@ -937,6 +937,7 @@ def test_rows_of_the_table(caplog: pytest.LogCaptureFixture) -> None:
         **{"target": "first", "size_h": 3.0, "size_w": 7.0, "stride_h": 2.0, "stride_w": 3.0},
         **{"offset_h": 1.0, "offset_w": 1.0, "gateless_size_h": 3.0, "gateless_size_w": 7.0},
         **{"center_h": 29.0, "center_w": 31.0, "kind": "exact", "reason": ""},
+        "reading": "conv",
     }
     assert with_gates["kind"] == "whole input"
     assert (with_gates["size_h"], with_gates["size_w"]) == INFINITE

@@ -47,7 +47,6 @@ TRF = _schema(
     model=pa.string(),
     kernels=pa.string(),
     target=pa.string(),
-    reading=pa.string(),
     **{
         f"{name}_{axis}": pa.float64()
         for name in ("size", "stride", "offset", "center", "gateless_size")
@@ -57,6 +56,7 @@ TRF = _schema(
     reason=pa.string(),
     changed=pa.int32(),
     left_odd=pa.int32(),
+    reading=pa.string(),
 )
 
 PLAN = _schema(
