@@ -208,7 +208,8 @@ def transform_problems(model):
     sizes = sizes_of_maps(model)
     if len(set(sizes.values())) > 1:
         differ = ", ".join(
-            f"{weights} {height}x{width}" for weights, (height, width) in sizes.items()
+            f"{weights} {height}x{width}"
+            for weights, (height, width) in sorted(sizes.items())
         )
         yield f"{key}.crop: missing, as maps of its weights are of different sizes ({differ}) and theory is of one; say which"
     if "preprocess" in config["models"][model]:

@@ -101,7 +101,7 @@ CROSS_FIELD_MISTAKES = {
         [
             "models.efficientnet_b3.preprocess.crop: larger than models.efficientnet_b3.preprocess",
             "models.efficientnet_v2_s.preprocess.crop: missing, as maps of its weights are of "
-            "different sizes (imagenet 384x384, calibrated 224x224) and theory is of one; say",
+            "different sizes (calibrated 224x224, imagenet 384x384) and theory is of one; say",
             "models.resnet18.preprocess.crop: larger than models.resnet18.preprocess.resize",
         ],
     ),
