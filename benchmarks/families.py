@@ -8,12 +8,14 @@ each stride of 4 px and more, else the last block.
 
 import sys
 import time
+from pathlib import Path
 
 import timm
 import torch
 import torchvision
 from torch import Tensor, nn
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
 from deadpixel import receptive_field
 
 TIMM = """

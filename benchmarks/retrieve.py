@@ -16,7 +16,7 @@ from pathlib import Path
 SCRIPT = """
 import sys
 from pathlib import Path
-from deadpixel import retrieval
+from deadpixel.data import retrieval
 url, size, sha256, folder = sys.argv[1], int(sys.argv[2]), sys.argv[3], Path(sys.argv[4])
 published = retrieval.Published(url, size, sha256=sha256)
 retrieval.retrieve(published, folder / "root", folder / "downloads", folder / "retrieved/file")
