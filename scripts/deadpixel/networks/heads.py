@@ -9,6 +9,7 @@ from torch import nn
 
 from ..data import draws
 from ..errors import InputError
+from ..surgery.windows import evaluating
 from .forward import forward, logits
 
 
@@ -72,9 +73,5 @@ def _last_layer(model: nn.Module, input_size: Sequence[int]) -> str:
 @torch.no_grad()
 def _evaluated(model: nn.Module, input_size: Sequence[int]) -> Any:
     """What `model` puts out for a black image in evaluation mode; it is left in its own modes."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        return forward(model.eval(), torch.zeros(1, 3, *input_size))
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluating(model):
+        return forward(model, torch.zeros(1, 3, *input_size))

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from ..networks.forward import forward
+from ..surgery.windows import evaluating
 
 
 @torch.no_grad()
@@ -27,13 +28,10 @@ def forward_costs(model: nn.Module, size: Sequence[int]) -> dict[str, Any]:
 
     leaves = [module for module in model.modules() if not [*module.children()]]
     hooks = [module.register_forward_hook(count) for module in leaves]
-    modes = {module: module.training for module in model.modules()}
     try:
-        with FlopCounterMode(display=False) as counter:
-            forward(model.eval(), torch.zeros(1, 3, *size))
+        with evaluating(model), FlopCounterMode(display=False) as counter:
+            forward(model, torch.zeros(1, 3, *size))
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         for hook in hooks:
             hook.remove()
     return {
