@@ -134,6 +134,7 @@ class _Measurement:
         self._definition = DEFINITIONS[definition]
         self._device = torch.device(device)
         self._ready: nn.Module | None = None
+        self._is_read = False
 
     @torch.enable_grad()
     @full_precision()
@@ -146,9 +147,11 @@ class _Measurement:
         return self._ready
 
     def read(self, images: Tensor) -> None:
-        """Complete the targets by a few images (N, C, H, W)."""
-        plain = in_evaluation(self._model, self._device, self._dtype)
-        self.targets = completed(plain, images.to(self._device, self._dtype), self.targets)
+        """Complete the targets by a few images (N, C, H, W); once."""
+        if not self._is_read:
+            plain = in_evaluation(self._model, self._device, self._dtype)
+            self.targets = completed(plain, images.to(self._device, self._dtype), self.targets)
+            self._is_read = True
 
     @torch.enable_grad()
     @full_precision()
