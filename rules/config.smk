@@ -100,6 +100,11 @@ def cross_field_problems():
             f"size_test.logit: true, but the head of weights {size_test['weights']} was not made for "
             f"{size_test['dataset']}; use predicted or mean, or weights: file with a head that was"
         )
+    if len(config["preprocess"]["mean"]) != len(config["preprocess"]["std"]):
+        yield "preprocess.std: not as many numbers as preprocess.mean"
+    for name in config["models"].keys() & {*config["microobject"]["models"]}:
+        if channels_of(name) != 3:
+            yield f"microobject.models: the squares are black and red, and models.{name}.preprocess.mean is not of red, green and blue; leave {name} out"
     if too_large(config["preprocess"]):
         yield "preprocess.crop: larger than preprocess.resize"
     for model in config["models"]:
@@ -220,6 +225,11 @@ def timm_entry(repository, interpolation, mean, std, **sizes):
     return {"repository": repository, "preprocess": transform}
 
 
+def channels_of(model):
+    """Of its images: there is a mean for each."""
+    return len(preprocess_of(model)["mean"])
+
+
 def height_and_width(size):
     """Of a side or of both."""
     return (size, size) if isinstance(size, int) else tuple(size)
@@ -251,6 +261,11 @@ def transform_problems(model):
         )
         yield f"{key}.crop: missing, as maps of its weights are of different sizes ({differ}) and theory is of one; say which"
     if "preprocess" in config["models"][model]:
+        if any(
+            len(found["mean"]) != len(found["std"])
+            for found in (preprocess_of(model, weights) for weights in [*sizes, None])
+        ):
+            yield f"{key}.std: not as many numbers as {key}.mean"
         if any(too_large(preprocess_of(model, w)) for w in [*sizes] or [None]):
             yield f"{key}.crop: larger than {key}.resize"
 
