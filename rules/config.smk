@@ -128,6 +128,11 @@ def cross_field_problems():
         yield from dataset_problems(name, **dataset)
     if config["microobject"]["size"] > augmentation["crop"]:
         yield "microobject.size: larger than training.augmentation.crop"
+    for name, meaning in PAPERS_KERNELS.items():
+        if config["kernels"].get(name, meaning) != meaning:
+            yield f"kernels.{name}: {config['kernels'][name]} is not what the paper's are, {meaning}; choose another name"
+    for experiment in ("finetune", "microobject"):
+        yield from kernel_problems(experiment, **config[experiment])
     for name, section in config.items():
         if isinstance(section, dict) and {"dataset", "models"} <= section.keys():
             yield from experiment_problems(name, **section)
@@ -268,6 +273,18 @@ def transform_problems(model):
             yield f"{key}.std: not as many numbers as {key}.mean"
         if any(too_large(preprocess_of(model, w)) for w in [*sizes] or [None]):
             yield f"{key}.crop: larger than {key}.resize"
+
+
+# What these names mean in tables and figures, beside the paper's numbers.
+PAPERS_KERNELS = {"odd": {}, "padded": {"pad": "all"}, "sliced": {"slice": "all"}}
+
+
+def kernel_problems(experiment, kernels, init, **_):
+    for name in kernels:
+        if name not in config["kernels"]:
+            yield f"{experiment}.kernels: {name!r} is not among kernels ({', '.join(config['kernels'])})"
+        elif "redraw" in config["kernels"][name] and init != "random":
+            yield f"{experiment}.kernels: {name!r} redraws kernels, which with {experiment}.init: {init} are not drawn; leave it out, or take init: random"
 
 
 def lacks_validation(dataset):

@@ -26,6 +26,7 @@ rule compute_trf:
     params:
         code=fingerprint("compute_trf"),
         model=lambda w: model_source(w.model),
+        surgeries=lambda w: config["kernels"][w.kernels],
         targets=lambda w: model_targets(w.model),
         input_size=lambda w: theory_size(w.model),
         channels=lambda w: channels_of(w.model),
@@ -89,6 +90,7 @@ for shard, name in enumerate(SHARD_RULES):
             code=fingerprint("accumulate_erf"),
             logit=logit,
             model=lambda w: model_source(w.model),
+            surgeries=lambda w: config["kernels"][w.kernels],
             targets=lambda w: model_targets(w.model),
             preprocess=preprocess,
             seed=config["seed"],

@@ -64,6 +64,7 @@ rule train_microobject:
         size=MICROOBJECT["size"],
         init=MICROOBJECT["init"],
         model=lambda w: model_source(w.model),
+        surgeries=lambda w: config["kernels"][w.kernels],
     script:
         "../scripts/train_microobject.py"
 

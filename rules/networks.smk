@@ -80,7 +80,7 @@ rule count_flops:
     params:
         code=fingerprint("count_flops"),
         model=lambda w: model_source(w.model),
-        kernels=lambda w: kernels_of(w.model),
+        kernels=lambda w: {k: config["kernels"][k] for k in kernels_of(w.model)},
         sizes=lambda w: sizes_seen(w.model),
         channels=lambda w: channels_of(w.model),
     script:

@@ -100,6 +100,7 @@ rule finetune_model:
         method=config["training"]["augmentation"]["method"],
         init=FINETUNE["init"],
         model=lambda w: model_source(w.model),
+        surgeries=lambda w: config["kernels"][w.kernels],
     script:
         "../scripts/finetune_model.py"
 

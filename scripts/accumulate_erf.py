@@ -21,7 +21,9 @@ images = evaluation_images(
     snakemake.input.pack, manifest, params.split, transform, most=params.images
 )
 n_classes = len(set(manifest["label"]))
-model = kernels.apply(zoo.build(params.model), wildcards.kernels)
+model = kernels.apply(
+    zoo.build(params.model), wildcards.kernels, params.surgeries, image=images[0][None]
+)
 trained_here = wildcards.weights == "finetuned"
 if trained_here:
     channels, *input_size = images[0].shape

@@ -19,7 +19,7 @@ image = torch.zeros(1, params.channels, *input_size)
 
 with errors.naming(f"models.{name}"):
     network = zoo.build(params.model)
-    model = kernels.apply(network, kind)
+    model = kernels.apply(network, kind, params.surgeries, image=image)
 with errors.naming(f"models.{name} with preprocess.crop: {list(input_size)}"):
     targets = reading.read(network, image, params.targets)
     rows = receptive_field.table(model, targets, input_size, channels=params.channels)

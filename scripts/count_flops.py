@@ -16,15 +16,16 @@ torch.set_num_threads(snakemake.threads)
 params, name = snakemake.params, snakemake.wildcards.model
 
 rows = []
+image = torch.zeros(1, params.channels, *params.sizes[0])
 with errors.naming(f"models.{name} with preprocess.crop or training.augmentation.crop"):
-    for kind in params.kernels:
+    for kind, surgeries in params.kernels.items():
         model = zoo.build(params.model)
         try:
-            model = kernels.apply(model, kind)
+            model = kernels.apply(model, kind, surgeries, image=image)
         except InputError as error:  # only jobs with these kernels will stop at it
             log.warning("models.%s: %s", name, error)
-        channels = params.channels
-        costs = [flops.forward_costs(model, size, channels=channels) for size in params.sizes]
+        sizes, channels = params.sizes, params.channels
+        costs = [flops.forward_costs(model, size, channels=channels) for size in sizes]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
 with atomic.writing(snakemake.output.flops) as partial:
     partial.write_text(json.dumps(rows, indent=1))

@@ -24,6 +24,7 @@ model = training.starting_network(
     start,
     len(set(manifest["label"])),
     wildcards.kernels,
+    params.surgeries,
     init=params.init,
     seed=seed,
     input_size=input_size,

@@ -5,40 +5,66 @@ all equally often. A changed module keeps its class: a hook in front of it pads 
 output keeps its shape at every input size.
 """
 
-from typing import Any, Literal, TypeGuard
+import functools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from .data import draws
-from .errors import InputError
+from .errors import InputError, naming
 from .logs import log
 from .surgery import plain, ties, trial
-from .surgery.changes import Change, KeepsOutputShape, draw
+from .surgery.changes import Averages, Change, KeepsOutputShape, draw
+from .surgery.selection import ALL, Selection, chosen
 from .surgery.windows import copied, evaluating, odd_windows
 
 Init = Literal["zero", "random"]
 ODD = "odd"  # the kernels of a network as it is
+# The paper's kinds of kernels: surgeries by name, each with the modules that it is for.
+KINDS: dict[str, Mapping[str, Selection]] = {
+    ODD: {},
+    "padded": {"pad": ALL},
+    "sliced": {"slice": ALL},
+}
 
 
-def apply(model: nn.Module, kernels: str, *, init: Init = "zero", seed: int = 0) -> nn.Module:
-    """`model` itself for kernels ``odd``, else a copy changed by the one of `SURGERIES`.
+def apply(
+    model: nn.Module,
+    kind: str,
+    surgeries: Mapping[str, Selection] | None = None,
+    *,
+    init: Init = "zero",
+    seed: int = 0,
+    image: Tensor | None = None,
+) -> nn.Module:
+    """`model` itself where there are no `surgeries`, else a copy changed by each in turn.
+
+    kind: what they are called; those of `KINDS` need not be said. surgeries: by the names of
+    `SURGERIES`, each with a `Selection`: the modules that it is for. image: (N, C, H, W), black and
+    of 224 px by default, which a selection by stride is read with.
 
     Raises `InputError` for another name, and if there is nothing to change.
     """
-    if kernels == ODD:
-        return model
-    if kernels not in SURGERIES:
-        known = ", ".join(SURGERIES)
-        raise InputError(f"unknown kernels {kernels!r}: choose {ODD} or one of {known}")
-    changed, names = SURGERIES[kernels](model, init, seed=seed)
-    if not names:
-        raise InputError(
-            f"kernels {kernels!r}: {type(model).__name__} has no odd kernel with stride 2 that can "
-            f"be changed; take {kernels!r} out of the experiment's kernels (finetune.kernels, "
-            "microobject.kernels) or this network out of its models"
-        )
-    return changed
+    surgeries = _known(kind) if surgeries is None else surgeries
+    image = torch.zeros(1, 3, 224, 224) if image is None else image
+    for name, selection in surgeries.items():
+        with naming(f"kernels.{kind}.{name}"):
+            model, changed = SURGERIES[name](model, selection, init, seed, image)
+            if not changed:
+                raise InputError(
+                    f"{type(model).__name__} has no odd kernel with stride 2 that can be changed; "
+                    f"take {kind!r} out of the experiment's kernels (finetune.kernels, "
+                    "microobject.kernels) or this network out of its models"
+                )
+    return model
+
+
+def _known(kind: str) -> Mapping[str, Selection]:
+    if kind not in KINDS:
+        raise InputError(f"unknown kernels {kind!r}: choose one of {', '.join(KINDS)}")
+    return KINDS[kind]
 
 
 def pad(model: nn.Module, init: Init = "zero", *, seed: int = 0) -> tuple[nn.Module, list[str]]:
@@ -51,7 +77,7 @@ def pad(model: nn.Module, init: Init = "zero", *, seed: int = 0) -> tuple[nn.Mod
     Returns the copy and the names of the changed modules. Those that cannot be changed are left as
     they are, with a warning. `model` and the state of PyTorch's generator are left as they were.
     """
-    return _changed(model, slicing=False, init=init, seed=seed)
+    return _resized(model, ALL, init, seed, torch.empty(0), slicing=False)
 
 
 def slice(  # noqa: A001
@@ -62,18 +88,16 @@ def slice(  # noqa: A001
     Where there is padding it is reduced to match, and the first row and column are dropped, so that
     the others stay on their pixels; elsewhere the last ones are dropped.
     """
-    return _changed(model, slicing=True, init=init, seed=seed)
-
-
-SURGERIES = {"padded": pad, "sliced": slice}
+    return _resized(model, ALL, init, seed, torch.empty(0), slicing=True)
 
 
 def added_weights(model: nn.Module) -> Tensor:
     """The weights that `pad` or `slice` added to the convolutions of `model`, flattened."""
     borders = [torch.empty(0)]
     for module in model.modules():
-        for hook in filter(keeps_output_shape, module._forward_pre_hooks.values()):
-            if isinstance(weight := getattr(module, "weight", None), Tensor):
+        weight = getattr(module, "weight", None)
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, KeepsOutputShape) and isinstance(weight, Tensor):
                 borders += hook.gains.added(weight.detach().cpu())
     return torch.cat([border.flatten() for border in borders])
 
@@ -86,26 +110,80 @@ def odd_strided(model: nn.Module, image: Tensor) -> list[str]:
     return [str(window) for window in odd_windows(model, image)]
 
 
-def keeps_output_shape(hook: Any) -> TypeGuard[KeepsOutputShape]:
-    """Whether a forward pre-hook is the one that a changed kernel has."""
-    return isinstance(hook, KeepsOutputShape)
+def is_own_hook(hook: Any) -> bool:
+    """Whether a forward pre-hook is one that a changed module has."""
+    return isinstance(hook, (KeepsOutputShape, Averages))
 
 
-def _changed(
-    model: nn.Module, *, slicing: bool, init: Init, seed: int
+def _resized(
+    model: nn.Module,
+    selection: Selection,
+    init: Init,
+    seed: int,
+    image: Tensor,
+    *,
+    slicing: bool,
 ) -> tuple[nn.Module, list[str]]:
     model = copied(model)
     with evaluating(model):  # while it is trained, looking at a weight may change what makes it
-        changes = _possible(model, slicing)
+        changes = _chosen(model, selection, image, slicing)
         grown: dict[nn.Parameter, nn.Parameter] = {}
-        drawn: set[nn.Parameter] = set()
         for name, change in changes.items():
-            module = model.get_submodule(name)
-            change.make(module, grown)
-            if init == "random":
-                with draws.initialising(seed, draws.Purpose.KERNELS, name):
-                    draw(module, drawn)
+            change.make(model.get_submodule(name), grown)
+        if init == "random":
+            _draw(model, changes, seed)
     return model, [*changes]
+
+
+def _redrawn(
+    model: nn.Module, selection: Selection, init: Init, seed: int, image: Tensor
+) -> tuple[nn.Module, list[str]]:
+    """Odd kernels, drawn as `pad` draws those that it changes: by none, if it draws none."""
+    model = copied(model)
+    with evaluating(model):
+        names = [*_chosen(model, selection, image, slicing=False)]
+        if init == "random":
+            _draw(model, names, seed)
+    return model, names
+
+
+def _averaged(
+    model: nn.Module, selection: Selection, _init: Init, _seed: int, image: Tensor
+) -> tuple[nn.Module, list[str]]:
+    """1 x 1 convolutions with stride 2 read the mean of 2 x 2 places instead of one of them."""
+    model = copied(model)
+    strided = [name for name, module in model.named_modules() if plain.is_one_of_four(module)]
+    names = chosen(selection, strided, model, image) if strided else []
+    for name in names:
+        module: Any = model.get_submodule(name)
+        module.stride = (1, 1)
+        module.register_forward_pre_hook(Averages())
+    return model, names
+
+
+SURGERIES: dict[str, Callable[..., tuple[nn.Module, list[str]]]] = {
+    "pad": functools.partial(_resized, slicing=False),
+    "slice": functools.partial(_resized, slicing=True),
+    "redraw": _redrawn,
+    "average": _averaged,
+}
+
+
+def _draw(model: nn.Module, names: Iterable[str], seed: int) -> None:
+    drawn: set[nn.Parameter] = set()
+    for name in names:
+        with draws.initialising(seed, draws.Purpose.KERNELS, name):
+            draw(model.get_submodule(name), drawn)
+
+
+def _chosen(
+    model: nn.Module, selection: Selection, image: Tensor, slicing: bool
+) -> dict[str, Change]:
+    changes = _possible(model, slicing)
+    names = chosen(selection, [*changes], model, image) if changes else []
+    untied = ties.broken(model, {name: changes[name] for name in names})
+    _say(model, untied)
+    return {name: changes[name] for name in names if name not in untied}
 
 
 def _possible(model: nn.Module, slicing: bool) -> dict[str, Change]:
@@ -118,11 +196,14 @@ def _possible(model: nn.Module, slicing: bool) -> dict[str, Change]:
             changes[name] = found
         elif found:
             reasons[name] = found
-    reasons |= ties.broken(model, changes)
+    _say(model, reasons)
+    return changes
+
+
+def _say(model: nn.Module, reasons: Mapping[str, str]) -> None:
     for name, reason in reasons.items():
         kind = type(model.get_submodule(name)).__name__
         log.warning("%s (%s) keeps its odd kernel: %s", name, kind, reason)
-    return {name: change for name, change in changes.items() if name not in reasons}
 
 
 def _change_of(module: nn.Module, slicing: bool) -> Change | str | None:

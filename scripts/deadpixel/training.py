@@ -28,6 +28,7 @@ from .logs import log, progress
 from .networks import heads
 from .networks.forward import forward, full_precision
 from .networks.forward import logits as logits_of
+from .surgery.selection import Selection
 
 TERMINATED = 75  # exit status after SIGTERM: sysexits' "try again"
 _SAVED = "training"
@@ -54,6 +55,7 @@ def starting_network(
     network: nn.Module,
     n_classes: int,
     kind: str,
+    surgeries: Mapping[str, Selection] | None = None,
     *,
     init: kernels.Init,
     seed: int,
@@ -62,13 +64,16 @@ def starting_network(
 ) -> nn.Module:
     """Where a run starts: `network` with a new head for `n_classes`, then with `kind` of kernels.
 
+    kind and surgeries are those of `kernels.apply`.
+
     `input_size` is that of the images, height and width in pixels; they have so many `channels`.
 
     Runs of one seed start from the same weights in everything but the kernels that are changed.
     Raises `InputError` as `heads.replace` and `kernels.apply` do.
     """
     heads.replace(network, n_classes, seed=seed, input_size=input_size, channels=channels)
-    return kernels.apply(network, kind, init=init, seed=seed)
+    image = torch.zeros(1, channels, *input_size)
+    return kernels.apply(network, kind, surgeries, init=init, seed=seed, image=image)
 
 
 def computed_in(precision: Precision, device: torch.device) -> Precision:

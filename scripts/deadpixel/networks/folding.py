@@ -13,7 +13,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._pytree import tree_leaves
 
 from ..errors import in_one_line
-from ..kernels import keeps_output_shape
+from ..kernels import is_own_hook
 from ..logs import log
 
 
@@ -62,7 +62,7 @@ class _Tracer(torch.fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whatever its class, a changed kernel's hook needs a map and not its place in a graph."""
-        changed = any(map(keeps_output_shape, m._forward_pre_hooks.values()))
+        changed = any(map(is_own_hook, m._forward_pre_hooks.values()))
         return changed or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
@@ -84,7 +84,7 @@ def _is_watched(module: nn.Module) -> bool:
         module._backward_hooks.values(),
         module._backward_pre_hooks.values(),
     )
-    return "forward" in vars(module) or not all(map(keeps_output_shape, hooks))
+    return "forward" in vars(module) or not all(map(is_own_hook, hooks))
 
 
 def _can_fold(convolution: nn.Module, norm: nn.Module) -> bool:

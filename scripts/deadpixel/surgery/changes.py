@@ -86,6 +86,17 @@ class ByParity(KeepsOutputShape):
 
 
 @dataclass(frozen=True)
+class Averages:
+    """Forward pre-hook: means of 2 x 2 places, at the border of those that there are."""
+
+    def __call__(self, _module: nn.Module, arguments: tuple) -> tuple:
+        """The arguments, the first of which, (N, C, H, W), has half as many rows and columns."""
+        feature_map, *others = arguments
+        means = functional.avg_pool2d(feature_map, 2, ceil_mode=True, count_include_pad=False)
+        return means, *others
+
+
+@dataclass(frozen=True)
 class Change:
     """All that is changed in one module: its kernel, other attributes, a hook."""
 

@@ -20,6 +20,15 @@ def is_plain(module: nn.Module) -> TypeGuard[Operation]:
     )
 
 
+def is_one_of_four(module: nn.Module) -> bool:
+    """Whether it is a 1 x 1 convolution with stride 2, which reads one of every 2 x 2 places."""
+    return (
+        is_plain(module)
+        and isinstance(module, nn.Conv2d)
+        and all((axis.kernel, axis.stride, axis.padding) == (1, 2, 0) for axis in axes(module))
+    )
+
+
 def change_of(module: Operation, *, slicing: bool) -> Change | str | None:
     """How its kernel becomes even; why it cannot, in words; None if it is even or not strided."""
     gains = Gains(*(_gain(axis, slicing) for axis in axes(module)))

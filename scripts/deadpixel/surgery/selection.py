@@ -1,0 +1,74 @@
+"""Which modules a surgery is for: all, by name, by wildcard, or by the stride at which they read."""
+
+import fnmatch
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import InputError
+from .windows import copied
+
+Selection = str | Sequence[str] | Mapping[str, Any]
+ALL = "all"
+_NEAR = 1.3  # ratio to a stride, as borders are lost or an odd map is halved
+
+
+def chosen(
+    selection: Selection, names: Sequence[str], model: nn.Module, image: Tensor
+) -> list[str]:
+    """Those of `names`, modules of `model`, that `selection` is of, in their order.
+
+    selection: ``all``; a name, a wildcard as of a shell, or several of them; ``{"except":
+    selection}``; or ``{"stride": "1..2"}``, of modules that read a map of 1 to 2 px a cell, of
+    which `image` (N, C, H, W) tells. Raises `InputError` if a part of it is of none of `names`.
+    """
+    if selection == ALL:
+        return [*names]
+    if not isinstance(selection, Mapping):
+        patterns = [selection] if isinstance(selection, str) else selection
+        return _matching(patterns, names)
+    if "except" in selection:
+        others = chosen(selection["except"], names, model, image)
+        return [name for name in names if name not in others]
+    first, last = bounds(selection["stride"])
+    strides = _strides(model, image)
+    found = [n for n in names if first / _NEAR < strides.get(n, math.nan) < last * _NEAR]
+    if not found:
+        raise InputError(f"no odd kernel with stride 2 reads at a stride of {selection['stride']}")
+    return found
+
+
+def bounds(strides: str | int) -> tuple[float, float]:
+    """First and last stride of text such as ``4``, ``1..2`` and ``4..``."""
+    first, dots, last = str(strides).partition("..")
+    return float(first), float(last) if last else math.inf if dots else float(first)
+
+
+def _matching(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
+    matches = {pattern: fnmatch.filter(names, pattern) for pattern in patterns}
+    for pattern, found in matches.items():
+        if not found:
+            raise InputError(
+                f"{pattern!r} is the name of no odd kernel with stride 2 that can be changed, "
+                f"which are {', '.join(names) or 'none'}"
+            )
+    return [name for name in names if any(name in found for found in matches.values())]
+
+
+def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
+    """Pixels of `image` a cell of the map that each module reads first, by its name."""
+    found: dict[str, float] = {}
+    model = copied(model).eval()
+
+    def note(name: str, arguments: tuple) -> None:
+        if arguments and isinstance(arguments[0], Tensor) and arguments[0].ndim == 4:
+            found.setdefault(name, image.shape[2] / arguments[0].shape[2])
+
+    for name, module in model.named_modules():
+        module.register_forward_pre_hook(lambda _m, args, name=name: note(name, args), prepend=True)
+    with torch.no_grad():
+        model(image)
+    return found
