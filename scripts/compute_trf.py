@@ -1,6 +1,7 @@
 """Theoretical receptive field of every target of one network with one kind of kernels.
 
-And how many convolutions and pools that kind changed, and how many keep an odd kernel of stride 2.
+And how many convolutions and pools that kind changed, how many keep an odd kernel of stride 2, and
+how many weights it added.
 """
 
 import pandas as pd
@@ -26,7 +27,11 @@ with errors.naming(f"models.{name} with preprocess.crop: {list(input_size)}"):
 odd, left = (kernels.odd_strided(net, image) for net in (network, model))
 for operation in left if kind != kernels.ODD else ():
     logs.log.warning("%s, %s: %s keeps its odd kernel", name, kind, operation)
-counted = {"changed": len(odd) - len(left), "left_odd": len(left)}
+counted = {
+    "changed": len(odd) - len(left),
+    "left_odd": len(left),
+    "added": len(kernels.added_weights(model)),
+}
 keyed = [{"model": name, "kernels": kind, **row, **counted} for row in rows]
 trf = pd.DataFrame(keyed, columns=schemas.TRF.names)
 parquet.write(

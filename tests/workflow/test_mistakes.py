@@ -130,6 +130,18 @@ CROSS_FIELD_MISTAKES = {
             "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
         ],
     ),
+    "kinds of kernels": (
+        {
+            "kernels": {"padded": {"pad": "conv1"}, "both": {"pad": "conv1", "redraw": "all"}},
+            "finetune": {"kernels": ["odd", "both"]},
+            "microobject": {"kernels": ["odd", "even"]},
+        },
+        [
+            "kernels.padded: {'pad': 'conv1'} is not what the paper's are, {'pad': 'all'}; choose",
+            "finetune.kernels: 'both' redraws kernels, which with finetune.init: zero",
+            "microobject.kernels: 'even' is not among kernels (odd, padded, sliced, redrawn, stem",
+        ],
+    ),
 }
 
 

@@ -56,6 +56,7 @@ TRF = _schema(
     reason=pa.string(),
     changed=pa.int32(),
     left_odd=pa.int32(),
+    added=pa.int64(),
     reading=pa.string(),
 )
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from . import pairs, stats
 from .render import KERNELS, MODEL, NUMBER, SEED, WHOLE, Column, Table, with_paper
-from .style import COLOURS, GREY, STYLE, legend_beside
+from .style import GREY, STYLE, colours, legend_beside
 
 FIRST_EPOCHS = Table(
     *(MODEL, KERNELS, SEED),
@@ -95,10 +95,11 @@ def accuracy_over_epochs(epochs: pd.DataFrame, threshold: float, paper: pd.DataF
         figure = Figure(figsize=(3.6 * len(models) + 1.6, 3.6), layout="constrained")
         axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
         printed = paper.dropna()
+        colour_of = colours(epochs["kernels"])
         for panel, model in zip(axes, models, strict=True):
             of_model = epochs[epochs["model"] == model]
             for kernels, of_kernels in of_model.groupby("kernels", sort=False):
-                colour = COLOURS[str(kernels)]
+                colour = colour_of[str(kernels)]
                 for _, run in of_kernels.groupby("seed"):
                     panel.plot(run["epoch"], run["test_acc"], color=colour, linewidth=0.6)
                 mean: Any = of_kernels.groupby("epoch")["test_acc"].mean()
@@ -106,7 +107,7 @@ def accuracy_over_epochs(epochs: pd.DataFrame, threshold: float, paper: pd.DataF
             panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
             if model in printed.index:
                 for kernels, when in (("odd", "before"), ("padded", "after")):
-                    style = {"color": COLOURS[kernels], "linestyle": ":"}
+                    style = {"color": colour_of[kernels], "linestyle": ":"}
                     label = f"{kernels}, first epoch in the paper"
                     panel.axvline(printed.loc[model, when], label=label, **style)
             panel.set(title=model, xlabel="epoch", ylim=(0.4, 1.02))

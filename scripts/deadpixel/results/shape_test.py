@@ -11,7 +11,7 @@ from ..imbalance import METRICS
 from . import pairs, stats
 from .fields import FIT, TRF
 from .render import KERNELS, MODEL, NUMBER, SEED, WHOLE, Column, Table, p_value, with_paper
-from .style import COLOURS, GREY, INK, STYLE, legend_beside
+from .style import GREY, INK, STYLE, colours, legend_beside
 
 _VALID = Column("valid_acc", NUMBER, "valid acc (%)", decimals=2)
 _TEST = Column("test_acc", NUMBER, "test acc (%)", decimals=2)
@@ -173,9 +173,10 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
 
 
 def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
+    colour_of = colours(epochs["kernels"])
     for kernels, of_kernels in epochs.groupby("kernels", sort=False):
         for number, (_, run) in enumerate(of_kernels.groupby("seed")):
-            style = {"color": COLOURS[str(kernels)], "label": None if number else kernels}
+            style = {"color": colour_of[str(kernels)], "label": None if number else kernels}
             axes.plot(run["epoch"], run[column], linewidth=1, **style)
 
 
@@ -216,11 +217,11 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
 def _draw_bars(axes: Axes, bars: pd.DataFrame, title: str) -> None:
     """Of column value for each model and kind of kernels; with error or noise, where there is."""
     models, kinds = bars["model"].unique(), bars["kernels"].unique()
-    width = 0.7 / len(kinds)
+    width, colour_of = 0.7 / len(kinds), colours(kinds)
     for number, kernels in enumerate(kinds):
         of_kernels = bars[bars["kernels"] == kernels].set_index("model").reindex(models)
         place = np.arange(len(models)) + 0.8 * ((number + 0.5) / len(kinds) - 0.5)
-        style = {"color": COLOURS[kernels], "label": kernels, "capsize": 2}
+        style = {"color": colour_of[kernels], "label": kernels, "capsize": 2}
         axes.bar(place, of_kernels["value"], width, yerr=of_kernels.get("error"), **style)
         if "noise" in of_kernels:
             axes.bar(place, of_kernels["noise"], width, label="noise floor", **_NOISE)

@@ -1,5 +1,6 @@
 """What all figures share: their style, their colours and how they are written."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,13 @@ STYLE: dict[Any, Any] = {
 }
 GREY, INK = "#7a7f8c", "#1f2430"
 COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}  # of kernels
+_OTHERS = ["#8e5aa8", "#d98e04", "#0f8b8d", "#c2528b", "#6b7a1e", "#7a5c3e"]
+
+
+def colours(kinds: Iterable[str]) -> dict[str, str]:
+    """Colours of kinds of kernels: those of the paper have their own, others follow in order."""
+    others = [kind for kind in dict.fromkeys(kinds) if kind not in COLOURS]
+    return {**COLOURS, **dict(zip(others, itertools.cycle(_OTHERS), strict=False))}
 
 
 def save(figure: Figure, paths: Sequence[Path | str]) -> None:

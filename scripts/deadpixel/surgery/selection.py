@@ -1,4 +1,4 @@
-"""Which modules a surgery is for: all, by name, by wildcard, or by the stride at which they read."""
+"""Which modules a surgery is for: all, by name, wildcard, or the stride at which they read."""
 
 import fnmatch
 import math
