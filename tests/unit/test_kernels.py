@@ -529,7 +529,7 @@ def test_apply():
     assert kernels.apply(model, "padded").conv1.kernel_size == (8, 8)
     assert kernels.apply(model, "sliced").conv1.kernel_size == (6, 6)
     with pytest.raises(
-        InputError, match="unknown kernels 'even': choose odd or one of padded, sliced"
+        InputError, match="unknown kernels 'even': choose one of odd, padded, sliced"
     ):
         kernels.apply(model, "even")
     for name in ("padded", "sliced"):
