@@ -141,18 +141,33 @@ def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
 
 
 def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]]:
-    """Every map that a module yields, in order, with the one of the strides that it has."""
+    """Every map that a module yields, in order, with the one of the strides that it has.
+
+    One that may lie in memory in two ways lies as all others do, if these lie in one.
+    """
     size = images.shape[2], images.shape[3]
+    yielded = _yielded(model, images)
+    clear = [_clear(model, target, shape, size) for target, shape in yielded]
+    layouts = {target.layout for target in clear if target} - {"tokens", "logits"}
+    usual = layouts.pop() if len(layouts) == 1 else None
     seen: list[tuple[Target, int | None]] = []
+    for found, (target, shape) in zip(clear, yielded, strict=True):
+        as_usual = dataclasses.replace(target, layout=usual)
+        if read := found or (usual and _clear(model, as_usual, shape, size)):
+            outline = feature_map(torch.empty(shape, device="meta"), target.module, read)
+            seen.append((read, _stride(outline, size)))
+    return seen
+
+
+def _yielded(model: nn.Module, images: Tensor) -> list[tuple[Target, tuple[int, ...]]]:
+    """Every tensor of the batch that a module yields, in order, by its shape."""
+    found: list[tuple[Target, tuple[int, ...]]] = []
     calls: collections.Counter[str] = collections.Counter()
 
     def note(name: str, _module: nn.Module, _arguments: Any, output: Any) -> None:
-        call = calls[name]
-        calls[name] += 1
         if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
-            with contextlib.suppress(InputError):
-                target = of_shape(model, name, tuple(output.shape), Target(name, call=call), size)
-                seen.append((target, _stride(feature_map(output.detach(), name, target), size)))
+            found.append((Target(name, call=calls[name]), tuple(output.shape)))
+        calls[name] += 1
 
     with contextlib.ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
@@ -160,7 +175,16 @@ def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]
                 hook = module.register_forward_hook(functools.partial(note, name))
                 hooks.callback(hook.remove)
         forward(model, images.clone())
-    return seen
+    return found
+
+
+def _clear(
+    model: nn.Module, target: Target, shape: tuple[int, ...], size: tuple[int, int]
+) -> Target | None:
+    """`of_shape`, if there is one answer."""
+    with contextlib.suppress(InputError):
+        return of_shape(model, target.module, shape, target, size)
+    return None
 
 
 def _in_blocks_of_others(

@@ -307,6 +307,25 @@ def test_last_maps_of_networks_of_others():
     assert str(swin["stride32"]) == "{module: permute, layout: nchw}"
 
 
+def test_a_map_that_may_lie_in_two_ways_lies_as_all_others_do():
+    """At 32 px the map of 8 channels has 8 x 8 cells."""
+
+    def halves(*channels: int) -> nn.Sequential:
+        pairs = zip((3, *channels), channels, strict=False)
+        return nn.Sequential(*(nn.Conv2d(*pair, 2, 2) for pair in pairs))
+
+    image = torch.zeros(1, 3, 32, 32)
+    assert str(last_maps(halves(4, 8, 16), image)["stride4"]) == "{module: 1, layout: nchw}"
+
+    class Other(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.permute(0, 2, 3, 1)
+
+    mixed = nn.Sequential(halves(4, 8, 5), Other())
+    assert str(last_maps(mixed, image)["stride8"]) == "{module: 1, layout: nhwc}"
+    assert "stride4" not in last_maps(mixed, image)
+
+
 def test_the_last_call_of_a_module_is_the_one_of_the_last_map():
     class Shared(nn.Module):
         def __init__(self) -> None:
