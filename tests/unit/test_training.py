@@ -7,8 +7,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,6 +15,7 @@ import pytest
 import torch
 from torch import nn
 
+import forked
 from deadpixel import kernels, training
 from deadpixel.data.draws import Purpose, initialising
 from deadpixel.errors import InputError
@@ -244,23 +243,20 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path, done):
         assert torch.equal(again.state_dict()[name], tensor), name
 
 
-SCRIPT = """
-import sys, time
-sys.path[:0] = ["scripts", "tests/unit"]
-import torch
-from test_training import *
-scratch = Scratch(sys.argv[1], [])
-model = network(seed=int(sys.argv[5]))
-def slowly(epoch):
-    for batch in batches()(epoch):
-        time.sleep(float(sys.argv[4]))
-        yield batch
-rows = []
-for row in fit(model, scratch, train=slowly, seconds_between_saves=float(sys.argv[2])):
-    print(row["epoch"], flush=True)
-    rows.append(row)
-torch.save({"rows": without_time(rows), "state": model.state_dict()}, sys.argv[3])
-"""
+def keep_training(sender, scratch, result, between, pause, seed):
+    """Send each epoch's number, and save rows and weights at the end."""
+    model = network(seed)
+
+    def slowly(epoch):
+        for batch in batches()(epoch):
+            time.sleep(pause)
+            yield batch
+
+    rows = []
+    for row in fit(model, Scratch(scratch, []), train=slowly, seconds_between_saves=between):
+        sender.send(row["epoch"])
+        rows.append(row)
+    torch.save({"rows": without_time(rows), "state": model.state_dict()}, result)
 
 
 @pytest.mark.slow
@@ -268,24 +264,26 @@ def test_a_killed_process_goes_on(tmp_path):
     """SIGTERM saves what no save was due for; SIGKILL leaves what was saved."""
     result = tmp_path / "result.pt"
 
-    def command(seconds_between_saves, pause, seed):
+    def process(between, pause, seed):
         """What it starts from counts in the first process alone."""
-        arguments = (tmp_path / "part", seconds_between_saves, result, pause, seed)
-        return [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+        return forked.started(keep_training, tmp_path / "part", result, between, pause, seed)
 
     for kill, between, done, seed in [
-        (signal.SIGTERM, 1000, "12", 0),
-        (signal.SIGKILL, 0, "123", 8),
+        (signal.SIGTERM, 1000, [1, 2], 0),
+        (signal.SIGKILL, 0, [1, 2, 3], 8),
     ]:
-        process = subprocess.Popen(command(between, 0.1, seed), stdout=subprocess.PIPE, text=True)
-        assert [process.stdout.readline().strip() for _ in done] == [*done]
+        training_process, epochs = process(between, 0.1, seed)
+        assert [epochs.recv() for _ in done] == done
         time.sleep(0.15)  # in the middle of the next epoch
-        os.kill(process.pid, kill)
-        assert process.wait() == (training.TERMINATED if kill == signal.SIGTERM else -kill)
+        os.kill(training_process.pid, kill)
+        training_process.join()
+        expected = training.TERMINATED if kill == signal.SIGTERM else -kill
+        assert training_process.exitcode == expected
         assert not result.exists()
 
-    printed = subprocess.run(command(0, 0, 9), capture_output=True, text=True, check=True).stdout
-    assert printed.split() == ["1", "2", "3", "4", "5"]
+    last, epochs = process(0, 0, 9)
+    assert [epochs.recv() for _ in range(5)] == [1, 2, 3, 4, 5]
+    last.join()
     found = torch.load(result)
     whole = network()
     assert found["rows"] == without_time(fit(whole, Scratch(tmp_path / "whole", [])))
