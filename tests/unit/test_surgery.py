@@ -458,7 +458,7 @@ def test_a_whole_network_of_static_padding_computes_the_same():
     model = EfficientNet.from_name("efficientnet-lite0").double().eval()
     changed, names = kernels.pad(model)
     assert len(names) == 5
-    for size in (224, 193):
+    for size in (96, 81):
         image = torch.randn(1, 3, size, size, dtype=torch.float64)
         with torch.no_grad():
             truth, found = model(image), changed(image)
