@@ -156,7 +156,8 @@ def test_a_wrong_layout_is_seen_by_moving_the_place(arrange, said):
 def test_the_move_of_a_field_is_measured_in_pixels():
     """Of patches without overlap it is the patch itself, whose centre is known."""
     model = Patches().double()
-    (down, right) = moves_of(model, IMAGES.double(), "t", Target("embed", "nchw", place=(3, 0)))
+    targets = {"t": Target("embed", "nchw", place=(3, 0))}
+    (down, right) = moves_of(model, IMAGES.double(), targets)["t"]
     assert (down.places, down.cells, down.stride) == (((2, 0), (4, 0)), 2, 16)
     assert (right.places, right.cells, right.stride) == (((3, 0), (3, 1)), 1, 16)
     first = down.centres[0].tolist()
@@ -315,6 +316,47 @@ def test_last_maps_of_networks_of_others():
     assert [*swin] == ["stride4", "stride8", "stride16", "stride32"]
     assert str(swin["stride16"]) == "{module: features.5, layout: nhwc}"
     assert str(swin["stride32"]) == "{module: permute, layout: nchw}"
+
+
+def test_a_map_that_may_lie_in_two_ways_lies_as_all_others_do():
+    """At 32 px the map of 8 channels has 8 x 8 cells."""
+
+    def halves(*channels: int) -> nn.Sequential:
+        pairs = zip((3, *channels), channels, strict=False)
+        return nn.Sequential(*(nn.Conv2d(*pair, 2, 2) for pair in pairs))
+
+    image = torch.zeros(1, 3, 32, 32)
+    assert str(last_maps(halves(4, 8, 16), image)["stride4"]) == "{module: 1, layout: nchw}"
+
+    class Other(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.permute(0, 2, 3, 1)
+
+    mixed = nn.Sequential(halves(4, 8, 5), Other())
+    assert str(last_maps(mixed, image)["stride8"]) == "{module: 1, layout: nhwc}"
+    assert "stride4" not in last_maps(mixed, image)
+
+
+def test_tokens_in_another_order_are_no_last_map(caplog):
+    (windows, _), (rows, _) = (
+        MISREAD["windows one after the other"],
+        MISREAD["strides of another map"],
+    )
+    assert last_maps(Patches(rows, 8), IMAGES) == {"stride8": Target("last", "tokens", 0, (16, 16))}
+    assert not caplog.records
+    assert last_maps(Patches(windows, 8), IMAGES) == {}
+    assert "left out, as its tokens are in no order of rows: target 'stride8'" in caplog.text
+
+
+def test_a_measurement_keeps_how_its_fields_move():
+    measurement = erf.Measurement(
+        Patches(), ["mix", "output"], "mean", "kim", torch.float64, torch.device("cpu")
+    )
+    measurement.over([(IMAGES, None)])
+    assert [move.steps for move in measurement.moves["mix"]] == [
+        (pytest.approx(1, abs=0.1), pytest.approx(0, abs=0.1))
+    ] * 2
+    assert measurement.moves["output"] == []
 
 
 def test_the_last_call_of_a_module_is_the_one_of_the_last_map():
