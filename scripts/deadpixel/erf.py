@@ -22,7 +22,7 @@ from .features import features, image_gradient, in_evaluation, prepared
 from .files.effective import Erf
 from .logs import log, progress
 from .networks.forward import forward, full_precision, logits
-from .reading import check, completed, modules_of, named
+from .reading import Move, check, completed, modules_of, named
 from .targets import OUTPUT, Named, Target
 
 if TYPE_CHECKING:
@@ -106,12 +106,16 @@ def accumulate(
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
-    measurement = _Measurement(model, targets, logit, definition, dtype, device)
+    measurement = Measurement(model, targets, logit, definition, dtype, device)
     return measurement.over(_batches(images, labels, batch_size))
 
 
-class _Measurement:
-    """What `accumulate` does, for any number of sets of images."""
+class Measurement:
+    """What `accumulate` does, for any number of sets of images.
+
+    targets: as they are read, complete once images were seen. moves: how the field of each moves
+    with its place, as `reading.check` saw it in the first images.
+    """
 
     def __init__(
         self,
@@ -122,7 +126,9 @@ class _Measurement:
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
+        """Raise `InputError` for what `accumulate` refuses before it sees an image."""
         self.targets = named(targets, modules_of(model))
+        self.moves: dict[str, list[Move]] = {}
         if logit not in get_args(Logit):
             raise InputError(f"logit {logit!r} is none of {', '.join(get_args(Logit))}")
         if dtype not in (torch.float32, torch.float64):
@@ -143,7 +149,8 @@ class _Measurement:
         if self._ready is None:
             self.read(images)
             self._ready = prepared(self._model, images, self.targets, self._device, self._dtype)
-            check(self._ready, images.to(self._device, self._dtype), self.targets)
+            few = images.to(self._device, self._dtype)
+            self.moves = check(self._ready, few, self.targets)
         return self._ready
 
     def read(self, images: Tensor) -> None:
@@ -293,7 +300,7 @@ def accumulate_blocks(
     images. A finished one is kept in `scratch`, and not computed again after a kill. Returns also
     how each target was read.
     """
-    measurement = _Measurement(model, targets, logit, definition, dtype, device)
+    measurement = Measurement(model, targets, logit, definition, dtype, device)
     first = next(iter(images.batches(2)))  # the same in every shard
     measurement.read(first)
     blocks: dict[int, dict[str, Erf]] = {}

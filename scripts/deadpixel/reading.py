@@ -125,8 +125,8 @@ def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
 
     Found in one forward pass of `images` (N, C, H, W), among all that modules yield as a tensor
     whose layout is clear. A map inside a block that goes on to another stride is none of its
-    stride's last ones, if there are others. Of the nine ResNets of the paper they are layer1 to
-    layer4.
+    stride's last ones, if there are others, and one whose tokens lie in another order is left out.
+    Of the nine ResNets of the paper they are layer1 to layer4.
     """
     model = in_evaluation(model, images.device, images.dtype)
     seen = _maps_of(model, images)
@@ -137,22 +137,48 @@ def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
         if of_stride:
             last = max(range(len(inside)), key=lambda number: (-inside[number], number))
             found[f"stride{stride}"] = _as_called_once(of_stride[last], seen)
-    return found
+    return _in_order(model, images, found)
+
+
+def _in_order(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -> dict[str, Target]:
+    """Without tokens that lie otherwise than row by row, such as Hiera's, by windows."""
+    tokens = {name: target for name, target in targets.items() if target.layout == "tokens"}
+    moves = moves_of(model, images, tokens) if tokens else {}
+    wrong = {name: move for name, found in moves.items() for move in found if move.is_wrong}
+    for name, move in wrong.items():
+        moved = _moved(name, targets[name], move)
+        log.warning("left out, as its tokens are in no order of rows: %s", moved)
+    return {name: target for name, target in targets.items() if name not in wrong}
 
 
 def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]]:
-    """Every map that a module yields, in order, with the one of the strides that it has."""
+    """Every map that a module yields, in order, with the one of the strides that it has.
+
+    One that may lie in memory in two ways lies as all others do, if these lie in one.
+    """
     size = images.shape[2], images.shape[3]
+    yielded = _yielded(model, images)
+    clear = [_clear(model, target, shape, size) for target, shape in yielded]
+    layouts = {target.layout for target in clear if target} - {"tokens", "logits"}
+    usual = layouts.pop() if len(layouts) == 1 else None
     seen: list[tuple[Target, int | None]] = []
+    for found, (target, shape) in zip(clear, yielded, strict=True):
+        as_usual = dataclasses.replace(target, layout=usual)
+        if read := found or (usual and _clear(model, as_usual, shape, size)):
+            outline = feature_map(torch.empty(shape, device="meta"), target.module, read)
+            seen.append((read, _stride(outline, size)))
+    return seen
+
+
+def _yielded(model: nn.Module, images: Tensor) -> list[tuple[Target, tuple[int, ...]]]:
+    """Every tensor of the batch that a module yields, in order, by its shape."""
+    found: list[tuple[Target, tuple[int, ...]]] = []
     calls: collections.Counter[str] = collections.Counter()
 
     def note(name: str, _module: nn.Module, _arguments: Any, output: Any) -> None:
-        call = calls[name]
-        calls[name] += 1
         if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
-            with contextlib.suppress(InputError):
-                target = of_shape(model, name, tuple(output.shape), Target(name, call=call), size)
-                seen.append((target, _stride(feature_map(output.detach(), name, target), size)))
+            found.append((Target(name, call=calls[name]), tuple(output.shape)))
+        calls[name] += 1
 
     with contextlib.ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
@@ -160,7 +186,16 @@ def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]
                 hook = module.register_forward_hook(functools.partial(note, name))
                 hooks.callback(hook.remove)
         forward(model, images.clone())
-    return seen
+    return found
+
+
+def _clear(
+    model: nn.Module, target: Target, shape: tuple[int, ...], size: tuple[int, int]
+) -> Target | None:
+    """`of_shape`, if there is one answer."""
+    with contextlib.suppress(InputError):
+        return of_shape(model, target.module, shape, target, size)
+    return None
 
 
 def _in_blocks_of_others(
@@ -295,7 +330,7 @@ def _token_candidates(tokens: int, target: Target, size: tuple[int, int]) -> Ite
                 yield dataclasses.replace(target, layout="tokens", prefix=prefix, grid=grid)
 
 
-class _Move(NamedTuple):
+class Move(NamedTuple):
     """What a field does where the place moves along one axis of the map.
 
     Centres and deviations (standard deviations of the field) are in pixels, (2, 2): before and
@@ -311,6 +346,7 @@ class _Move(NamedTuple):
 
     @property
     def cells(self) -> int:
+        """By how many cells the place moves."""
         return self.places[1][self.axis] - self.places[0][self.axis]
 
     @property
@@ -318,6 +354,12 @@ class _Move(NamedTuple):
         """Deviations along the axis and across it, over those of a uniform field."""
         found = self.deviations.amax(0) * math.sqrt(12) / torch.tensor(self.size)
         return float(found[self.axis]), float(found[1 - self.axis])
+
+    @property
+    def steps(self) -> tuple[float, float]:
+        """By how many strides a cell the field moves along the axis and across it."""
+        steps = (self.centres[1] - self.centres[0]) / (self.stride * self.cells)
+        return float(steps[self.axis]), float(steps[1 - self.axis])
 
     @property
     def is_clear(self) -> bool:
@@ -331,9 +373,8 @@ class _Move(NamedTuple):
         The wider it is, the less it moves: the image cuts it off.
         """
         expected = self.stride * self.cells
-        steps = ((self.centres[1] - self.centres[0]) / expected).tolist()
         doubts = ((_DOUBT * self.deviations.amax(0) + _LEAST_DOUBT) / expected).tolist()
-        along, across = steps[self.axis], steps[1 - self.axis]
+        along, across = self.steps
         doubt, doubt_across = doubts[self.axis], doubts[1 - self.axis]
         spread, spread_across = self.spreads
         least = min(_LEAST_ALONG, 1.1 - 1.2 * spread)
@@ -342,71 +383,86 @@ class _Move(NamedTuple):
         return (self.is_clear and off) or (spread_across < _WIDE and aside)
 
 
-def check(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -> None:
-    """Raise `InputError` if a field does not move by one stride where its place moves by a cell.
+def check(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -> dict[str, list[Move]]:
+    """How the field of each target moves with its place: by one stride where that does by a cell.
 
     images: (N, C, H, W), a few; `targets` are complete, and `model` is in evaluation mode without
-    gradients of weights. A field that is nearly as wide as the image cannot tell: the log says so.
+    gradients of weights. Raises `InputError` if a field moves otherwise. One that is nearly as wide
+    as the image cannot tell: the log says so.
     """
+    moves = moves_of(model, images, targets)
     for name, target in targets.items():
-        moves = [] if target.layout == "logits" else moves_of(model, images, name, target)
-        for move in moves:
-            if move.is_wrong:
-                raise InputError(_wrong_move(name, target, move))
-        if moves and not any(move.is_clear for move in moves):
+        for move in filter(lambda move: move.is_wrong, moves[name]):
+            raise InputError(
+                f"{_moved(name, target, move)}: the layout or the order of tokens is wrong; "
+                f"{HOW_TO_SAY}"
+            )
+        if moves[name] and not any(move.is_clear for move in moves[name]):
             log.info(
                 "target %r, read as %s: its field is nearly as wide as the image, or zero, so that "
                 "nobody can see whether it moves with its place",
                 name,
                 target,
             )
+    return moves
 
 
-def _wrong_move(name: str, target: Target, move: _Move) -> str:
+def _moved(name: str, target: Target, move: Move) -> str:
     before, after = ("({:.1f}, {:.1f})".format(*centre) for centre in move.centres.tolist())
     return (
         f"target {name!r}, read as {target}: where its place moves from {move.places[0]} to "
         f"{move.places[1]}, its field's centre moves from {before} to {after} px, and not by "
-        f"{move.cells} x {move.stride:g} px {('down', 'to the right')[move.axis]}: the layout is "
-        f"wrong; {HOW_TO_SAY}"
+        f"{move.cells} x {move.stride:g} px {('down', 'to the right')[move.axis]}"
     )
 
 
 @torch.enable_grad()
-def moves_of(model: nn.Module, images: Tensor, name: str, target: Target) -> list[_Move]:
-    """How the field of one target moves with its place, along each axis of more than one cell.
+def moves_of(
+    model: nn.Module, images: Tensor, targets: Mapping[str, Target]
+) -> dict[str, list[Move]]:
+    """How the field of each target moves with its place, along each axis of more than one cell.
 
     The field is the mean magnitude of the images' gradients; it is squared, so that its peak counts
     more than a faint glow over the whole image.
     """
     images = images.detach().requires_grad_()
-    grid = _grid(model, images, name, target)
-    here = target.place or (grid[0] // 2, grid[1] // 2)
-    pairs = {axis: _neighbours(here, grid, axis) for axis in (0, 1) if grid[axis] > 1}
-    places = dict.fromkeys(itertools.chain.from_iterable(pairs.values()))
-    found = features(model, images, {str(place): target.at(place) for place in places})
-    fields = {place: _power(name, found[str(place)], images) for place in places}
     size = images.shape[2], images.shape[3]
-    return [
-        _Move(
-            axis,
-            pair,
-            torch.stack([_moments(fields[place])[0] for place in pair]),
-            torch.stack([_moments(fields[place])[1] for place in pair]),
-            size,
-            size[axis] / grid[axis],
-        )
-        for axis, pair in pairs.items()
-    ]
+    grids = _grids(model, images, targets)
+    pairs = {name: _pairs(target, grids[name]) for name, target in targets.items()}
+    places = {
+        f"{name} at {place}": targets[name].at(place)
+        for name, by_axis in pairs.items()
+        for place in itertools.chain.from_iterable(by_axis.values())
+    }
+    found = features(model, images, places) if places else {}
+    moments = {name: _moments(_power(name, values, images)) for name, values in found.items()}
+    moves: dict[str, list[Move]] = {name: [] for name in targets}
+    for name, by_axis in pairs.items():
+        for axis, pair in by_axis.items():
+            of_pair = [moments[f"{name} at {place}"] for place in pair]
+            centres, deviations = map(torch.stack, zip(*of_pair, strict=True))
+            stride = size[axis] / grids[name][axis]
+            moves[name].append(Move(axis, pair, centres, deviations, size, stride))
+    return moves
 
 
-def _grid(model: nn.Module, images: Tensor, name: str, target: Target) -> tuple[int, int]:
+def _grids(
+    model: nn.Module, images: Tensor, targets: Mapping[str, Target]
+) -> dict[str, tuple[int, int]]:
     def read(tensor: Tensor, name: str, target: Target) -> Tensor:
         return feature_map(tensor.detach(), name, target)
 
     with torch.no_grad():
-        found = observed(model, images, {name: target}, read)[name]
-    return found.shape[2], found.shape[3]
+        found = observed(model, images, targets, read)
+    return {name: (maps.shape[2], maps.shape[3]) for name, maps in found.items()}
+
+
+def _pairs(
+    target: Target, grid: tuple[int, int]
+) -> dict[int, tuple[tuple[int, int], tuple[int, int]]]:
+    """Two places of a target to move between, by axis."""
+    here = target.place or (grid[0] // 2, grid[1] // 2)
+    return {axis: _neighbours(here, grid, axis) for axis in (0, 1) if grid[axis] > 1}
 
 
 def _neighbours(

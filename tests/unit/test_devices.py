@@ -1,22 +1,21 @@
 """Where a job computes: never silently on the CPU."""
 
 import getpass
-import itertools
 import os
-import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from multiprocessing.connection import Connection, wait
+from multiprocessing.context import ForkProcess
 from pathlib import Path
 
 import pytest
 import torch
 
+import forked
+from deadpixel import logs
 from deadpixel.errors import InputError
 from deadpixel.operations import devices
-from waiting import ended
 
 
 @pytest.fixture
@@ -113,71 +112,37 @@ def test_a_folder_of_leases_that_another_could_have_made_is_refused(
         devices.lease(["0"])
 
 
-HOLDER = """
-import sys, time
-sys.path.insert(0, "scripts")
-from deadpixel import logs
-from deadpixel.operations import devices
-logs.to_file(sys.argv[1])
-asked = time.time()
-index = devices.lease(["a", "b"])
-print(index, asked, time.time(), flush=True)
-time.sleep(float(sys.argv[2]))
-print(time.time(), flush=True)
-"""
+def _hold(sender: Connection, log: Path) -> None:
+    """Lease a or b, send which, and keep it."""
+    logs.to_file(str(log))
+    sender.send(devices.lease(["a", "b"]))
+    time.sleep(600)
 
 
 @pytest.fixture
-def hold(tmp_path: Path) -> Iterator[Callable[[float], subprocess.Popen]]:
-    """Start a process that leases a or b for so many seconds."""
-    environment = {**os.environ, "TMPDIR": str(tmp_path)}
-    started: list[subprocess.Popen] = []
-
-    def start(seconds: float) -> subprocess.Popen:
-        log = str(tmp_path / f"{len(started)}.log")
-        command = [sys.executable, "-c", HOLDER, log, str(seconds)]
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
-        started.append(process)
-        return process
-
-    yield start
-    for process in started:
+def jobs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[dict[Connection, ForkProcess]]:
+    """Five processes that lease a or b, by what receives the index that they have."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    started = [forked.started(_hold, tmp_path / f"{number}.log") for number in range(5)]
+    yield {receiver: process for process, receiver in started}
+    for process, _ in started:
         process.kill()
-        process.wait()
+        process.join()
 
 
-@pytest.mark.slow
-def test_five_jobs_on_two_devices(
-    hold: Callable[[float], subprocess.Popen], tmp_path: Path
-) -> None:
-    """Never two on one, and none idle while a job waits."""
-    jobs = [hold(2.0) for _ in range(5)]
-    runs = []
-    for job in jobs:
-        assert ended(job, tmp_path) == 0
-        index, asked, start, end = map(float, job.stdout.read().split())
-        runs.append((index, start, end, asked))
-    for device in (0, 1):
-        spans = sorted((start, end) for index, start, end, _ in runs if index == device)
-        assert all(a[1] <= b[0] for a, b in itertools.pairwise(spans))
-        last_wait = max(start for _, start, _, asked in runs if start - asked > 0.5)
-        busy = sum(min(end, last_wait) - start for start, end in spans if start < last_wait)
-        assert busy >= 0.9 * (last_wait - spans[0][0])
-
-
-@pytest.mark.slow
-def test_a_killed_holder_frees_its_device(
-    hold: Callable[[float], subprocess.Popen], tmp_path: Path
-) -> None:
-    first, second = hold(60), hold(60)
-    taken = [int(process.stdout.readline().split()[0]) for process in (first, second)]
-    assert sorted(taken) == [0, 1]
-    third = hold(0)
-    log = tmp_path / "2.log"
-    while not log.exists() or "waiting for one of a, b" not in log.read_text():
-        time.sleep(0.05)
-    os.kill(first.pid, signal.SIGKILL)
-    killed = time.time()
-    index, _, start = third.stdout.readline().split()
-    assert int(index) == taken[0]
-    assert float(start) - killed < 5
+def test_five_jobs_on_two_devices(jobs: dict[Connection, ForkProcess], tmp_path: Path) -> None:
+    """Never two on one; and that of a job which ends, even killed, goes to one that waits."""
+    waiting, holding = {*jobs}, {}
+    while waiting:
+        (job, *others) = wait(waiting, timeout=60)
+        assert not others or not holding, "two for one that ended"
+        waiting.remove(job)
+        index = job.recv()
+        assert index not in holding
+        holding[index] = job
+        if len(holding) == 2:
+            assert not wait(waiting, timeout=0.3)
+            jobs[holding.pop(index)].kill()
+    assert "waiting for one of a, b" in "".join(f.read_text() for f in tmp_path.glob("*.log"))

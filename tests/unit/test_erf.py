@@ -10,13 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
+import narrow
 import plain
 from deadpixel import erf, features, receptive_field
 from deadpixel.data import packs
 from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
 from deadpixel.errors import InputError
 from deadpixel.files import maps, parquet, resume, schemas
-from deadpixel.networks import calibration, zoo
+from deadpixel.networks import calibration
 from packs import listed
 
 TARGETS = ["layer3", "layer4", "output"]
@@ -30,16 +31,15 @@ def distance(found: np.ndarray, truth: np.ndarray) -> float:
     return float(np.linalg.norm(found - truth) / np.linalg.norm(truth))
 
 
-def calibrated(name: str, side: int):
-    model = zoo.build(name)
+def calibrated(model: nn.Module, side: int):
     images = torch.randn(8, 3, side, side, generator=torch.Generator().manual_seed(1))
     calibration.calibrate(model, images.split(4), device=torch.device("cpu"))
     return model, images[:4]
 
 
-@pytest.fixture(scope="module", params=["resnet18", "resnet50"])
+@pytest.fixture(scope="module", params=[narrow.resnet18, narrow.resnet50])
 def network(request):
-    return calibrated(request.param, 64)
+    return calibrated(request.param(), 64)
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,6 @@ def reference(network):
     return plain_fields(*network, TARGETS)
 
 
-@pytest.mark.slow
 def test_float64_is_the_plain_loop(network, reference):
     """As far as sums in another order go: each adds 1e-16, and there are about a thousand."""
     found = erf.accumulate(*network, TARGETS, batch_size=3, dtype=torch.float64)
@@ -56,7 +55,6 @@ def test_float64_is_the_plain_loop(network, reference):
         assert distance(found[target].mean, reference[target]) < 1e-13
 
 
-@pytest.mark.slow
 def test_float32_is_as_near_as_a_float32_loop(network, reference):
     """Rounding flips some ReLUs: which ones is chance, how many is not."""
     found = erf.accumulate(*network, TARGETS, batch_size=4)
@@ -66,10 +64,9 @@ def test_float32_is_as_near_as_a_float32_loop(network, reference):
     assert ours < max(2 * theirs, 0.012)
 
 
-@pytest.mark.slow
 def test_the_field_ends_exactly_where_the_theoretical_one_does():
     """Rows and columns 7 to 217 for layer3 of resnet18, as in SPEC."""
-    model, images = calibrated("resnet18", 224)
+    model, images = calibrated(narrow.resnet18(), 224)
     fields = erf.accumulate(model, images, ["layer1", "layer3"], batch_size=4)
     theories = receptive_field.fields(model, [*fields])
     for target, field in fields.items():

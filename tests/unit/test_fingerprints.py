@@ -1,31 +1,17 @@
 """A script's fingerprint is that of all it can import, and of what they do, not of their prose."""
 
-import json
+import ast
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+import forked
 from deadpixel.operations.fingerprints import Fingerprints
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
 ALL = sorted(script.stem for script in SCRIPTS.glob("*.py"))
-# Importing all that a script does, as it stands, but running nothing of it.
-IMPORTS = """
-import ast, json, sys
-sys.path.insert(0, sys.argv[1])
-found = {}
-for script in sys.argv[2:]:
-    for name in [name for name in sys.modules if name.startswith("deadpixel")]:
-        del sys.modules[name]
-    tree = ast.parse(open(f"{sys.argv[1]}/{script}.py").read())
-    tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
-    exec(compile(tree, script, "exec"), {})
-    found[script] = [n for n in sys.modules if n.startswith("deadpixel.")]
-print(json.dumps(found))
-"""
 
 
 @pytest.fixture
@@ -34,29 +20,49 @@ def scripts(tmp_path):
     return Path(shutil.copytree(SCRIPTS, tmp_path / "scripts"))
 
 
-def fingerprints(scripts, cache=Path("nowhere/cache.json")):
-    found = Fingerprints(scripts, cache)
-    return {name: found.of(name) for name in ALL}
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory):
+    """What is known of the files as they are: only those that a test edits are read again."""
+    file = tmp_path_factory.mktemp("known") / "cache.json"
+    known = Fingerprints(SCRIPTS, file)
+    fingerprints(known)
+    known.save()
+    return file
 
 
-def changed(scripts, module, old, new):
+def fingerprints(known):
+    return {name: known.of(name) for name in ALL}
+
+
+def changed(scripts, cache, module, old, new):
     """Scripts with another fingerprint after an edit."""
-    before = fingerprints(scripts)
+    before = fingerprints(Fingerprints(scripts, cache))
     file = scripts / "deadpixel" / f"{module}.py"
     text = file.read_text()
     assert old in text
     file.write_text(text.replace(old, new))
-    after = fingerprints(scripts)
+    after = fingerprints(Fingerprints(scripts, cache))
     return {name for name in ALL if before[name] != after[name]}
+
+
+def imported():
+    """Modules of the library after all imports of each script, as it stands, but no other line."""
+    found = {}
+    for script in ALL:
+        for name in [name for name in sys.modules if name.startswith("deadpixel")]:
+            del sys.modules[name]
+        tree = ast.parse((SCRIPTS / f"{script}.py").read_text())
+        tree.body = [node for node in tree.body if isinstance(node, (ast.Import, ast.ImportFrom))]
+        exec(compile(tree, script, "exec"), {})
+        found[script] = {name for name in sys.modules if name.startswith("deadpixel.")}
+    return found
 
 
 @pytest.mark.slow
 def test_every_module_that_a_script_imports_is_among_its_own():
-    command = [sys.executable, "-c", IMPORTS, str(SCRIPTS), *ALL]
-    printed = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     known = Fingerprints(SCRIPTS, Path("nowhere"))
-    for script, imported in json.loads(printed).items():
-        assert set(imported) <= set(known.modules(script)), script
+    for script, modules in forked.result(imported).items():
+        assert modules <= set(known.modules(script)), script
 
 
 def test_imports_inside_functions_and_of_the_package_count(tmp_path):
@@ -75,19 +81,17 @@ def test_imports_inside_functions_and_of_the_package_count(tmp_path):
     ]
 
 
-@pytest.mark.slow
-def test_prose_changes_nothing(scripts):
-    assert not changed(scripts, "erf", '"""Effective receptive fields:', '"""Fields, effective:')
-    assert not changed(scripts, "erf", "import itertools\n", "# a comment\nimport itertools\n")
+def test_prose_changes_nothing(scripts, cache):
+    assert not changed(scripts, cache, "erf", '"""Effective receptive fields:', '"""Fields:')
+    assert not changed(scripts, cache, "erf", "import itertools\n", "# why\nimport itertools\n")
 
 
-@pytest.mark.slow
-def test_a_number_changes_those_that_import_it(scripts):
-    assert changed(scripts, "gaussian", "0", "1") == {"measure_fields"}
-    assert changed(scripts, "erf", "batch_size: int = 32", "batch_size: int = 33") == {
+def test_a_number_changes_those_that_import_it(scripts, cache):
+    assert changed(scripts, cache, "gaussian", "0", "1") == {"measure_fields"}
+    assert changed(scripts, cache, "erf", "batch_size: int = 32", "batch_size: int = 33") == {
         "accumulate_erf"
     }
-    assert changed(scripts, "errors", "(ValueError)", "(OSError)") >= {
+    assert changed(scripts, cache, "errors", "(ValueError)", "(OSError)") >= {
         "accumulate_erf",
         "make_plan",
     }

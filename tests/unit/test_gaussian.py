@@ -188,8 +188,8 @@ def test_jackknife_errors_are_the_spread_over_repeated_experiments() -> None:
     """Where images differ as wholes the curvature's are far too small."""
     rows = []
     for seed in range(60):
-        means = _images(seed, 40).reshape(10, 4, 64, 64).mean(1)
-        without = blocks.maps_without_each(means, [4] * 10)
+        means = _images(seed, 40).reshape(5, 8, 64, 64).mean(1)
+        without = blocks.maps_without_each(means, [8] * 5)
         rows.append(gaussian.fit_or_failure(means.mean(0), without))
     for name in ("center_x", "center_y", "sigma_x", "sigma_y", "r_squared"):
         spread = np.std([row[name] for row in rows])

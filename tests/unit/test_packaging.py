@@ -1,18 +1,25 @@
 """What is installed: lock, environments, wheel and extras; and what imports what."""
 
 import ast
+import functools
+import importlib
 import re
 import subprocess
 import sys
 import tomllib
 import warnings
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 import torchvision
 import yaml
+from torch import nn
+
+import forked
 
 ROOT = Path(__file__).resolve().parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -75,81 +82,96 @@ def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(tmp_path):
     tables = {f"deadpixel/results/paper/table{number}.csv" for number in (1, 2, 3, 4)}
     assert {"deadpixel/erf.py", "deadpixel/py.typed", *tables} <= names
     assert not any(name.startswith(("scripts", "tests")) for name in names)
-    script = "import deadpixel.erf, deadpixel.results.published as p; print(len(p.table(1)))"
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
-    environment = {"PYTHONPATH": str(tmp_path / "site")}
-    command = [sys.executable, "-c", script]
-    assert subprocess.check_output(command, cwd=tmp_path, env=environment, text=True) == "9\n"
+    assert forked.result(rows_of_the_papers_table, tmp_path / "site") == 9
 
 
-# Finders that know nothing of some packages, as on a machine without them.
-BLOCKING = """
-import importlib, sys
+def rows_of_the_papers_table(site: Path) -> int:
+    """As the library that is installed at `site` has them; to be called in an own process."""
+    forget({"deadpixel"})
+    sys.path.insert(0, str(site))
+    published = importlib.import_module("deadpixel.results.published")
+    assert Path(importlib.import_module("deadpixel.erf").__file__).is_relative_to(site)
+    return len(published.table(1))
+
+
+def forget(packages: set[str]) -> None:
+    """As if they had not been imported yet."""
+    for module in [*sys.modules]:
+        if _package(module) in packages:
+            del sys.modules[module]
+
+
+def _package(module: str) -> str:
+    return module.partition(".")[0]
+
+
 class Without:
-    def __init__(self, finder):
-        self.finder = finder
-    def __getattr__(self, name):
+    """A finder that knows nothing of some packages, as on a machine that has none of them."""
+
+    def __init__(self, finder: Any, missing: set[str]) -> None:
+        self.finder, self.missing = finder, missing
+
+    def __getattr__(self, name: str) -> Any:
         return getattr(self.finder, name)
-    def find_spec(self, name, *where):
-        missing = name.partition(".")[0] in sys.argv[1].split()
-        return None if missing else self.finder.find_spec(name, *where)
-sys.meta_path[:] = map(Without, sys.meta_path)
-for module in sys.argv[2:]:
-    importlib.import_module(f"deadpixel.{module}")
-"""
+
+    def find_spec(self, name: str, *where: Any) -> Any:
+        return None if _package(name) in self.missing else self.finder.find_spec(name, *where)
 
 
-def run_without(
-    missing: Iterable[str], *modules: str, then: str = ""
-) -> subprocess.CompletedProcess:
-    """Import modules of the library and run a script, without the packages that are `missing`."""
-    names = ["PIL" if name == "pillow" else name.replace("-", "_") for name in missing]
-    command = [sys.executable, "-c", BLOCKING + then, " ".join(names), *modules]
-    folder = ROOT / "scripts"
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+def import_without(
+    missing: Iterable[str], *modules: str, then: Callable[[], None] | None = None
+) -> None:
+    """Import modules of the library, and run `then`, without the packages that are `missing`.
+
+    To be called in an own process.
+    """
+    names = {"PIL" if name == "pillow" else name.replace("-", "_") for name in missing}
+    forget({*names, "deadpixel"})
+    sys.meta_path[:] = [Without(finder, names) for finder in sys.meta_path]
+    for module in modules:
+        importlib.import_module(f"deadpixel.{module}")
+    if then:
+        then()
 
 
-EXAMPLE = """
-import torch
-from torch import nn
-from deadpixel import erf, gaussian, imbalance, kernels, logs, receptive_field
-model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-padded, changed = kernels.pad(model)
-receptive_field.theoretical(padded, "1", input_size=(32, 32))
-map = erf.accumulate(padded, torch.randn(4, 3, 32, 32), ["1"], batch_size=2, device="cpu")["1"]
-gaussian.fit(map.mean), imbalance.indices(map.mean)
-sys.stderr.isatty = lambda: True  # a terminal, where training shows a bar
-list(logs.progress([1], total=1, what="epochs"))
-"""
+def measure_and_log() -> None:
+    """What the front door is for, with the library as it is imported now."""
+    from deadpixel import erf, gaussian, imbalance, kernels, logs, receptive_field
+
+    stem = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU())
+    padded, _ = kernels.pad(nn.Sequential(*stem, nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    receptive_field.theoretical(padded, "1", input_size=(32, 32))
+    images = torch.randn(4, 3, 32, 32)
+    found = erf.accumulate(padded, images, ["1"], batch_size=2, device="cpu")["1"]
+    gaussian.fit(found.mean), imbalance.indices(found.mean)
+    sys.stderr.isatty = lambda: True  # a terminal, where training shows a bar
+    list(logs.progress([1], total=1, what="epochs"))
 
 
-@pytest.mark.slow
 def test_the_front_door_needs_no_extra():
-    ended = run_without(set().union(*EXTRAS.values()), *FRONT_DOOR, then=EXAMPLE)
-    assert ended.returncode == 0, ended.stderr
+    missing = set().union(*EXTRAS.values())
+    forked.result(functools.partial(import_without, missing, *FRONT_DOOR, then=measure_and_log))
 
 
-@pytest.mark.slow
 def test_fields_need_torch_and_numpy_alone():
     """Clusters bring their own PyTorch, and often little else. Windows has no fcntl."""
     missing = {"fcntl", *(NEEDED - {"torch", "numpy"}), *EXTRAS["workflow"]}
-    ended = run_without(missing, "erf", "receptive_field", "kernels")
-    assert ended.returncode == 0, ended.stderr
-    assert run_without({"numpy"}, "erf").returncode != 0
+    forked.result(import_without, missing, "erf", "receptive_field", "kernels")
+    with pytest.raises(AssertionError, match="No module named 'numpy'"):
+        forked.result(import_without, {"numpy"}, "erf")
 
 
-@pytest.mark.slow
 def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
     """Nor torchvision, which takes as long to import as torch, before one of its networks."""
     on_gpus = ("networks.zoo", "data.augment", "data.evaluation", "operations.devices")
-    ended = run_without({"lmfit", "torchvision", *SCHEDULING}, "training", "microobject", *on_gpus)
-    assert ended.returncode == 0, ended.stderr
+    missing = {"lmfit", "torchvision", *SCHEDULING}
+    forked.result(import_without, missing, "training", "microobject", *on_gpus)
 
 
 def test_what_snakemake_asks_needs_the_standard_library_only():
     missing = {"yaml", *NEEDED, *EXTRAS["workflow"]}
-    ended = run_without(missing, "operations.costs", "operations.fingerprints")
-    assert ended.returncode == 0, ended.stderr
+    forked.result(import_without, missing, "operations.costs", "operations.fingerprints")
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 import copy
 import runpy
+from collections import OrderedDict
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 from torch.nn import functional
 
 from deadpixel import training
@@ -64,6 +66,15 @@ def test_fig3_shows_each_kernel_on_one_scale() -> None:
     assert {image.get_clim() for image in images} == {(-8.0, 8.0)}
 
 
+def stem() -> nn.Module:
+    layers = {"conv1": nn.Conv2d(3, 8, 7, 2, 3), "pool": nn.AdaptiveAvgPool2d(1)}
+    return nn.Sequential(OrderedDict(layers | {"flat": nn.Flatten(), "fc": nn.Linear(8, 4)}))
+
+
+def pooled() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 8, 11, 4), nn.MaxPool2d(3, 2))
+
+
 def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
     snakemake = SimpleNamespace(
         input=SimpleNamespace(**files),
@@ -74,14 +85,13 @@ def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
     runpy.run_path(str(SCRIPT), {"snakemake": snakemake})
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("init", "title"), [("zero", "zero-padded, 8 x 8"), ("random", "redrawn at random, 8 x 8")]
 )
 def test_the_middle_panel_is_what_training_starts_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, title: str
 ) -> None:
-    before = zoo.build("resnet18", seed=3)
+    before = zoo.build(f"{__file__}:stem", seed=3)
     start = training.starting_network(copy.deepcopy(before), 5, "padded", init=init, seed=7)
     tuned = copy.deepcopy(start)
     tuned.conv1.weight.data += 1
@@ -90,7 +100,7 @@ def test_the_middle_panel_is_what_training_starts_from(
     drawn: list[Figure] = []
     monkeypatch.setattr(style, "save", lambda figure, _: drawn.append(figure))
     files = {name: str(tmp_path / f"{name}.safetensors") for name in ("before", "after")}
-    _run(tmp_path, files, model="resnet18", init=init)
+    _run(tmp_path, files, model=f"{__file__}:stem", init=init)
 
     panels = [axes for axes in drawn[0].axes if axes.get_title()]
     assert [panel.get_title() for panel in panels] == ["before, 7 x 7", title, "fine-tuned, 8 x 8"]
@@ -102,10 +112,9 @@ def test_the_middle_panel_is_what_training_starts_from(
     assert drawn[0].get_suptitle() == f"mine, conv1: filter {strongest // 3}"
 
 
-@pytest.mark.slow
 def test_a_network_of_which_only_pools_change_has_no_kernel_to_show(tmp_path: Path) -> None:
-    before = zoo.build("alexnet")
+    before = zoo.build(f"{__file__}:pooled")
     checkpoints.save(before, tmp_path / "before.safetensors", {})
     files = {"before": str(tmp_path / "before.safetensors"), "after": ""}
     with pytest.raises(InputError, match=r"shape_test.model: of mine only pools change"):
-        _run(tmp_path, files, model="alexnet", init="zero")
+        _run(tmp_path, files, model=f"{__file__}:pooled", init="zero")

@@ -7,8 +7,6 @@ import json
 import math
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 
@@ -17,11 +15,12 @@ import pytest
 import torch
 from torch import nn
 
+import forked
+import narrow
 from deadpixel import kernels, training
 from deadpixel.data.draws import Purpose, initialising
 from deadpixel.errors import InputError
 from deadpixel.files.resume import Scratch
-from deadpixel.networks import zoo
 from deadpixel.networks.forward import full_precision
 
 RECIPE = training.Recipe(epochs=5, learning_rate=0.05, momentum=0.9, weight_decay=5e-4, seed=3)
@@ -244,48 +243,46 @@ def test_a_run_that_was_interrupted_ends_as_if_it_had_not_been(tmp_path, done):
         assert torch.equal(again.state_dict()[name], tensor), name
 
 
-SCRIPT = """
-import sys, time
-sys.path[:0] = ["scripts", "tests/unit"]
-import torch
-from test_training import *
-scratch = Scratch(sys.argv[1], [])
-model = network(seed=int(sys.argv[5]))
-def slowly(epoch):
-    for batch in batches()(epoch):
-        time.sleep(float(sys.argv[4]))
-        yield batch
-rows = []
-for row in fit(model, scratch, train=slowly, seconds_between_saves=float(sys.argv[2])):
-    print(row["epoch"], flush=True)
-    rows.append(row)
-torch.save({"rows": without_time(rows), "state": model.state_dict()}, sys.argv[3])
-"""
+def keep_training(sender, scratch, result, between, pause, seed):
+    """Send each epoch's number, and save rows and weights at the end."""
+    model = network(seed)
+
+    def slowly(epoch):
+        for batch in batches()(epoch):
+            time.sleep(pause)
+            yield batch
+
+    rows = []
+    for row in fit(model, Scratch(scratch, []), train=slowly, seconds_between_saves=between):
+        sender.send(row["epoch"])
+        rows.append(row)
+    torch.save({"rows": without_time(rows), "state": model.state_dict()}, result)
 
 
-@pytest.mark.slow
 def test_a_killed_process_goes_on(tmp_path):
     """SIGTERM saves what no save was due for; SIGKILL leaves what was saved."""
     result = tmp_path / "result.pt"
 
-    def command(seconds_between_saves, pause, seed):
+    def process(between, pause, seed):
         """What it starts from counts in the first process alone."""
-        arguments = (tmp_path / "part", seconds_between_saves, result, pause, seed)
-        return [sys.executable, "-c", SCRIPT, *map(str, arguments)]
+        return forked.started(keep_training, tmp_path / "part", result, between, pause, seed)
 
     for kill, between, done, seed in [
-        (signal.SIGTERM, 1000, "12", 0),
-        (signal.SIGKILL, 0, "123", 8),
+        (signal.SIGTERM, 1000, [1, 2], 0),
+        (signal.SIGKILL, 0, [1, 2, 3], 8),
     ]:
-        process = subprocess.Popen(command(between, 0.1, seed), stdout=subprocess.PIPE, text=True)
-        assert [process.stdout.readline().strip() for _ in done] == [*done]
+        training_process, epochs = process(between, 0.1, seed)
+        assert [epochs.recv() for _ in done] == done
         time.sleep(0.15)  # in the middle of the next epoch
-        os.kill(process.pid, kill)
-        assert process.wait() == (training.TERMINATED if kill == signal.SIGTERM else -kill)
+        os.kill(training_process.pid, kill)
+        training_process.join()
+        expected = training.TERMINATED if kill == signal.SIGTERM else -kill
+        assert training_process.exitcode == expected
         assert not result.exists()
 
-    printed = subprocess.run(command(0, 0, 9), capture_output=True, text=True, check=True).stdout
-    assert printed.split() == ["1", "2", "3", "4", "5"]
+    last, epochs = process(0, 0, 9)
+    assert [epochs.recv() for _ in range(5)] == [1, 2, 3, 4, 5]
+    last.join()
     found = torch.load(result)
     whole = network()
     assert found["rows"] == without_time(fit(whole, Scratch(tmp_path / "whole", [])))
@@ -504,7 +501,7 @@ def arms():
     """resnet18 of one seed as both tasks start it, by kind of kernels and how they are made."""
     return {
         (kind, init): training.starting_network(
-            zoo.build("resnet18", seed=4), 10, kind, init=init, seed=4
+            narrow.resnet18(seed=4), 10, kind, init=init, seed=4
         )
         for kind in ("odd", "padded", "sliced")
         for init in ("zero", "random")
@@ -517,7 +514,6 @@ CHANGED = [
 ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("init", ["zero", "random"])
 @pytest.mark.parametrize("kind", ["padded", "sliced"])
 def test_arms_of_a_seed_differ_in_their_changed_kernels_alone(arms, kind, init):
@@ -527,13 +523,13 @@ def test_arms_of_a_seed_differ_in_their_changed_kernels_alone(arms, kind, init):
     changed = {f"{name}.weight" for name in CHANGED}
     for name, tensor in odd.items():
         assert (name in changed) != torch.equal(tensor, other[name]), name
-    assert odd["fc.weight"].shape == (10, 512)
+    assert odd["fc.weight"].shape == (10, 64)
 
 
 def test_heads_and_redrawn_kernels_are_those_of_the_seed(arms):
     states = {
         seed: training.starting_network(
-            zoo.build("resnet18", seed=4), 10, "padded", init="random", seed=seed
+            narrow.resnet18(seed=4), 10, "padded", init="random", seed=seed
         ).state_dict()
         for seed in (4, 5)
     }
@@ -557,7 +553,7 @@ def test_what_starts_a_run_is_uncorrelated(arms):
 
 def test_kernels_are_drawn_for_a_module_whatever_else_is_changed(arms):
     """As in a network of which nothing else is even."""
-    model = zoo.build("resnet18", seed=4)
+    model = narrow.resnet18(seed=4)
     for name in CHANGED[1:]:
         model.get_submodule(name).stride = (1, 1)
     alone, names = kernels.pad(model, "random", seed=4)
@@ -635,13 +631,17 @@ def whole_run(tmp_path_factory):
     return without_time(rows), model.state_dict()
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def stopped_arrays(tmp_path_factory):
+    return stopped(tmp_path_factory.mktemp("stopped"))[1]
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_what_was_saved_damaged_is_left_and_said_in_a_line(tmp_path, caplog, whole_run, damage):
-    scratch, arrays = stopped(tmp_path)
-    scratch.save("training", DAMAGES[damage](arrays))
+def test_what_was_saved_damaged_is_left_and_said_in_a_line(
+    scratch, caplog, stopped_arrays, whole_run, damage
+):
+    scratch.save("training", DAMAGES[damage](stopped_arrays))
     model = network()
-    caplog.clear()
     rows = without_time(fit(model, scratch))
     warned = [record for record in caplog.records if record.levelname == "WARNING"]
     assert len(warned) == 1 and "\n" not in warned[0].getMessage()

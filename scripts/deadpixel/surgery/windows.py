@@ -72,7 +72,7 @@ def odd_windows(model: nn.Module, image: Tensor) -> list[Window]:
     Among them are functions that no change of modules can reach. `model` is left as it was.
     """
     with torch.no_grad(), ModuleTracker() as tracker, _OddWindows(tracker) as mode:
-        copied(model).eval()(image)
+        copied(model).eval().requires_grad_(False)(image)  # views of weights upset the tracker
     return mode.found
 
 
