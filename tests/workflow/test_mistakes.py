@@ -139,7 +139,7 @@ CROSS_FIELD_MISTAKES = {
         [
             "kernels.padded: {'pad': 'conv1'} is not what the paper's are, {'pad': 'all'}; choose",
             "finetune.kernels: 'both' redraws kernels, which with finetune.init: zero",
-            "microobject.kernels: 'even' is not among kernels (odd, padded, sliced, redrawn, stem",
+            "microobject.kernels: 'even' is not among kernels (",
         ],
     ),
 }
