@@ -7,7 +7,7 @@ of it, where it lies, and how much of the image it does not see. Formulas: docs/
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -123,6 +123,37 @@ def contrast(field: np.ndarray, stride: float) -> float:
     return float(np.sqrt(np.mean((mean_tile(field, int(stride)) - 1) ** 2)))
 
 
+class Edges(NamedTuple):
+    """Mean of the outermost pixels on each side, over that of the middle half of both axes."""
+
+    top: float
+    bottom: float
+    left: float
+    right: float
+
+
+def edges(field: np.ndarray, stride: float) -> Edges:
+    """Of a map (H, W): strips as wide as the stride, but an eighth of the map's side at most.
+
+    Strips are as long as the map. An odd kernel with stride 2 reads the padding at one end of an
+    even map and not at the other, so that strips differ: Alsallakh et al., "Mind the Pad", ICLR
+    2021. Means are linear in the map, so noise of zero mean does not shift them. NaN where there is
+    no stride or the middle is zero.
+    """
+    rows, columns = (length // 4 for length in field.shape)
+    middle = field[rows : field.shape[0] - rows, columns : field.shape[1] - columns].mean()
+    if not (stride >= 1 and min(field.shape) >= 8 and middle > 0):
+        return Edges(*[math.nan] * 4)
+    high, wide = (min(round(stride), length // 8) for length in field.shape)
+    strips = field[:high], field[-high:], field[:, :wide], field[:, -wide:]
+    return Edges(*(float(strip.mean() / middle) for strip in strips))
+
+
+def asymmetry(first: float, second: float) -> float:
+    """Of two strips, from -1, all in the second, to 1, all in the first."""
+    return (first - second) / (first + second) if first + second > 0 else math.nan
+
+
 @dataclass(frozen=True)
 class Metric:
     """A measure of a map (H, W) of which `Theory` says where it should lie.
@@ -154,6 +185,13 @@ def _log_area(percent: int) -> Metric:
     return Metric(lambda field, _: area(np.log10(1 + field), percent / 100))
 
 
+def _edge(name: str) -> Metric:
+    header = f"edge, {name}, over the middle"
+    return Metric(
+        lambda field, theory: getattr(edges(field, theory.stride), name), header, decimals=2
+    )
+
+
 METRICS = {
     **{f"radius_{percent}": _radius(percent) for percent in (50, 90, 99)},
     **{f"side_{percent}": _side(percent) for percent in (50, 90, 99)},
@@ -168,6 +206,13 @@ METRICS = {
     "dead": Metric(lambda field, _: float((field == 0).mean()), "dead pixels", 3, of_any=True),
     "stride_contrast": Metric(
         lambda field, theory: contrast(field, theory.stride), "tile contrast at own stride", 3
+    ),
+    **{f"edge_{name}": _edge(name) for name in Edges._fields},
+    "asymmetry_x": Metric(
+        lambda field, theory: asymmetry(*edges(field, theory.stride)[2:]), "left to right", 3
+    ),
+    "asymmetry_y": Metric(
+        lambda field, theory: asymmetry(*edges(field, theory.stride)[:2]), "top to bottom", 3
     ),
 }
 

@@ -42,6 +42,54 @@ def test_a_gaussian_has_the_radius_and_side_of_the_closed_forms(sigma: float) ->
     assert (found["mass_y"], found["mass_x"]) == pytest.approx((100.3, 140.6), abs=1e-3)
 
 
+def _windows(length: int, kernel: int, padding: int) -> np.ndarray:
+    """How many windows of stride 2 meet each pixel of a line."""
+    starts = range(-padding, length + padding - kernel + 1, 2)
+    pixel = np.arange(length)
+    return sum(((pixel >= start) & (pixel < start + kernel)).astype(float) for start in starts)
+
+
+@pytest.mark.parametrize(
+    ("length", "kernel", "right"),
+    [(64, 3, 1), (65, 3, 1.5), (64, 4, 1.5)],
+)
+def test_edges_are_the_windows_that_meet_them(length: int, kernel: int, right: float) -> None:
+    """Of one convolution with padding 1 along rows; along columns sensitivity falls by half."""
+    row = _windows(length, kernel, 1)
+    assert (row[:2].mean(), row[-2:].mean()) == (1.5, right)
+    field = np.outer(np.linspace(2, 1, 80), row)
+    found = extent.edges(field, 2)
+    middle = row[length // 4 : length - length // 4].mean()
+    assert found.left == pytest.approx(row[:2].mean() / middle)
+    assert found.right == pytest.approx(right / middle)
+    assert (found.top, found.bottom) == pytest.approx(
+        (row.mean() / middle * (2 - 1 / 158) / 1.5, row.mean() / middle * (1 + 1 / 158) / 1.5)
+    )
+
+
+def test_edges_are_an_eighth_of_the_map_at_most() -> None:
+    field = np.ones((40, 80))
+    field[:5], field[-5:], field[:, :10], field[:, -10:] = 2, 3, 4, 5
+    found = extent.edges(field, 32)
+    assert found.top == pytest.approx((2 * 60 + 4 * 10 + 5 * 10) / 80)
+    assert found.right == 5
+    assert extent.asymmetry(found.left, found.right) == pytest.approx(
+        (found.left - 5) / (found.left + 5)
+    )
+    measured = _measured(field, extent.Theory(stride=32))
+    assert measured["edge_bottom"] == found.bottom
+    assert measured["asymmetry_y"] == extent.asymmetry(found.top, found.bottom)
+    assert measured["asymmetry_x"] == extent.asymmetry(found.left, found.right)
+
+
+def test_maps_without_a_stride_or_a_middle_have_no_edges() -> None:
+    assert all(map(math.isnan, extent.edges(np.ones((40, 40)), math.nan)))
+    hollow = np.ones((40, 40))
+    hollow[10:30, 10:30] = 0
+    assert all(map(math.isnan, extent.edges(hollow, 4)))
+    assert math.isnan(extent.asymmetry(0, 0))
+
+
 def test_a_single_pixel_holds_all_within_itself() -> None:
     field = np.zeros((40, 50))
     field[12, 30] = 7.0
