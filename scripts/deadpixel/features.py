@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from .errors import InputError, in_one_line
@@ -53,6 +54,9 @@ def observed(
                 record = _Recorder(found, name, target, read)
                 module = model.get_submodule(target.module)
                 hooks.callback(module.register_forward_hook(record).remove)
+        if len(images) == 1:
+            for norm in (module for module in model.modules() if isinstance(module, _NormBase)):
+                hooks.callback(norm.register_forward_hook(_keep_gradient_right).remove)
         output = forward(model, images.clone())  # it may change them in place
     for name, target in targets.items():
         if target.module == OUTPUT:
@@ -65,6 +69,20 @@ def observed(
             )
         _check(name, found[name], images)
     return {name: found[name] for name in targets}
+
+
+def _keep_gradient_right(_norm: nn.Module, _arguments: Any, output: Any) -> None:
+    """Forward hook of batch and instance norms, for one image.
+
+    PyTorch 2.15 takes a gradient that arrives as tokens for one of channels first and yields
+    another one without a word, on CPUs, if the image is alone.
+    """
+    if isinstance(output, Tensor) and output.requires_grad:
+        output.register_hook(_in_one_piece)
+
+
+def _in_one_piece(gradient: Tensor) -> Tensor:
+    return gradient if gradient.stride(0) == gradient[0].numel() else gradient.contiguous()
 
 
 class _Recorder:
