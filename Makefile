@@ -4,7 +4,7 @@ CORES ?= all
 RESULTS := results/demo
 BIN := .venv/bin
 
-.PHONY: demo check test lint api lock clean
+.PHONY: demo check test lint api lock timm clean
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/report.html
@@ -33,6 +33,10 @@ api: .venv/installed
 lock: .venv/installed
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra workflow --extra timm --group dev --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements.lock
+
+# After a new timm (a test tells): which weights and which transforms its networks have.
+timm: .venv/installed
+	PYTHONPATH=scripts $(BIN)/python data/list_timm.py > data/timm.csv.new && mv data/timm.csv.new data/timm.csv
 
 clean:
 	rm -rf .venv .snakemake site $(RESULTS) logs/demo

@@ -1,5 +1,7 @@
 # Checks the configuration and the registry before anything else; every problem is one line that names its key.
+import csv
 import difflib
+import functools
 import itertools
 import math
 import re
@@ -98,6 +100,11 @@ def cross_field_problems():
             f"size_test.logit: true, but the head of weights {size_test['weights']} was not made for "
             f"{size_test['dataset']}; use predicted or mean, or weights: file with a head that was"
         )
+    if len(config["preprocess"]["mean"]) != len(config["preprocess"]["std"]):
+        yield "preprocess.std: not as many numbers as preprocess.mean"
+    for name in config["models"].keys() & {*config["microobject"]["models"]}:
+        if channels_of(name) != 3:
+            yield f"microobject.models: the squares are black and red, and models.{name}.preprocess.mean is not of red, green and blue; leave {name} out"
     if too_large(config["preprocess"]):
         yield "preprocess.crop: larger than preprocess.resize"
     for model in config["models"]:
@@ -161,8 +168,8 @@ def hub_file(model, weights):
         address = config["models"][model].get("checkpoint", "")
     elif weights == "imagenet" and model_source(model).startswith("timm:"):
         # where timm itself looks for them
-        name = model_source(model).removeprefix("timm:")
-        address = f"hf://timm/{name}/model.safetensors"
+        repository = published_weights(model).get("repository", "")
+        address = f"hf://{repository}/model.safetensors"
     else:
         return None
     return HUB_FILE.fullmatch(address)
@@ -176,10 +183,51 @@ def published(dataset):
 
 def preprocess_of(model, weights=None):
     """A network's evaluation transform: its own keys, else that of its published weights, else the common one."""
-    entry = REGISTRY["weights"]["files"].get(model_source(model), {})
-    published = entry.get("preprocess", {}) if weights == "imagenet" else {}
+    known = published_weights(model) if weights == "imagenet" else {}
     own = config["models"][model].get("preprocess", {})
-    return {**config["preprocess"], **published, **own}
+    return {**config["preprocess"], **known.get("preprocess", {}), **own}
+
+
+def no_timm_weights(model):
+    source = model_source(model)
+    near = difflib.get_close_matches(source.removeprefix("timm:"), timm_weights(), 3)
+    return (
+        f"models.{model}.source: {source} names no weights that are in data/timm.csv; "
+        + (f"did you mean {' or '.join(near)}? Else w" if near else "w")
+        + "rite timm:NAME.TAG as timm.list_pretrained() has it, or take weights: file with a checkpoint"
+    )
+
+
+def published_weights(model):
+    """What the registry, or the list of timm's networks, says of a network's published weights."""
+    source = model_source(model)
+    if not source.startswith("timm:"):
+        return REGISTRY["weights"]["files"].get(source, {})
+    row = timm_weights().get(source.removeprefix("timm:"))
+    return timm_entry(**row) if row else {}
+
+
+@functools.cache
+def timm_weights():
+    """Rows of the list of timm's networks, by name."""
+    with open(beside("data/timm.csv"), newline="") as file:
+        return {row.pop("name"): row for row in csv.DictReader(file)}
+
+
+def timm_entry(repository, interpolation, mean, std, **sizes):
+    numbers = {key: [*map(int, size.split())] for key, size in sizes.items()}
+    transform = {
+        **{key: size if len(size) > 1 else size[0] for key, size in numbers.items()},
+        "interpolation": interpolation,
+        "mean": [*map(float, mean.split())],
+        "std": [*map(float, std.split())],
+    }
+    return {"repository": repository, "preprocess": transform}
+
+
+def channels_of(model):
+    """Of its images: there is a mean for each."""
+    return len(preprocess_of(model)["mean"])
 
 
 def height_and_width(size):
@@ -213,6 +261,11 @@ def transform_problems(model):
         )
         yield f"{key}.crop: missing, as maps of its weights are of different sizes ({differ}) and theory is of one; say which"
     if "preprocess" in config["models"][model]:
+        if any(
+            len(found["mean"]) != len(found["std"])
+            for found in (preprocess_of(model, weights) for weights in [*sizes, None])
+        ):
+            yield f"{key}.std: not as many numbers as {key}.mean"
         if any(too_large(preprocess_of(model, w)) for w in [*sizes] or [None]):
             yield f"{key}.crop: larger than {key}.resize"
 
@@ -258,8 +311,8 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
         ):
             yield f"models.{name}.checkpoint: there is no file {trained}; put the weights there"
         elif weights == "imagenet" and source.startswith("timm:"):
-            if "." not in source:
-                yield f"models.{name}.source: {source} names no weights; write timm:NAME.TAG, one of timm.list_pretrained()"
+            if not published_weights(name):
+                yield no_timm_weights(name)
         elif (
             weights == "imagenet"
             and model_source(name) not in REGISTRY["weights"]["files"]

@@ -28,6 +28,7 @@ rule compute_trf:
         model=lambda w: model_source(w.model),
         targets=lambda w: model_targets(w.model),
         input_size=lambda w: theory_size(w.model),
+        channels=lambda w: channels_of(w.model),
     script:
         "../scripts/compute_trf.py"
 

@@ -82,6 +82,7 @@ rule count_flops:
         model=lambda w: model_source(w.model),
         kernels=lambda w: kernels_of(w.model),
         sizes=lambda w: sizes_seen(w.model),
+        channels=lambda w: channels_of(w.model),
     script:
         "../scripts/count_flops.py"
 

@@ -210,18 +210,21 @@ def theory_size(model):
 
 
 def sizes_seen(model):
-    """Every height and width that a network is run at."""
-    crops = [preprocess_of(model, weights)["crop"] for weights in ("imagenet", None)]
-    crops.append(config["training"]["augmentation"]["crop"])
-    return sorted(set(map(height_and_width, crops)))
+    """Every height and width that a network is run at: a transformer may take no other."""
+    sizes = {theory_size(model)}
+    if any("epochs" in uses["settings"] for uses in experiments_with(model)):
+        sizes.add(height_and_width(config["training"]["augmentation"]["crop"]))
+    return sorted(sizes)
+
+
+def experiments_with(model):
+    return [e for e in EXPERIMENTS.values() if model in e["settings"]["models"]]
 
 
 def kernels_of(model):
     """Every kind of kernels that anything is computed with, odd ones first."""
-    uses = [e for e in EXPERIMENTS.values() if model in e["settings"]["models"]]
-    return list(
-        dict.fromkeys(["odd", *(kind for use in uses for kind in use["kernels"])])
-    )
+    kinds = [kind for e in experiments_with(model) for kind in e["kernels"]]
+    return list(dict.fromkeys(["odd", *kinds]))
 
 
 def networks_in_use():

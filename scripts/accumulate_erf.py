@@ -24,7 +24,8 @@ n_classes = len(set(manifest["label"]))
 model = kernels.apply(zoo.build(params.model), wildcards.kernels)
 trained_here = wildcards.weights == "finetuned"
 if trained_here:
-    heads.replace(model, n_classes, seed=0, input_size=images[0].shape[1:])
+    channels, *input_size = images[0].shape
+    heads.replace(model, n_classes, seed=0, input_size=input_size, channels=channels)
 checkpoints.load(model, snakemake.input.checkpoint)
 if params.logit == "true":
     experiment = "finetune" if trained_here else "size_test"

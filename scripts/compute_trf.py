@@ -15,14 +15,14 @@ job.begin(snakemake)
 torch.set_num_threads(snakemake.threads)
 params, name, kind = snakemake.params, snakemake.wildcards.model, snakemake.wildcards.kernels
 input_size = tuple(params.input_size)
-image = torch.zeros(1, 3, *input_size)
+image = torch.zeros(1, params.channels, *input_size)
 
 with errors.naming(f"models.{name}"):
     network = zoo.build(params.model)
     model = kernels.apply(network, kind)
 with errors.naming(f"models.{name} with preprocess.crop: {list(input_size)}"):
     targets = reading.read(network, image, params.targets)
-    rows = receptive_field.table(model, targets, input_size)
+    rows = receptive_field.table(model, targets, input_size, channels=params.channels)
 odd, left = (kernels.odd_strided(net, image) for net in (network, model))
 for operation in left if kind != kernels.ODD else ():
     logs.log.warning("%s, %s: %s keeps its odd kernel", name, kind, operation)

@@ -23,7 +23,8 @@ with errors.naming(f"models.{name} with preprocess.crop or training.augmentation
             model = kernels.apply(model, kind)
         except InputError as error:  # only jobs with these kernels will stop at it
             log.warning("models.%s: %s", name, error)
-        costs = [flops.forward_costs(model, size) for size in params.sizes]
+        channels = params.channels
+        costs = [flops.forward_costs(model, size, channels=channels) for size in params.sizes]
         rows += [{"model": name, "kernels": kind, **cost} for cost in costs]
 with atomic.writing(snakemake.output.flops) as partial:
     partial.write_text(json.dumps(rows, indent=1))

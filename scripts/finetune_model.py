@@ -27,6 +27,7 @@ model = training.starting_network(
     init=params.init,
     seed=seed,
     input_size=input_size,
+    channels=len(augmentation.mean),
 )
 
 chosen = np.flatnonzero(manifest["split"] == "train")

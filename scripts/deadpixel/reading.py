@@ -152,9 +152,27 @@ def _in_order(model: nn.Module, images: Tensor, targets: Mapping[str, Target]) -
 
 
 def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]]:
-    """Every map that a module yields, in order, with the one of the strides that it has."""
+    """Every map that a module yields, in order, with the one of the strides that it has.
+
+    One that may lie in memory in two ways lies as all others do, if these lie in one.
+    """
     size = images.shape[2], images.shape[3]
+    yielded = _yielded(model, images)
+    clear = [_clear(model, target, shape, size) for target, shape in yielded]
+    layouts = {target.layout for target in clear if target} - {"tokens", "logits"}
+    usual = layouts.pop() if len(layouts) == 1 else None
     seen: list[tuple[Target, int | None]] = []
+    for found, (target, shape) in zip(clear, yielded, strict=True):
+        as_usual = dataclasses.replace(target, layout=usual)
+        if read := found or (usual and _clear(model, as_usual, shape, size)):
+            outline = feature_map(torch.empty(shape, device="meta"), target.module, read)
+            seen.append((read, _stride(outline, size)))
+    return seen
+
+
+def _yielded(model: nn.Module, images: Tensor) -> list[tuple[Target, tuple[int, ...]]]:
+    """Every tensor of the batch that a module yields, in order, by its shape."""
+    found: list[tuple[Target, tuple[int, ...]]] = []
     calls: collections.Counter[str] = collections.Counter()
 
     def note(name: str, _module: nn.Module, _arguments: Any, output: Any) -> None:
@@ -162,11 +180,7 @@ def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]
         calls[name] += 1
         for part, tensor in _tensors(output).items():
             if tensor.ndim and len(tensor) == len(images):
-                with contextlib.suppress(InputError):
-                    target = Target(name, part=part, call=call)
-                    target = of_shape(model, name, tuple(tensor.shape), target, size)
-                    maps = feature_map(tensor.detach(), name, target)
-                    seen.append((target, _stride(maps, size)))
+                found.append((Target(name, part=part, call=call), tuple(tensor.shape)))
 
     with contextlib.ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
@@ -175,8 +189,8 @@ def _maps_of(model: nn.Module, images: Tensor) -> list[tuple[Target, int | None]
                 hooks.callback(hook.remove)
         forward(model, images.clone())
     return [
-        (dataclasses.replace(target, call=None) if calls[target.module] == 1 else target, stride)
-        for target, stride in seen
+        (dataclasses.replace(target, call=None) if calls[target.module] == 1 else target, shape)
+        for target, shape in found
     ]
 
 
@@ -187,6 +201,15 @@ def _tensors(output: Any) -> dict[str | int | None, Tensor]:
     else:
         parts = enumerate(output) if isinstance(output, (tuple, list)) else [(None, output)]
     return {part: found for part, found in parts if isinstance(found, Tensor)}
+
+
+def _clear(
+    model: nn.Module, target: Target, shape: tuple[int, ...], size: tuple[int, int]
+) -> Target | None:
+    """`of_shape`, if there is one answer."""
+    with contextlib.suppress(InputError):
+        return of_shape(model, target.module, shape, target, size)
+    return None
 
 
 def _in_blocks_of_others(

@@ -65,6 +65,7 @@ def theoretical(
     target: str,
     input_size: tuple[int, int] = (224, 224),
     *,
+    channels: int = 3,
     squeeze_excitation: bool = True,
 ) -> ReceptiveField:
     """Theoretical receptive field of `target`, the name of a module of `model` or ``output``.
@@ -75,7 +76,8 @@ def theoretical(
     Raises `InputError` if the target does not exist or yields no single tensor, and
     `UnknownFieldError` if an operation on the way to it is not known or its maps are too small.
     """
-    found = fields(model, [target], input_size, squeeze_excitation=squeeze_excitation)[target]
+    how = {"channels": channels, "squeeze_excitation": squeeze_excitation}
+    found = fields(model, [target], input_size, **how)[target]
     if found.kind == "unknown":
         raise UnknownFieldError(found.reason)
     return found
@@ -148,7 +150,7 @@ def fields(
 
 
 def table(
-    model: nn.Module, targets: Named, input_size: tuple[int, int]
+    model: nn.Module, targets: Named, input_size: tuple[int, int], *, channels: int = 3
 ) -> list[dict[str, float | str]]:
     """Rows target, reading, size_h, size_w, ... of the contract `schemas.TRF`.
 
@@ -156,8 +158,8 @@ def table(
     determined the numbers are missing, and the column `reason` and the log say why.
     """
     rows: list[dict[str, float | str]] = []
-    found = fields(model, targets, input_size)
-    gateless = fields(model, targets, input_size, squeeze_excitation=False)
+    found = fields(model, targets, input_size, channels=channels)
+    gateless = fields(model, targets, input_size, channels=channels, squeeze_excitation=False)
     readings = of_all(targets)
     for target, field in found.items():
         row: dict[str, float | str] = {"target": target, "reading": str(readings[target])}

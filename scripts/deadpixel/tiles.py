@@ -26,7 +26,7 @@ class InputSizes:
     largest: tuple[float, float]
 
 
-def input_sizes(model: nn.Module, target: str) -> InputSizes:
+def input_sizes(model: nn.Module, target: str, *, channels: int = 3) -> InputSizes:
     """Sizes of images between which `target` makes use of the network and sees all of the image.
 
     From the smallest size on no weight of a convolution or pool on the way to it sees nothing but
@@ -37,12 +37,13 @@ def input_sizes(model: nn.Module, target: str) -> InputSizes:
     Raises `InputError` if the network takes no square image of up to the size of the field, and
     `UnknownFieldError` if the field is not known.
     """
-    field = theoretical(model, target)
+    field = theoretical(model, target, channels=channels)
     shapes = copy.deepcopy(model).to("meta", torch.float32).eval()
     reach = max(size if math.isfinite(size) else _MOST for size in field.size)
     smallest: list[float | None] = [None, None]
     for side in range(1, math.ceil(reach) + 1):
-        windows, grid = _windows(shapes, target, side)
+        image = torch.zeros(1, channels, side, side, device="meta")
+        windows, grid = _windows(shapes, target, image)
         for axis in (0, 1):
             alive = grid and not any(window[axis].blind() for window in windows)
             smallest[axis] = smallest[axis] or (side if alive else None)
@@ -53,16 +54,19 @@ def input_sizes(model: nn.Module, target: str) -> InputSizes:
             f"the network takes no square image of up to {reach:.0f} px that every weight before "
             f"{target!r} sees: choose another target"
         )
-    largest = tuple(_largest(shapes, target, field, axis) for axis in (0, 1))
+    largest = tuple(_largest(shapes, target, channels, field, axis) for axis in (0, 1))
     return InputSizes((smallest[0], smallest[1]), (largest[0], largest[1]))
 
 
-def _largest(shapes: nn.Module, target: str, field: ReceptiveField, axis: int) -> float:
+def _largest(
+    shapes: nn.Module, target: str, channels: int, field: ReceptiveField, axis: int
+) -> float:
     size, stride, offset = field.size[axis], field.stride[axis], field.offset[axis]
     if size == math.inf:
         return math.inf
     for side in range(math.ceil(size), 0, -1):
-        _, grid = _windows(shapes, target, side)
+        image = torch.zeros(1, channels, side, side, device="meta")
+        _, grid = _windows(shapes, target, image)
         if grid:
             center = offset + (stride * (grid[axis] // 2) if grid[axis] > 1 else 0.0)
             if center - (size - 1) / 2 <= 0 and center + (size - 1) / 2 >= side - 1:
@@ -71,12 +75,12 @@ def _largest(shapes: nn.Module, target: str, field: ReceptiveField, axis: int) -
 
 
 def _windows(
-    shapes: nn.Module, target: str, side: int
+    shapes: nn.Module, target: str, image: Tensor
 ) -> tuple[list[list[Window]], tuple[int, int] | None]:
     """Windows on the way to `target` and its map's height and width; None if there is no map."""
     mode = WindowMode()
     with mode, contextlib.suppress(InputError):
-        shape = _map(shapes, target, torch.zeros(1, 3, side, side, device="meta")).shape
+        shape = _map(shapes, target, image).shape
         return mode.windows, (shape[2], shape[3]) if all(shape) else None
     return mode.windows, None
 
@@ -96,14 +100,20 @@ class Halo:
     stride: tuple[int, int]
 
 
-def halo(model: nn.Module, target: str, input_size: tuple[int, int] = (224, 224)) -> Halo:
+def halo(
+    model: nn.Module,
+    target: str,
+    input_size: tuple[int, int] = (224, 224),
+    *,
+    channels: int = 3,
+) -> Halo:
     """What to cut a large image into tiles with, so that `target`'s map is that of the whole.
 
     Raises `InputError` if the field is not exact and finite, or if features do not repeat from
     place to place: then tiles are another network.
     """
-    found = fields(model, None, input_size)
-    field = found.get(target) or theoretical(model, target, input_size)
+    found = fields(model, None, input_size, channels=channels)
+    field = found.get(target) or theoretical(model, target, input_size, channels=channels)
     if field.kind != "exact" or math.inf in field.size:
         raise InputError(
             f"target {target!r} has no halo, for its field is {field.kind}: choose an earlier one"
@@ -121,7 +131,7 @@ def halo(model: nn.Module, target: str, input_size: tuple[int, int] = (224, 224)
         strides.append(whole)
     top, bottom, left, right = margins
     found_halo = Halo(top, bottom, left, right, (strides[0], strides[1]))
-    if not _tiles_agree(model, target, found_halo):
+    if not _tiles_agree(model, target, found_halo, channels):
         raise InputError(
             f"the features of target {target!r} do not repeat from place to place, so it has no "
             "halo: choose an earlier one"
@@ -129,14 +139,14 @@ def halo(model: nn.Module, target: str, input_size: tuple[int, int] = (224, 224)
     return found_halo
 
 
-def _tiles_agree(model: nn.Module, target: str, margins: Halo) -> bool:
+def _tiles_agree(model: nn.Module, target: str, margins: Halo, channels: int) -> bool:
     """Whether a random image without its first, then its last rows and columns yields the same."""
     model = copy.deepcopy(model).to("cpu", torch.float64).eval()
     down, across = margins.stride
     height = margins.top + 2 * margins.bottom + 4 * down
     size = height, margins.left + 2 * margins.right + 4 * across
     generator = torch.Generator().manual_seed(0)
-    image = torch.randn(1, 3, *size, generator=generator, dtype=torch.float64)
+    image = torch.randn(1, channels, *size, generator=generator, dtype=torch.float64)
     whole, late, early = (
         _map(model, target, part)
         for part in (image, image[:, :, down:, across:], image[:, :, :-down, :-across])

@@ -58,15 +58,16 @@ def starting_network(
     init: kernels.Init,
     seed: int,
     input_size: Sequence[int] = (224, 224),
+    channels: int = 3,
 ) -> nn.Module:
     """Where a run starts: `network` with a new head for `n_classes`, then with `kind` of kernels.
 
-    `input_size` is that of the images, height and width in pixels.
+    `input_size` is that of the images, height and width in pixels; they have so many `channels`.
 
     Runs of one seed start from the same weights in everything but the kernels that are changed.
     Raises `InputError` as `heads.replace` and `kernels.apply` do.
     """
-    heads.replace(network, n_classes, seed=seed, input_size=input_size)
+    heads.replace(network, n_classes, seed=seed, input_size=input_size, channels=channels)
     return kernels.apply(network, kind, init=init, seed=seed)
 
 

@@ -38,6 +38,38 @@ def test_transform_is_torchvisions(sizes: tuple[int, int], shape: tuple[int, int
     assert torch.equal(result, expected)
 
 
+@pytest.mark.parametrize("sizes", [{"resize": 40, "crop": 33}, {"resize": [30, 50], "crop": 24}])
+def test_bands_are_those_of_the_image_one_by_one(sizes: dict) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 91, 12), dtype=np.uint8)
+    mean, std = np.linspace(0.1, 0.6, 12).tolist(), np.linspace(0.2, 0.3, 12).tolist()
+    result = evaluation_transform(**sizes, mean=mean, std=std)(pixels)
+    for first in range(0, 12, 3):
+        part = slice(first, first + 3)
+        three = evaluation_transform(**sizes, mean=mean[part], std=std[part])
+        assert torch.equal(result[part], three(pixels[..., part]))
+
+
+def test_grey_images_are_made_of_rgb_as_pillow_does() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
+    result = evaluation_transform(40, 32, mean=[0.4], std=[0.3])(pixels)
+    image = functional.resize(Image.fromarray(pixels).convert("L"), 40)
+    expected = functional.to_tensor(functional.center_crop(image, 32))
+    torch.testing.assert_close(result, (expected - 0.4) / 0.3)
+    grey = np.asarray(Image.fromarray(pixels).convert("L"))[..., None]
+    assert torch.equal(evaluation_transform(40, 32, mean=[0.4], std=[0.3])(grey), result)
+
+
+def test_an_image_of_other_bands_is_named(tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((40, 40, 4), np.uint8))
+    manifest = listed(["a.npy"], tmp_path).assign(label=0, split="test")
+    packs.pack(manifest, tmp_path, tmp_path / "pack.arrow", {})
+    images = evaluation_images(
+        tmp_path / "pack.arrow", manifest, "test", evaluation_transform(32, 32)
+    )
+    with pytest.raises(InputError, match=r"^a\.npy: the image has 4 bands and .+ a mean of 3:"):
+        images[0]
+
+
 def test_transform_defaults_are_the_papers() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 280, 3), dtype=np.uint8)
     assert torch.equal(evaluation_transform()(pixels), evaluation_transform(256, 224)(pixels))

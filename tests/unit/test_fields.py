@@ -251,6 +251,26 @@ def test_each_kind_of_kernels_has_its_rows() -> None:
         assert image.get_clim() == pytest.approx((0.6, 1.4))
 
 
+def test_a_narrow_map_does_not_take_over_the_scale_of_tiles() -> None:
+    """Unless there are no others."""
+    ys, xs = np.indices((224, 224)) - 112
+    wide, narrow = (np.exp(-(xs**2 + ys**2) / 2 / sigma**2) for sigma in (60, 8))
+    even, peaked = np.full((32, 32), 0.9), np.full((32, 32), 30.0)
+    assert fields._reach_of_tiles(
+        {"odd": {"a": wide, "b": narrow}}, {"odd": {"a": even, "b": peaked}}
+    ) == pytest.approx(0.1)
+    assert fields._reach_of_tiles({"odd": {"b": narrow}}, {"odd": {"b": peaked}}) == 29
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_the_deviation_of_a_map_is_per_axis(axis: int) -> None:
+    field = np.zeros((20, 30))
+    field[4, 6] = 1
+    field[(10, 6) if axis == 0 else (4, 12)] = -1
+    assert fields._deviation(field) == pytest.approx(3 / 2**0.5)
+    assert fields._deviation(np.zeros((4, 4))) == 0
+
+
 def test_tiles_are_of_their_map_and_row_by_row() -> None:
     """As their files have them, in whatever order; a dead place stays one."""
     rows = [

@@ -1,11 +1,13 @@
 """Networks from their names or the user's file, their calibration, and their checkpoints."""
 
 import copy
+import csv
 import json
 import math
 import os
 import random
 import re
+import runpy
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +25,8 @@ from deadpixel.data.draws import Purpose, initialising
 from deadpixel.data.evaluation import evaluation_transform
 from deadpixel.errors import InputError
 from deadpixel.networks import calibration, checkpoints, forward, heads, zoo
+
+ROOT = Path(__file__).resolve().parents[2]
 
 ACCURACY = {  # Table 1 of the paper
     "resnet18": (69.758, 89.078),
@@ -837,6 +841,12 @@ def test_the_transform_of_timms_weights_is_timms(name: str) -> None:
     theirs = timm.data.create_transform(**timm.data.resolve_model_data_config(model))
     ours = evaluation_transform(**zoo.evaluation_by_timm(model))
     torch.testing.assert_close(ours(pixels), theirs(Image.fromarray(pixels)), rtol=0, atol=1e-6)
+
+
+def test_the_list_of_timms_networks_is_that_of_the_installed_timm() -> None:
+    """`make timm` writes it again."""
+    listed = csv.DictReader((ROOT / "data/timm.csv").read_text().splitlines())
+    assert [*listed] == [*runpy.run_path(str(ROOT / "data/list_timm.py"))["rows"]()]
 
 
 def test_what_timm_crops_otherwise_is_named() -> None:

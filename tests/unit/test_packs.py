@@ -116,6 +116,40 @@ def test_decode_refuses_more_than_8_bits(
         packs.decode(tmp_path / name)
 
 
+@pytest.mark.parametrize("shape", [(5, 7), (5, 7, 1), (5, 7, 12)])
+def test_arrays_keep_their_bands(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    np.save(tmp_path / "a.npy", np.asfortranarray(pixels))
+    listing = listed(["a.npy"], tmp_path)
+    packs.pack(listing, tmp_path, tmp_path / "pack.arrow", {})
+    found = packs.Pack(tmp_path / "pack.arrow", listing)[0]
+    assert np.array_equal(found, pixels.reshape(5, 7, -1))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        np.zeros((4, 4, 3), np.uint16),
+        np.zeros((4, 4, 3)),
+        np.zeros(4, np.uint8),
+        np.zeros((0, 4, 3), np.uint8),
+        np.zeros((1, 4, 4, 3), np.uint8),
+    ],
+)
+def test_arrays_of_other_types_or_shapes_are_refused(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", array)
+    with pytest.raises(InputError, match=r"a\.npy is .+: make it uint8 \(height, width, bands\)"):
+        packs.decode(tmp_path / "a.npy")
+
+
+def test_arrays_that_would_run_programs_or_are_damaged_are_refused(tmp_path: Path) -> None:
+    np.save(tmp_path / "object.npy", np.array([{}]), allow_pickle=True)
+    (tmp_path / "cut.npy").write_bytes(b"\x93NUMPY\x01")
+    for name in ("object.npy", "cut.npy"):
+        with pytest.raises(InputError, match=rf"{name} cannot be read .+: replace or remove it"):
+            packs.decode(tmp_path / name)
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png", "gif", "tif", "bmp", "webp"])
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.6])
 def test_decode_names_a_cut_off_file(tmp_path: Path, suffix: str, share: float) -> None:

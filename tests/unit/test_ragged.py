@@ -8,6 +8,7 @@ from torch import Tensor
 from torchvision.transforms import InterpolationMode, functional
 
 from deadpixel.data.ragged import RaggedImages
+from deadpixel.errors import InputError
 from pixels import MEAN, STD, grey_levels, noise, smooth
 
 SIDE = 64
@@ -48,6 +49,28 @@ def test_crop_and_resize_are_torchvisions(side: int) -> None:
         size = [side, side]
         expected = functional.resized_crop(tensor(image), *box, size=size, antialias=False)
         torch.testing.assert_close(grey_levels(result[i]) / 255, expected / 255, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("n_bands", [1, 4, 12])
+def test_each_band_is_fetched_as_if_it_were_one_of_three(n_bands: int) -> None:
+    """Also of images that are shrunk."""
+    rng = np.random.default_rng(0)
+    pixels = [rng.integers(0, 256, (*size, n_bands), np.uint8) for size in ((50, 70), (90, 31))]
+    how = np.array([1, 0]), np.array([(3, 4, 25, 20), (0, 0, 31, 40)])
+    how = *how, np.array([9.0, -3.0]), np.array([True, False])
+    mean, std = np.linspace(0.1, 0.6, n_bands), np.linspace(0.2, 0.3, n_bands)
+    images = RaggedImages(pixels, [0, 1], 40, "cpu", n_bands=n_bands)
+    found = images.fetch(*how, side=32, crop=30, mean=mean, std=std)
+    assert found.shape == (2, n_bands, 30, 30)
+    for band in range(n_bands):
+        alone = ragged(*(np.repeat(p[..., [band]], 3, axis=2) for p in pixels), shorter_side=40)
+        three = alone.fetch(*how, side=32, crop=30, mean=[mean[band]] * 3, std=[std[band]] * 3)
+        assert torch.equal(found[:, band], three[:, 0])
+
+
+def test_images_of_other_bands_are_refused() -> None:
+    with pytest.raises(InputError, match="has 4 bands and `preprocess` a mean of 3"):
+        ragged(np.zeros((20, 20, 4), np.uint8))
 
 
 @pytest.mark.parametrize("angle", [-15.0, -4.2, 0.0, 7.7, 15.0, 90.0])

@@ -344,6 +344,25 @@ def test_a_last_map_may_be_a_part(wrap):
     assert erf.accumulate(Whole(), IMAGES, found)["stride8"].mean.any(0).sum() == 8
 
 
+def test_a_map_that_may_lie_in_two_ways_lies_as_all_others_do():
+    """At 32 px the map of 8 channels has 8 x 8 cells."""
+
+    def halves(*channels: int) -> nn.Sequential:
+        pairs = zip((3, *channels), channels, strict=False)
+        return nn.Sequential(*(nn.Conv2d(*pair, 2, 2) for pair in pairs))
+
+    image = torch.zeros(1, 3, 32, 32)
+    assert str(last_maps(halves(4, 8, 16), image)["stride4"]) == "{module: 1, layout: nchw}"
+
+    class Other(nn.Module):
+        def forward(self, image: Tensor) -> Tensor:
+            return image.permute(0, 2, 3, 1)
+
+    mixed = nn.Sequential(halves(4, 8, 5), Other())
+    assert str(last_maps(mixed, image)["stride8"]) == "{module: 1, layout: nhwc}"
+    assert "stride4" not in last_maps(mixed, image)
+
+
 def test_tokens_in_another_order_are_no_last_map(caplog):
     (windows, _), (rows, _) = (
         MISREAD["windows one after the other"],

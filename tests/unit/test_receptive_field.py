@@ -169,9 +169,6 @@ PAPER = {
     "resnet101": (35, 91, 811, 971),
     "resnet152": (35, 155, 1291, 1451),
 }
-# Groups and widths change no field.
-PAPER |= dict.fromkeys(("resnext50_32x4d", "wide_resnet50_2"), PAPER["resnet50"])
-PAPER |= dict.fromkeys(("resnext101_32x8d", "wide_resnet101_2"), PAPER["resnet101"])
 
 
 @pytest.mark.slow
@@ -185,6 +182,25 @@ def test_sizes_of_the_papers_table(name: str) -> None:
     assert found["layer4"].center == (32.0, 64.0)  # of feature (1, 2) in 3 x 4
     assert found["output"].size == INFINITE
     assert all(map(math.isnan, [*found["output"].stride, *found["output"].offset]))
+
+
+WIDER = {
+    **dict.fromkeys(("resnext50_32x4d", "wide_resnet50_2"), "resnet50"),
+    **dict.fromkeys(("resnext101_32x8d", "wide_resnet101_2"), "resnet101"),
+}
+
+
+@pytest.mark.parametrize("name", WIDER)
+def test_the_papers_other_networks_differ_in_groups_and_widths_which_no_field_sees(
+    name: str,
+) -> None:
+    def geometry(name: str) -> list[tuple]:
+        with torch.device("meta"):
+            model = torchvision.models.get_model(name)
+        convolutions = [m for m in model.named_modules() if isinstance(m[1], nn.Conv2d)]
+        return [(n, m.kernel_size, m.stride, m.padding, m.dilation) for n, m in convolutions]
+
+    assert geometry(name) == geometry(WIDER[name])
 
 
 class Case(NamedTuple):

@@ -36,6 +36,9 @@ NETWORKS = {
     ),
     "without padding": lambda: nn.Sequential(_conv(5, 2, 0, channels=3), nn.ReLU(), _conv(3, 1, 0)),
     "even kernels": lambda: nn.Sequential(_conv(4, 2, 1, channels=3), nn.ReLU(), _conv(2, 2, 0)),
+    "rows unlike columns": lambda: nn.Sequential(
+        nn.Conv2d(3, 4, (3, 7), (1, 2), (0, 3)), nn.ReLU(), nn.Conv2d(4, 4, (5, 1), (3, 1), (2, 0))
+    ),
     "encoder and decoder": Bridged,
     "enlarged": lambda: nn.Sequential(
         _conv(3, 4, channels=3), nn.Upsample(scale_factor=2, mode="bilinear"), _conv(3)
@@ -133,6 +136,12 @@ def test_up_to_the_largest_size_the_central_feature_sees_all_of_the_image(stride
 
     assert sees_all(largest)
     assert not any(sees_all(length) for length in range(largest + 1, largest + 9))
+
+
+def test_rows_and_columns_have_a_range_of_their_own() -> None:
+    """From the size on where each outer weight sees one pixel, to that of the field."""
+    model = nn.Sequential(nn.Conv2d(3, 4, (3, 9), padding=(1, 4)))
+    assert tiles.input_sizes(model, "output") == tiles.InputSizes((2, 5), (3, 9))
 
 
 def test_what_sees_the_whole_image_does_so_at_any_size() -> None:

@@ -12,6 +12,13 @@ from deadpixel.networks import checkpoints
 from hubserver import COMMIT, OLDER, Hub
 
 NET = "test_resnet.r160_in1k"  # timm's smallest
+OF_TIMM = {
+    "resize": 168,
+    "crop": 160,
+    "interpolation": "bilinear",
+    "mean": [0.5, 0.5, 0.5],
+    "std": [0.5, 0.5, 0.5],
+}
 CHECKPOINT = "results/checkpoints/model={}/weights={}/kernels=odd/checkpoint.safetensors"
 ERF = "results/erf/dataset=synthetic/model=net/weights=imagenet/kernels=odd/target={}/erf.parquet"
 
@@ -68,8 +75,9 @@ def test_a_network_of_timm_with_its_weights_to_its_map(checkout, server, weights
         "sha256": sha256,
         "endpoint": server.url,
     }
+    assert parquet.read_provenance(checkout.folder / wanted[0])["preprocess"] == OF_TIMM
     erf = parquet.read(checkout.folder / wanted[0], schemas.ERF)
-    assert len(erf) == 64 * 64 and erf["mean"].max() > 0
+    assert len(erf) == 160 * 160 and erf["mean"].max() > 0
     kept = checkout.folder / wanted[1]
     tagged = checkpoints.read_facts(kept)["hub"]
     assert (tagged["address"], tagged["revision"]) == (address, OLDER)
@@ -97,7 +105,7 @@ def test_a_repository_that_is_not_there_is_one_message(checkout, server):
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (overlay("timm:resnet18"), "models.net.source: timm:resnet18 names no weights; write"),
+        (overlay("timm:resnet18"), "models.net.source: timm:resnet18 names no weights "),
         (
             overlay(weights="file", checkpoint="hf://a/b/c.bin"),
             "'hf://a/b/c.bin' is not like hf://",

@@ -13,6 +13,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from ..errors import InputError
+from . import bands
 from .draws import Purpose, uniforms, words
 from .normalisation import MEAN, STD
 from .packs import Pack
@@ -31,7 +33,7 @@ class Augmentation:
     scale: tuple[float, float] = (0.8, 1.0)  # share of the image's area that is cropped
     rotation: float = 15.0  # degrees either way
     flip: float = 0.5  # probability
-    mean: Sequence[float] = MEAN  # of each channel, of 0 to 1, as is `std`
+    mean: Sequence[float] = MEAN  # of each band, of 0 to 1, as is `std`
     std: Sequence[float] = STD
 
     @property
@@ -99,10 +101,13 @@ class BatchedImages:
         self._hold(pack, indices)
 
     def _hold(self, pack: Pack | Sequence[np.ndarray], indices: Sequence[int] | np.ndarray) -> None:
-        self._images = RaggedImages(pack, indices, self._augmentation.shorter_side, self._device)
+        how = self._augmentation
+        self._images = RaggedImages(
+            pack, indices, how.shorter_side, self._device, n_bands=len(how.mean)
+        )
 
     def __call__(self, epoch: int, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        """Float32 (N, 3, crop, crop) of the images at `indices` among those chosen."""
+        """Float32 (N, bands, crop, crop) of the images at `indices` among those chosen."""
         indices, how = np.asarray(indices), self._augmentation
         drawn = draw(how, self._seed, epoch, indices, self._images.sizes[indices])
         sizes = {"side": how.resized_crop, "crop": how.crop}
@@ -110,12 +115,15 @@ class BatchedImages:
 
 
 def torchvision_transform(augmentation: Augmentation) -> Callable[[np.ndarray], Tensor]:
-    """torchvision's own chain: uint8 array (h, w, 3) to normalised (3, crop, crop)."""
+    """torchvision's own chain: uint8 array (h, w, 3) to normalised (bands, crop, crop).
+
+    Raises `InputError` of images that are neither grey nor RGB.
+    """
     from torchvision import transforms
 
     return transforms.Compose(
         [
-            Image.fromarray,
+            lambda pixels: _one_image(pixels, len(augmentation.mean)),
             transforms.RandomResizedCrop(augmentation.resized_crop, augmentation.scale, _RATIO),
             transforms.RandomRotation(augmentation.rotation),
             transforms.ColorJitter(),  # the paper's, which changes nothing without strengths
@@ -127,6 +135,13 @@ def torchvision_transform(augmentation: Augmentation) -> Callable[[np.ndarray], 
     )
 
 
+def _one_image(pixels: np.ndarray, n_bands: int) -> Image.Image:
+    first, *others = bands.layers(pixels, n_bands)
+    if others:
+        raise InputError("torchvision augments grey and RGB images alone: take method: batched")
+    return first
+
+
 class TorchvisionImages(BatchedImages):
     """The reference: one image after another, by torchvision on the CPU."""
 
@@ -135,7 +150,7 @@ class TorchvisionImages(BatchedImages):
         self._transform = torchvision_transform(self._augmentation)
 
     def __call__(self, epoch: int, indices: Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        """Float32 (N, 3, crop, crop) of the images at `indices` among those chosen."""
+        """Float32 (N, bands, crop, crop) of the images at `indices` among those chosen."""
         indices = np.asarray(indices)
         drawn = words(self._seed, Purpose.AUGMENTATION, epoch, indices, 1)[:, 0]
         batch = [self._one(i, seed) for i, seed in zip(indices, drawn.tolist(), strict=True)]

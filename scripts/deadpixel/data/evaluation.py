@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import InputError
+from ..errors import InputError, naming
+from . import bands
 from .normalisation import MEAN, STD
 from .packs import Pack
 
@@ -21,11 +22,11 @@ def evaluation_transform(
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
 ) -> Callable[[np.ndarray], Tensor]:
-    """torchvision's chain for validation images: uint8 array to normalised (3, height, width).
+    """torchvision's chain for validation images: uint8 array to normalised (bands, height, width).
 
     resize: the shorter side in px, or height and width. crop: the side of the square in the middle,
     or its height and width. interpolation: a filter of Pillow's, such as ``bicubic``. mean, std: of
-    each channel, of 0 to 1.
+    each band, of 0 to 1; there are as many bands as means, of RGB, of grey made of it, or others.
 
     The same to the last bit, in Pillow's and PyTorch's own words: torchvision takes as long to
     import as PyTorch. Raises `InputError` if the crop is larger than every image is once resized.
@@ -37,11 +38,14 @@ def evaluation_transform(
     means, stds = (torch.tensor(values)[:, None, None] for values in (mean, std))
 
     def transform(pixels: np.ndarray) -> Tensor:
-        image = Image.fromarray(pixels)
+        images = bands.layers(pixels, len(mean))
+        middle = bands.merged([middle_of(image) for image in images])
+        return torch.from_numpy(middle).permute(2, 0, 1).contiguous().div(255).sub(means).div(stds)
+
+    def middle_of(image: Image.Image) -> Image.Image:
         image = image.resize(_resized(image, resize), resampling)
         left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-        middle = np.array(image.crop((left, top, left + width, top + height)))
-        return torch.from_numpy(middle).permute(2, 0, 1).contiguous().div(255).sub(means).div(stds)
+        return image.crop((left, top, left + width, top + height))
 
     return transform
 
@@ -60,7 +64,7 @@ def _resized(image: Image.Image, resize: int | Sequence[int]) -> tuple[int, int]
 
 
 class EvaluationImages(torch.utils.data.Dataset):
-    """Images of a pack as networks are evaluated on: item i is float32 (3, h, w)."""
+    """Images of a pack as networks are evaluated on: item i is float32 (bands, h, w)."""
 
     def __init__(
         self,
@@ -78,8 +82,9 @@ class EvaluationImages(torch.utils.data.Dataset):
         return len(self._indices)
 
     def __getitem__(self, index: int) -> Tensor:
-        """One transformed image."""
-        return self._transform(self._pack[self._indices[index]])
+        """One transformed image; raises `InputError` naming its file if it has other bands."""
+        with naming(self.path(index)):
+            return self._transform(self._pack[self._indices[index]])
 
     def path(self, index: int) -> str:
         """File that one image was decoded from."""
@@ -93,7 +98,7 @@ class EvaluationImages(torch.utils.data.Dataset):
         )
 
     def batches(self, batch_size: int) -> Iterable[Tensor]:
-        """Batches (batch_size, 3, h, w) in order."""
+        """Batches (batch_size, bands, h, w) in order."""
         return torch.utils.data.DataLoader(self, batch_size)
 
     def on(self, device: torch.device, batch_size: int) -> list[tuple[Tensor, Tensor]]:

@@ -12,10 +12,11 @@ import pandas as pd
 
 from ..errors import InputError
 from ..logs import log, progress
-from .packs import checksum
+from .packs import ARRAYS, checksum
 
 _SUFFIXES = {
     *(".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"),
+    ARRAYS,
 }
 
 _OTHER_FORMATS = {".avif", ".cr2", ".dng", ".heic", ".heif", ".jp2", ".jxl", ".nef", ".svg"}

@@ -17,6 +17,7 @@ from ..files import atomic, parquet
 from ..logs import log, progress
 
 _FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")  # no others, some of which run programs
+ARRAYS = ".npy"  # of any number of bands
 _MODES = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"}
 _PACK = pa.schema(
     [
@@ -41,8 +42,11 @@ def checksum(file: Path) -> str:
 def decode(file: Path) -> tuple[np.ndarray, list[str]]:
     """Upright RGB pixels of an image, uint8 (height, width, 3), and what of it they leave out.
 
-    Raises `InputError` naming the file if it is damaged or of a mode that 8-bit RGB cannot hold.
+    An array in a .npy file, (height, width, bands) or (height, width), keeps its bands. Raises
+    `InputError` naming the file if it is damaged or of a mode or type that 8 bits cannot hold.
     """
+    if file.suffix.lower() == ARRAYS:
+        return _array(file), []
     try:
         with Image.open(file, formats=_FORMATS) as image:
             mode = image.mode
@@ -54,6 +58,19 @@ def decode(file: Path) -> tuple[np.ndarray, list[str]]:
     if mode not in _MODES:
         raise InputError(f"image {file} has mode {mode}: convert it to 8-bit RGB, or remove it")
     return np.asarray(upright), lost
+
+
+def _array(file: Path) -> np.ndarray:
+    try:
+        pixels = np.load(file, allow_pickle=False)
+    except Exception as error:  # NumPy raises almost anything of a damaged file
+        raise _refusal(file, "read", error) from error
+    if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or not pixels.size:
+        raise InputError(
+            f"image {file} is {pixels.dtype} {pixels.shape}: make it uint8 (height, width, bands), "
+            "or remove it"
+        )
+    return np.ascontiguousarray(pixels.reshape(*pixels.shape[:2], -1))
 
 
 def _lost(image: Image.Image) -> list[str]:
@@ -124,7 +141,7 @@ def _crc32(index: int, path: str, height: int, width: int, pixels: bytes | pa.Bu
 
 
 class Pack:
-    """The images of a pack, each a read-only uint8 array (height, width, 3) of the mapped file.
+    """The images of a pack, each a read-only uint8 array (height, width, bands) of the mapped file.
 
     Each image is compared with its checksum when it is first read, so that a job reads no more of
     a large pack than it needs; a damaged one is an `InputError`.
@@ -174,7 +191,7 @@ class Pack:
                 batch.validate(full=True)  # or an offset outside the file would end the process
             path, height, width, crc32 = (batch[name][0].as_py() for name in _PACK.names[:4])
             *_, content = batch["pixels"].buffers()  # of its one row; a scalar would be a copy
-            pixels = np.frombuffer(content, np.uint8).reshape(height, width, 3)
+            pixels = np.frombuffer(content, np.uint8).reshape(height, width, -1)
         except Exception as error:  # Arrow raises almost anything of a damaged file
             raise self._damaged(str(error)) from error
         if index not in self._sound and _crc32(index, path, height, width, content) != crc32:

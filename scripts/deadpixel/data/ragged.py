@@ -9,9 +9,11 @@ from PIL import Image
 from torch import Tensor
 
 from ..logs import progress
+from . import bands
 from .normalisation import MEAN, STD
 from .packs import Pack
 
+_WORD = 4  # bytes
 _PIXELS_AT_ONCE = {"cpu": 2**17, "cuda": 2**22}  # what they need stays in cache, in memory
 
 
@@ -27,22 +29,28 @@ class RaggedImages:
         indices: Sequence[int] | np.ndarray,
         shorter_side: int,
         device: torch.device | str,
+        *,
+        n_bands: int = bands.RGB,
     ) -> None:
-        """Load the images `indices`, those with a longer shorter side shrunk to `shorter_side`."""
+        """Load the images `indices`, those with a longer shorter side shrunk to `shorter_side`.
+
+        Raises `InputError` if an image has other bands than `n_bands`.
+        """
         sizes = np.array([pack[i].shape[:2] for i in indices])
         shrink = np.minimum(1, shorter_side / sizes.min(axis=1, keepdims=True))
         self.sizes = np.rint(sizes * shrink).astype(np.int64)
         ends = self.sizes.prod(axis=1).cumsum()
         self.offsets = ends - self.sizes.prod(axis=1)
-        # the fourth byte is never read: with it a pixel is one aligned word, fetched at once
-        self.pixels = torch.empty((int(ends[-1]), 4), dtype=torch.uint8, device=device)
+        # bytes beyond the bands are never read: with them a pixel is aligned words, fetched at once
+        width = _WORD * math.ceil(n_bands / _WORD)
+        self.pixels = torch.empty((int(ends[-1]), width), dtype=torch.uint8, device=device)
         places = zip(indices, self.sizes.tolist(), self.offsets, ends, strict=True)
         for i, size, start, end in progress(places, total=len(ends), what="images loaded"):
-            pixels = pack[i]
-            if pixels.shape[:2] != tuple(size):
-                shrunk = Image.fromarray(pixels).resize(size[::-1], Image.Resampling.BILINEAR)
-                pixels = np.asarray(shrunk)
-            self.pixels[start:end, :3] = torch.tensor(pixels).view(-1, 3)
+            images = bands.layers(pack[i], n_bands)
+            if pack[i].shape[:2] != tuple(size):
+                images = [image.resize(size[::-1], Image.Resampling.BILINEAR) for image in images]
+            pixels = torch.from_numpy(bands.merged(images)).view(-1, n_bands)
+            self.pixels[start:end, :n_bands] = pixels
 
     def fetch(
         self,
@@ -56,13 +64,13 @@ class RaggedImages:
         mean: Sequence[float] = MEAN,
         std: Sequence[float] = STD,
     ) -> Tensor:
-        """Normalised images `indices` (N,), float32 (N, 3, crop, crop) on the device.
+        """Normalised images `indices` (N,), float32 (N, bands, crop, crop) on the device.
 
         Of each image its box (top, left, height and width in px) is resized to a square of `side`
         px, rotated by an angle (degrees, counter-clockwise), flipped or not, and cut to the `crop`
         px in the middle; what rotation brings in from outside the box is black. All that is one
         bilinear fetch, whereas torchvision interpolates twice: bilinearly (over more pixels where
-        it shrinks) to resize, and by the nearest pixel to rotate. Of each channel, of 0 to 1, its
+        it shrinks) to resize, and by the nearest pixel to rotate. Of each band, of 0 to 1, its
         `mean` is taken off, and what is left divided by its `std`.
         """
         radians = np.deg2rad(angles)
@@ -71,7 +79,8 @@ class RaggedImages:
         parameters = torch.from_numpy(np.column_stack(columns)).to(self.pixels.device)
         at_once = math.ceil(_PIXELS_AT_ONCE[parameters.device.type] / crop**2)
         colours = [*zip(mean, std, strict=True)]
-        result = torch.empty((len(indices), 3, crop, crop), device=parameters.device)
+        shape = len(indices), len(colours), crop, crop
+        result = torch.empty(shape, device=parameters.device)
         for part, output in zip(parameters.split(at_once), result.split(at_once), strict=True):
             _fetch(self.pixels, part, side, colours, output)
         return result
@@ -84,7 +93,7 @@ def _fetch(
     colours: Sequence[tuple[float, float]],
     output: Tensor,
 ) -> None:
-    """Fill output (n, 3, crop, crop): map each pixel back to the image and interpolate there."""
+    """Fill output (n, bands, crop, crop): map each pixel back to its image, interpolate there."""
     offset = parameters[:, 0, None, None].long()
     stride = parameters[:, 1, None, None].int()
     *_, top, left, height, width, cos, sin, mirror = parameters.float().T[..., None, None]
@@ -102,9 +111,9 @@ def _fetch(
     here = offset + (row * stride + column)
     below = here + (row < bottom) * stride
     step = column < right
-    words = pixels.view(torch.int32).flatten()
+    words = pixels.view(torch.int32)
     corners = [
-        words.index_select(0, index.flatten()).view(torch.uint8).view(*index.shape, 4)
+        words.index_select(0, index.flatten()).view(torch.uint8).view(*index.shape, -1)
         for index in (here, here + step, below, below + step)
     ]
     across, down = x - column, y - row

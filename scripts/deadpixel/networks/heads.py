@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data import draws
 from ..errors import InputError
@@ -14,16 +14,22 @@ from .forward import forward, logits
 
 
 def replace(
-    model: nn.Module, n_classes: int, *, seed: int, input_size: Sequence[int] = (224, 224)
+    model: nn.Module,
+    n_classes: int,
+    *,
+    seed: int,
+    input_size: Sequence[int] = (224, 224),
+    channels: int = 3,
 ) -> nn.Module:
     """Give `model`, in place, a new last layer for `n_classes`, initialised by `seed`; returns it.
 
     The last layer is the linear layer or convolution that is called last in a forward pass of an
-    image of `input_size` (height and width in px), so none of an auxiliary head. Raises
-    `InputError` if there is none or if the network does not put out `n_classes` logits with the new
-    one: it is then no head.
+    image of `input_size` (height and width in px) and so many `channels`, so none of an auxiliary
+    head. Raises `InputError` if there is none or if the network does not put out `n_classes` logits
+    with the new one: it is then no head.
     """
-    name = _last_layer(model, input_size)
+    image = torch.zeros(1, channels, *input_size)
+    name = _last_layer(model, image)
     old: Any = model.get_submodule(name)  # one of two classes, of which each has its own width
     width = "out_features" if isinstance(old, nn.Linear) else "out_channels"
     if old._parameters.get("weight") is None:
@@ -36,13 +42,13 @@ def replace(
     with draws.initialising(seed, draws.Purpose.HEAD):
         head.reset_parameters()
     model.set_submodule(name, head)
-    _check_head(model, name, n_classes, input_size)
+    _check_head(model, name, n_classes, image)
     return model
 
 
-def _check_head(model: nn.Module, name: str, n_classes: int, input_size: Sequence[int]) -> None:
+def _check_head(model: nn.Module, name: str, n_classes: int, image: Tensor) -> None:
     try:
-        found = logits(_evaluated(model, input_size)).shape[1]
+        found = logits(_evaluated(model, image)).shape[1]
         problem = f"there are {found} logits" if found != n_classes else ""
     except InputError as error:
         problem = str(error)
@@ -53,7 +59,7 @@ def _check_head(model: nn.Module, name: str, n_classes: int, input_size: Sequenc
         )
 
 
-def _last_layer(model: nn.Module, input_size: Sequence[int]) -> str:
+def _last_layer(model: nn.Module, image: Tensor) -> str:
     called: list[str] = []
     hooks = [
         module.register_forward_hook(lambda *_, name=name: called.append(name))
@@ -61,7 +67,7 @@ def _last_layer(model: nn.Module, input_size: Sequence[int]) -> str:
         if isinstance(module, (nn.Linear, nn.Conv2d))
     ]
     try:
-        _evaluated(model, input_size)
+        _evaluated(model, image)
     finally:
         for hook in hooks:
             hook.remove()
@@ -71,7 +77,7 @@ def _last_layer(model: nn.Module, input_size: Sequence[int]) -> str:
 
 
 @torch.no_grad()
-def _evaluated(model: nn.Module, input_size: Sequence[int]) -> Any:
-    """What `model` puts out for a black image in evaluation mode; it is left in its own modes."""
+def _evaluated(model: nn.Module, image: Tensor) -> Any:
+    """What `model` puts out in evaluation mode; it is left in its own modes."""
     with evaluating(model):
-        return forward(model, torch.zeros(1, 3, *input_size))
+        return forward(model, image.clone())

@@ -6,7 +6,7 @@ import math
 import random
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -108,16 +108,20 @@ def with_published_weights(model: nn.Module) -> nn.Module:
 
 
 def evaluation_by_timm(model: nn.Module) -> dict[str, Any]:
-    """The evaluation transform of a timm network's weights; nothing of other networks.
+    """`timm_transform` of a network's weights; nothing if it is none of timm's."""
+    said = getattr(model, "pretrained_cfg", None)
+    return timm_transform(said) if said and "timm" in sys.modules else {}
+
+
+def timm_transform(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
+    """The evaluation transform that timm has for weights.
 
     By the names of `data.evaluation.evaluation_transform`; and ``crop_mode`` where timm fills up
     what lies beyond the image, which that does not do.
     """
-    if not getattr(model, "pretrained_cfg", None) or "timm" not in sys.modules:
-        return {}
-    from timm.data.config import resolve_model_data_config
+    from timm.data.config import resolve_data_config
 
-    said = resolve_model_data_config(model)
+    said = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
     crop = [*said["input_size"][1:]]
     resize = [math.floor(side / said["crop_pct"]) for side in crop]
     square, mode = crop[0] == crop[1], said["crop_mode"]

@@ -12,7 +12,7 @@ from ..surgery.windows import evaluating
 
 
 @torch.no_grad()
-def forward_costs(model: nn.Module, size: Sequence[int]) -> dict[str, Any]:
+def forward_costs(model: nn.Module, size: Sequence[int], *, channels: int = 3) -> dict[str, Any]:
     """Of one image of `size`, its height and width in px, in evaluation mode, for `costs.Network`.
 
     flops: floating-point operations of convolutions and matrix products, an addition and a
@@ -30,7 +30,7 @@ def forward_costs(model: nn.Module, size: Sequence[int]) -> dict[str, Any]:
     hooks = [module.register_forward_hook(count) for module in leaves]
     try:
         with evaluating(model), FlopCounterMode(display=False) as counter:
-            forward(model, torch.zeros(1, 3, *size))
+            forward(model, torch.zeros(1, channels, *size))
     finally:
         for hook in hooks:
             hook.remove()

@@ -148,8 +148,7 @@ def erf_maps(
         columns = max(len(fields) for fields in maps.values())
         figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
         axes = figure.subplots(2 * len(maps), columns, squeeze=False)
-        drawn = [tiles[kernels][target] for kernels in maps for target in maps[kernels]]
-        reach = max(np.abs(np.nan_to_num(tile - 1)).max() for tile in drawn)
+        reach = _reach_of_tiles(maps, tiles)
         scale = {"cmap": "PuOr_r", "vmin": 1 - reach, "vmax": 1 + reach}
         for row, (kernels, fields) in enumerate(maps.items()):
             for column, (target, field) in enumerate(fields.items()):
@@ -165,9 +164,30 @@ def erf_maps(
                 image = below.imshow(tile, **scale)
                 below.set_title(f"mean {len(tile)} x {len(tile)} px tile")
             ratio = "sensitivity / mean around"
-            figure.colorbar(image, ax=axes[2 * row + 1], label=ratio, shrink=0.8)
+            beyond = any((tile > 1 + reach).any() for tile in tiles[kernels].values())
+            style = {"label": ratio, "shrink": 0.8, "extend": "both" if beyond else "neither"}
+            figure.colorbar(image, ax=axes[2 * row + 1], **style)
         figure.suptitle(title)
         return figure
+
+
+def _reach_of_tiles(maps: _Maps, tiles: _Maps) -> float:
+    """How far tiles go from 1: a map narrower than its tile has a peak there, so others count."""
+    wide, narrow = [], []
+    for kernels, fields in maps.items():
+        for target, field in fields.items():
+            tile = tiles[kernels][target]
+            reach = np.abs(np.nan_to_num(tile - 1)).max()
+            (wide if _deviation(field) >= len(tile) else narrow).append(reach)
+    return max(wide or narrow)
+
+
+def _deviation(field: np.ndarray) -> float:
+    """Root mean squared distance per axis, in px, of what a map has from its centre of mass."""
+    weight = np.abs(field) / max(np.abs(field).sum(), np.finfo(float).tiny)
+    places = np.indices(field.shape)
+    centre = (weight * places).sum((1, 2), keepdims=True)
+    return float(np.sqrt((weight * (places - centre) ** 2).sum() / 2))
 
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
