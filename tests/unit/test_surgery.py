@@ -3,6 +3,7 @@
 import copy
 import logging
 import pickle
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from torch.nn import functional
 
 from deadpixel import kernels
 from deadpixel.networks import calibration, folding
+from deadpixel.surgery import ties
 
 SIZES = [(9, 9), (10, 10), (9, 12), (16, 11), (31, 40), (57, 33)]
 
@@ -346,6 +348,18 @@ def test_tied_kernels_change_together_and_stay_tied():
     assert torch.equal(drawn[2].weight, alone[0].weight) and drawn[2].weight is drawn[0].weight
     assert torch.equal(drawn[0].bias, alone[0].bias)
     assert not torch.equal(drawn[1].bias, alone[0].bias)
+
+
+def test_what_is_tied_to_a_kernel_that_is_left_is_left_too():
+    """From the last of a chain to its first."""
+    first, both, last = (nn.Conv2d(4, 4, 3, 2, 1) for _ in range(3))
+    both.weight, both.other = first.weight, nn.Parameter(torch.zeros_like(both.weight))
+    last.weight = both.other
+    change = SimpleNamespace(hook=SimpleNamespace(gains=(1, 1)))
+    model = nn.ModuleDict({"first": first, "both": both, "last": last})
+    found = ties.broken(model, {"first": change, "both": change})
+    assert found.keys() == {"first", "both"}
+    assert "with last" in found["both"] and "with both" in found["first"]
 
 
 def test_tied_weight_norms_stay_tied():

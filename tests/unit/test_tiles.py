@@ -40,6 +40,9 @@ NETWORKS = {
         nn.Conv2d(3, 4, (3, 7), (1, 2), (0, 3)), nn.ReLU(), nn.Conv2d(4, 4, (5, 1), (3, 1), (2, 0))
     ),
     "encoder and decoder": Bridged,
+    "unlike from place to place": lambda: nn.Sequential(
+        _conv(1, 2, channels=3), nn.Upsample(scale_factor=2), _conv(3)
+    ),
     "enlarged": lambda: nn.Sequential(
         _conv(3, 4, channels=3), nn.Upsample(scale_factor=2, mode="bilinear"), _conv(3)
     ),
@@ -112,6 +115,8 @@ def _dead_taps(model: nn.Module, length: int) -> bool:
         nn.Sequential(_conv(7, 2, channels=3), nn.AvgPool2d(3, 2, 1), _conv(3, 2), _conv(3, 2)),
         nn.Sequential(_conv(3, 2, channels=3), nn.Conv2d(4, 4, 3, 1, 4, dilation=4), _conv(5, 2)),
         nn.Sequential(_conv(3, 1, channels=3), _conv(4, 4, 0)),
+        nn.Sequential(nn.Conv2d(3, 4, 2, 6, 4, dilation=4)),  # whose windows leave rows out
+        nn.Sequential(nn.Conv2d(3, 4, 2, 6, 4), _conv(3)),
     ],
 )
 def test_from_the_smallest_size_on_every_weight_sees_the_image(model: nn.Module) -> None:
@@ -121,9 +126,12 @@ def test_from_the_smallest_size_on_every_weight_sees_the_image(model: nn.Module)
         assert _dead_taps(model, smallest - 1)
 
 
-@pytest.mark.parametrize("stride", [1, 2, 4])
-def test_up_to_the_largest_size_the_central_feature_sees_all_of_the_image(stride: int) -> None:
-    model = nn.Sequential(_conv(9, stride, channels=3), _conv(5), _conv(5)).double()
+@pytest.mark.parametrize(("first", "stride", "last"), [(9, 1, 5), (9, 2, 5), (9, 4, 5), (7, 2, 3)])
+def test_up_to_the_largest_size_the_central_feature_sees_all_of_the_image(
+    first: int, stride: int, last: int
+) -> None:
+    """On both sides of it, also where no feature lies in the middle of the image."""
+    model = nn.Sequential(_conv(first, stride, channels=3), _conv(5), _conv(last)).double()
     largest = tiles.input_sizes(model, "output").largest[0]
 
     def sees_all(length: int) -> bool:
