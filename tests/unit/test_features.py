@@ -303,3 +303,22 @@ def test_one_image_before_a_norm_whose_map_becomes_tokens(norm):
         for size in (1, 2)
     )
     np.testing.assert_allclose(alone, together, rtol=1e-9, atol=1e-9 * together.max())
+
+
+def test_channels_that_cancel_are_named(caplog):
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.embed, self.norm = nn.Conv2d(3, 8, 4, 4), nn.LayerNorm(8)
+
+        def forward(self, images: Tensor) -> Tensor:
+            return self.norm(self.embed(images).flatten(2).transpose(1, 2)).mean(1)
+
+    images, model = torch.randn(2, 3, 24, 24, generator=torch.Generator().manual_seed(3)), Normed()
+    erf.accumulate(model, images, {"norm": {"module": "norm", "layout": "tokens"}})
+    assert "the channels of target 'norm' sum to zero whatever the image" in caplog.text
+    caplog.clear()
+    model.norm.weight.data.normal_()
+    erf.accumulate(model, images, ["norm", "embed"])
+    assert not caplog.records
