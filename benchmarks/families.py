@@ -136,7 +136,7 @@ def _measured(name: str) -> dict[str, Any]:
     stages = {
         stage: {
             **_theory(fields[stage]),
-            "module": target.module,
+            "module": target.module + (f"[{target.part}]" if target.part is not None else ""),
             "layout": target.layout,
             "radii": _radii(maps[stage].mean),
             "outside": _outside(maps[stage].mean, fields[stage]),

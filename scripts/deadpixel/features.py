@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from .errors import InputError, in_one_line
@@ -21,6 +22,7 @@ from .networks.forward import described, forward, logits, tensor_of
 from .targets import OUTPUT, Target, feature
 
 Targets = Mapping[str, Target]
+_ZERO = 1e-12  # a mean over channels, relative to their sizes, in float64
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}  # of features, relative; 0.1 for others
 
 
@@ -53,6 +55,9 @@ def observed(
                 record = _Recorder(found, name, target, read)
                 module = model.get_submodule(target.module)
                 hooks.callback(module.register_forward_hook(record).remove)
+        if len(images) == 1:
+            for norm in (module for module in model.modules() if isinstance(module, _NormBase)):
+                hooks.callback(norm.register_forward_hook(_keep_gradient_right).remove)
         output = forward(model, images.clone())  # it may change them in place
     for name, target in targets.items():
         if target.module == OUTPUT:
@@ -65,6 +70,20 @@ def observed(
             )
         _check(name, found[name], images)
     return {name: found[name] for name in targets}
+
+
+def _keep_gradient_right(_norm: nn.Module, _arguments: Any, output: Any) -> None:
+    """Forward hook of batch and instance norms, for one image.
+
+    PyTorch 2.15 takes a gradient that arrives as tokens for one of channels first and yields
+    another one without a word, on CPUs, if the image is alone.
+    """
+    if isinstance(output, Tensor) and output.requires_grad:
+        output.register_hook(_in_one_piece)
+
+
+def _in_one_piece(gradient: Tensor) -> Tensor:
+    return gradient if gradient.stride(0) == gradient[0].numel() else gradient.contiguous()
 
 
 class _Recorder:
@@ -188,6 +207,12 @@ def prepared(
             target,
             _distance(rough, truth, target),
         )
+    for target in _cancelling(truth, targets):
+        log.warning(
+            "the channels of target %r sum to zero whatever the image, as behind a layer norm of "
+            "equal gains: its field is rounding noise; choose the module before it",
+            target,
+        )
     fold_batch_norms(exact, keep=[target.module for target in targets.values()])
     if device.type == "cpu":
         for module in exact.modules():
@@ -270,6 +295,15 @@ def _differing(
     for target, features_of in truth.items():
         allowed = tolerance or _TOLERANCES.get(features_of.dtype, 0.1)
         if _distance(found, truth, target) > allowed:
+            yield target
+
+
+def _cancelling(truth: Mapping[str, Tensor], targets: Targets) -> Iterator[str]:
+    """Targets whose mean over channels is zero to rounding, of features (N, C) in float64."""
+    for target, features_of in truth.items():
+        size = features_of.abs().mean(1)
+        cancels = (features_of.mean(1).abs() < _ZERO * size).all()
+        if cancels and targets[target].layout != "logits":
             yield target
 
 

@@ -123,10 +123,10 @@ def with_stages(
 def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
     """The last map of each stride of 4, 8, 16 and 32 px, by names such as ``stride16``.
 
-    Found in one forward pass of `images` (N, C, H, W), among all that modules yield as a tensor
-    whose layout is clear. A map inside a block that goes on to another stride is none of its
-    stride's last ones, if there are others, and one whose tokens lie in another order is left out.
-    Of the nine ResNets of the paper they are layer1 to layer4.
+    Found in one forward pass of `images` (N, C, H, W), among all tensors, or parts of tuples, lists
+    and dicts, that modules yield and whose layout is clear. A map inside a block that goes on to
+    another stride is none of its stride's last ones, if there are others, and one whose tokens lie
+    in another order is left out. Of the nine ResNets of the paper they are layer1 to layer4.
     """
     model = in_evaluation(model, images.device, images.dtype)
     seen = _maps_of(model, images)
@@ -136,7 +136,7 @@ def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
         inside = [_in_blocks_of_others(model, seen, target, stride) for target in of_stride]
         if of_stride:
             last = max(range(len(inside)), key=lambda number: (-inside[number], number))
-            found[f"stride{stride}"] = _as_called_once(of_stride[last], seen)
+            found[f"stride{stride}"] = of_stride[last]
     return _in_order(model, images, found)
 
 
@@ -176,9 +176,11 @@ def _yielded(model: nn.Module, images: Tensor) -> list[tuple[Target, tuple[int, 
     calls: collections.Counter[str] = collections.Counter()
 
     def note(name: str, _module: nn.Module, _arguments: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.ndim and len(output) == len(images):
-            found.append((Target(name, call=calls[name]), tuple(output.shape)))
+        call = calls[name]
         calls[name] += 1
+        for part, tensor in _tensors(output).items():
+            if tensor.ndim and len(tensor) == len(images):
+                found.append((Target(name, part=part, call=call), tuple(tensor.shape)))
 
     with contextlib.ExitStack() as hooks, torch.no_grad():
         for name, module in model.named_modules():
@@ -186,7 +188,19 @@ def _yielded(model: nn.Module, images: Tensor) -> list[tuple[Target, tuple[int, 
                 hook = module.register_forward_hook(functools.partial(note, name))
                 hooks.callback(hook.remove)
         forward(model, images.clone())
-    return found
+    return [
+        (dataclasses.replace(target, call=None) if calls[target.module] == 1 else target, shape)
+        for target, shape in found
+    ]
+
+
+def _tensors(output: Any) -> dict[str | int | None, Tensor]:
+    """What a module yields, by the part that a target of it names."""
+    if isinstance(output, Mapping):
+        parts = output.items()
+    else:
+        parts = enumerate(output) if isinstance(output, (tuple, list)) else [(None, output)]
+    return {part: found for part, found in parts if isinstance(found, Tensor)}
 
 
 def _clear(
@@ -202,20 +216,16 @@ def _in_blocks_of_others(
     model: nn.Module, seen: Sequence[tuple[Target, int | None]], target: Target, stride: int
 ) -> int:
     """How many modules around that of a target yield a map of another stride, chains aside."""
-    strides = {other.module: found for other, found in seen}
+    strides = collections.defaultdict(set)
+    for other, found in seen:
+        strides[other.module].add(found)
     parts = target.module.split(".")
     around = [".".join(parts[:length]) for length in range(1, len(parts))]
     return sum(
-        strides.get(name, stride) != stride
+        name in strides and stride not in strides[name]
         for name in around
         if type(model.get_submodule(name)) is not nn.Sequential
     )
-
-
-def _as_called_once(target: Target, seen: Sequence[tuple[Target, int | None]]) -> Target:
-    """Without the number of its call, if there is but one."""
-    calls = sum(other.module == target.module for other, _ in seen)
-    return dataclasses.replace(target, call=None) if calls == 1 else target
 
 
 def _stride(feature_map: Tensor, size: tuple[int, int]) -> int | None:
@@ -435,12 +445,12 @@ def moves_of(
         for place in itertools.chain.from_iterable(by_axis.values())
     }
     found = features(model, images, places) if places else {}
-    moments = {name: _moments(_power(name, values, images)) for name, values in found.items()}
     moves: dict[str, list[Move]] = {name: [] for name in targets}
     for name, by_axis in pairs.items():
         for axis, pair in by_axis.items():
-            of_pair = [moments[f"{name} at {place}"] for place in pair]
-            centres, deviations = map(torch.stack, zip(*of_pair, strict=True))
+            values = [found[f"{name} at {place}"] for place in pair]
+            moments = [_moments(_power(name, of_place, images)) for of_place in values]
+            centres, deviations = map(torch.stack, zip(*moments, strict=True))
             stride = size[axis] / grids[name][axis]
             moves[name].append(Move(axis, pair, centres, deviations, size, stride))
     return moves

@@ -1,6 +1,7 @@
 """Layouts are found where they are clear, asked for where they are not, and refused when wrong."""
 
 import logging
+from typing import Any
 
 import pytest
 import timm
@@ -316,6 +317,31 @@ def test_last_maps_of_networks_of_others():
     assert [*swin] == ["stride4", "stride8", "stride16", "stride32"]
     assert str(swin["stride16"]) == "{module: features.5, layout: nhwc}"
     assert str(swin["stride32"]) == "{module: permute, layout: nchw}"
+
+
+@pytest.mark.parametrize("wrap", [lambda maps, _: (maps, 3), lambda maps, name: {name: maps}])
+def test_a_last_map_may_be_a_part(wrap):
+    class Part(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.block = nn.AvgPool2d(8)
+
+        def forward(self, images: Tensor) -> Any:
+            return wrap(self.block(images) + 1, "maps")
+
+    class Whole(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stage = Part()
+
+        def forward(self, images: Tensor) -> Tensor:
+            found = self.stage(images)
+            return (found["maps"] if isinstance(found, dict) else found[0]).mean((2, 3))
+
+    part = "maps" if isinstance(wrap(0, "maps"), dict) else 0
+    found = last_maps(Whole(), IMAGES)
+    assert found == {"stride8": Target("stage", "nchw", part=part)}
+    assert erf.accumulate(Whole(), IMAGES, found)["stride8"].mean.any(0).sum() == 8
 
 
 def test_a_map_that_may_lie_in_two_ways_lies_as_all_others_do():
