@@ -145,7 +145,7 @@ def test_what_has_no_field_is_refused(model, message, dtype):
     [
         (Windows(), "yields 4 maps of 2 images"),
         (Net(before=lambda x: x - x.mean(0)), "target 'first.0' .*with the images beside it"),
-        (Net(before=lambda x: x.detach()), r"no gradient leads from target 'first.0 at \(3, 3\)'"),
+        (Net(before=lambda x: x.detach()), "no gradient leads from target 'first.0'"),
     ],
     ids=["windows", "mixing", "detached"],
 )
