@@ -715,7 +715,19 @@ def test_what_may_be_meant_is_named(caplog: pytest.LogCaptureFixture) -> None:
     assert torch.equal(model[10].weight, state["10.weight"])
     first, second = (record.getMessage() for record in caplog.records)
     assert first == "checkpoint file is converted from float16 to float32, float64 to float32"
-    assert "zeros all over 1.weight, 10.weight (the last 60 of 80 values):" in second
+    part = "at the end of 10.weight (the last 60 of 80 values)"
+    assert f"zeros all over 1.weight, {part}: if not meant" in second
+
+
+def test_a_channel_that_training_left_dead_is_not_named(caplog: pytest.LogCaptureFixture) -> None:
+    state = _net().state_dict()
+    state["10.weight"][-1] = 0
+    state["1.running_var"][-1] = 0
+    checkpoints.load_state(_net(), state, "file")
+    assert not caplog.records
+    state["1.running_var"][-2:] = 0
+    checkpoints.load_state(_net(), state, "file")
+    assert "at the end of 1.running_var (the last 2 of 6 values)" in caplog.text
 
 
 def test_one_tensor_of_two_names(net: nn.Module, fresh: nn.Module) -> None:

@@ -37,9 +37,11 @@ def write_state(path: Path, state: Mapping[str, Tensor], facts: Mapping[str, Any
 
 
 def read_facts(path: Path | str) -> dict[str, Any]:
-    """The provenance that `write_state` has put into a file."""
+    """The provenance that `write_state` has put into a file; nothing of files from elsewhere."""
+    if not _is_safetensors(Path(path)):
+        return {}
     with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {})[parquet.METADATA_KEY.decode()])
+        return json.loads((file.metadata() or {}).get(parquet.METADATA_KEY.decode(), "{}"))
 
 
 def _digest(state: Mapping[str, Tensor]) -> str:
@@ -210,20 +212,20 @@ def check_values(path: Path | str, state: Mapping[str, Tensor], own: Mapping[str
             continue
         if value.any():
             if lost := _zeros_at_the_end(value, here):
-                cut.append(f"{name} (the last {lost} of {value.numel()} values)")
+                cut.append(f"at the end of {name} (the last {lost} of {value.numel()} values)")
         elif value.ndim > 1 or name.endswith("running_var"):
             raise InputError(
                 f"checkpoint {path}: all of {name} is zero, as in a file that was cut short and "
                 f"filled up; {_AGAIN}"
             )
         elif value.is_floating_point() and name.endswith("weight"):
-            zero.append(name)
+            zero.append(f"all over {name}")
     if converted:
         log.warning("checkpoint %s is converted from %s", path, ", ".join(sorted(converted)))
     if found := zero + cut:
         more = f" and {len(found) - 3} more" if len(found) > 3 else ""
         named = ", ".join(found[:3]) + more
-        log.warning("checkpoint %s has zeros all over %s: if not meant, %s", path, named, _AGAIN)
+        log.warning("checkpoint %s has zeros %s: if not meant, %s", path, named, _AGAIN)
 
 
 def _check_numbers(path: Path | str, name: str, value: Tensor, here: Tensor) -> None:
@@ -235,11 +237,15 @@ def _check_numbers(path: Path | str, name: str, value: Tensor, here: Tensor) -> 
 
 
 def _zeros_at_the_end(value: Tensor, here: Tensor) -> int:
-    """How many values, up to the last one, are zero though the network starts with others."""
-    if not value.is_floating_point():
+    """How many values, up to the last one, are zero though the network starts with others.
+
+    None where they are one channel, which training may leave dead.
+    """
+    if not value.is_floating_point() or not value.ndim:
         return 0
     lost = int((value != 0).flatten().flip(0).int().argmax())
-    return lost if here.flatten()[value.numel() - lost :].any() else 0
+    is_more = lost > value[0].numel()
+    return lost if is_more and here.flatten()[value.numel() - lost :].any() else 0
 
 
 def _short(tensor: Tensor) -> str:
@@ -263,18 +269,10 @@ def load(model: nn.Module, path: Path | str) -> nn.Module:
     Raises `InputError` that says what differs if it is a checkpoint of another architecture.
     """
     load_state(model, read_state(Path(path)), path)
-    facts = _facts(Path(path))
+    facts = read_facts(path)
     if _TRANSFORM_INPUT in facts:
         setattr(model, _TRANSFORM_INPUT, facts[_TRANSFORM_INPUT])
     return model
-
-
-def _facts(path: Path) -> dict[str, Any]:
-    """Provenance that `write_state` wrote; none of files from elsewhere."""
-    if not _is_safetensors(path):
-        return {}
-    with safe_open(path, framework="pt") as file:
-        return json.loads((file.metadata() or {}).get(parquet.METADATA_KEY.decode(), "{}"))
 
 
 def _is_safetensors(path: Path) -> bool:
