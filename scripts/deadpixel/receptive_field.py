@@ -136,7 +136,7 @@ def fields(
         }
     try:
         with torch.no_grad(), _taken_apart(), ExitMode(mode.fields), mode:
-            mode.record(image, image_field(input_size))
+            mode.record(image, image_field(image))
             if targets is None:
                 forward(model, image)
             else:

@@ -30,6 +30,23 @@ class Bridged(nn.Module):
         return self.out(deep + self.wide(x))
 
 
+@pytest.mark.parametrize("channels", [1, 12])
+def test_images_may_have_any_number_of_channels(channels: int) -> None:
+    """The same as of three, also where the network reads the image pixel by pixel first."""
+
+    def build(channels: int) -> nn.Sequential:
+        return nn.Sequential(nn.ReLU(), _conv(5, 2, channels=channels), _conv(3, 2))
+
+    other = {"channels": channels}
+    field = receptive_field.theoretical(build(channels), "2", (32, 32), **other)
+    assert field == receptive_field.theoretical(build(3), "2", (32, 32))
+    assert tiles.halo(build(channels), "2", (32, 32), **other) == tiles.halo(
+        build(3), "2", (32, 32)
+    )
+    sizes = tiles.input_sizes(build(channels), "2", **other)
+    assert sizes == tiles.input_sizes(build(3), "2")
+
+
 NETWORKS = {
     "residual, strided": lambda: nn.Sequential(
         _conv(7, 2, channels=3), nn.ReLU(), nn.MaxPool2d(3, 2, 1), _conv(3), nn.ReLU(), _conv(3, 2)

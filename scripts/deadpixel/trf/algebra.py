@@ -45,11 +45,11 @@ class Field(NamedTuple):
         return Field(*(function(part) for part in self))
 
 
-def image_field(input_size: tuple[int, int]) -> Field:
-    """Field of the image itself: each pixel depends on its own position."""
-    height, width = input_size
-    row = torch.arange(height, dtype=torch.float64)[:, None].expand(1, 3, height, width)
-    column = torch.arange(width, dtype=torch.float64).expand(1, 3, height, width)
+def image_field(image: Tensor) -> Field:
+    """Field of an image (1, C, H, W) itself: each pixel depends on its own position."""
+    height, width = image.shape[2:]
+    row = torch.arange(height, dtype=torch.float64)[:, None].expand(image.shape)
+    column = torch.arange(width, dtype=torch.float64).expand(image.shape)
     return Field(row, -row, column, -column, row, column)
 
 
