@@ -32,7 +32,8 @@ _MOST_PREFIX = 8  # a class token, one for distillation and registers
 # By how many cells, or which share of them, a map may miss the proportions of the image.
 _CELLS, _SHARE = 2.0, 0.15
 # Of moves, in strides per cell. Right readings of 25 networks moved by 0.94 to 1.03 along where
-# fields were narrow, by less where the image cut them off, and by less than 0.1 across.
+# fields were narrow, by less where the image cut them off, and by less than 0.1 across. A wide one
+# moves by more where the border counts more than the middle, by up to 2 of an EfficientNet.
 _LEAST_ALONG, _MOST_ALONG, _MOST_ACROSS = 0.9, 1.4, 0.75
 # Standard deviation of a field over that of a uniform one, from where on nothing can be seen.
 _WIDE = 0.65
@@ -380,7 +381,8 @@ class Move(NamedTuple):
     def is_wrong(self) -> bool:
         """Whether the field moves as that of the place cannot, as far as it is narrow.
 
-        The wider it is, the less it moves: the image cuts it off.
+        The wider it is, the less it moves, as the image cuts it off; or the more, where pixels at
+        the border count more than those in the middle.
         """
         expected = self.stride * self.cells
         doubts = ((_DOUBT * self.deviations.amax(0) + _LEAST_DOUBT) / expected).tolist()
@@ -388,7 +390,8 @@ class Move(NamedTuple):
         doubt, doubt_across = doubts[self.axis], doubts[1 - self.axis]
         spread, spread_across = self.spreads
         least = min(_LEAST_ALONG, 1.1 - 1.2 * spread)
-        off = along < least - doubt or along > _MOST_ALONG + doubt
+        most = max(_MOST_ALONG, 0.2 + 4 * spread)
+        off = along < least - doubt or along > most + doubt
         aside = abs(across) > _MOST_ACROSS + doubt_across
         return (self.is_clear and off) or (spread_across < _WIDE and aside)
 

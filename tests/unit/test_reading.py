@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torchvision.models.swin_transformer import SwinTransformer
 
 import narrow
-from deadpixel import erf, receptive_field
+from deadpixel import erf, reading, receptive_field
 from deadpixel.errors import InputError
 from deadpixel.reading import completed, last_maps, moves_of, named, with_stages
 from deadpixel.targets import Target
@@ -192,6 +192,30 @@ def test_a_field_that_cannot_move_is_named(caplog):
         "target 'map', read as {module: map, layout: nchw}: its field is nearly as wide"
         in caplog.text
     )
+
+
+class Borders(nn.Module):
+    """A map whose fields are bells of 8 px, times what grows from the middle to the border.
+
+    exp(-(x - c)^2 / 2 s^2) exp((x - m)^2 / 2 t^2) lies at m + (c - m) / (1 - s^2 / t^2).
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.map = nn.Identity()
+        pixel, cell = torch.arange(64.0) - 31.5, torch.arange(8.0)[:, None] * 8 - 28
+        self.weight = torch.exp(-((pixel - cell) ** 2) / 2 / 8**2 + pixel**2 / 4 / 8**2)
+
+    def forward(self, image: Tensor) -> Tensor:
+        weight = self.weight.to(image)
+        return self.map(torch.einsum("nchw,ih,jw->ncij", image, weight, weight)).mean((2, 3))
+
+
+def test_a_wide_field_that_the_border_pulls_is_not_refused() -> None:
+    """By two strides a cell, since s^2 / t^2 is a half, but for what the image cuts off."""
+    images = torch.rand(2, 3, 64, 64)
+    fields = reading.check(Borders(), images, {"map": Target("map", "nchw")})["map"]
+    assert [move.steps[0] for move in fields] == [pytest.approx(1.9, abs=0.1)] * 2
 
 
 def test_small_images_of_a_resnet_are_not_refused():
