@@ -79,7 +79,7 @@ def test_the_readme_names_every_output(tmp_path):
         assert of_jobs or any(re.fullmatch(pattern, file) for file in results), pattern
 
 
-FOLDERS = (".", "docs", "results", "examples/*")
+FOLDERS = (".", "docs", "docs/findings", "results", "examples/*")
 MARKDOWN = [file for folder in FOLDERS for file in ROOT.glob(f"{folder}/*.md")]
 
 
