@@ -37,7 +37,7 @@ def test_targets_are_found_and_named_and_left_out_where_a_network_has_none(tmp_p
         "targets": "auto",
         "models": {name: {"source": f"net.py:{name}"} for name in ("deep", "shallow")},
         "size_test": {**OVERLAY["size_test"], "models": ["deep", "shallow"], "target": "stride16"},
-        "finetune": {**OVERLAY["finetune"], "models": ["deep"]},
+        "finetune": {**OVERLAY["finetune"], "models": ["deep"], "epochs": 2},
         "shape_test": {"model": "deep"},
         "microobject": {**OVERLAY["microobject"], "models": ["deep"]},
     }
