@@ -128,14 +128,13 @@ def cross_field_problems():
         yield from dataset_problems(name, **dataset)
     if config["microobject"]["size"] > augmentation["crop"]:
         yield "microobject.size: larger than training.augmentation.crop"
-    for name, meaning in PAPERS_KERNELS.items():
+    for name, meaning in library("surgery.kinds").KINDS.items():
         if config["kernels"].get(name, meaning) != meaning:
             yield f"kernels.{name}: {config['kernels'][name]} is not what the paper's are, {meaning}; choose another name"
-    for experiment in ("finetune", "microobject"):
-        yield from kernel_problems(experiment, **config[experiment])
     for name, section in config.items():
         if isinstance(section, dict) and {"dataset", "models"} <= section.keys():
             yield from experiment_problems(name, **section)
+            yield from kernel_problems(name, **section)
     for name, model in config["models"].items():
         for target in set(model.get("targets", {})) - set(config["targets"]):
             yield f"models.{name}.targets: {target!r} is not among targets"
@@ -275,11 +274,7 @@ def transform_problems(model):
             yield f"{key}.crop: larger than {key}.resize"
 
 
-# What these names mean in tables and figures, beside the paper's numbers.
-PAPERS_KERNELS = {"odd": {}, "padded": {"pad": "all"}, "sliced": {"slice": "all"}}
-
-
-def kernel_problems(experiment, kernels, init, **_):
+def kernel_problems(experiment, kernels=(), init=None, **_):
     for name in kernels:
         if name not in config["kernels"]:
             yield f"{experiment}.kernels: {name!r} is not among kernels ({', '.join(config['kernels'])})"

@@ -20,18 +20,19 @@ transform = evaluation_transform(**params.preprocess)
 images = evaluation_images(
     snakemake.input.pack, manifest, params.split, transform, most=params.images
 )
+first = images[0]
 n_classes = len(set(manifest["label"]))
 model = kernels.apply(
-    zoo.build(params.model), wildcards.kernels, params.surgeries, image=images[0][None]
+    zoo.build(params.model), wildcards.kernels, params.surgeries, image=first[None]
 )
 trained_here = wildcards.weights == "finetuned"
 if trained_here:
-    channels, *input_size = images[0].shape
+    channels, *input_size = first.shape
     heads.replace(model, n_classes, seed=0, input_size=input_size, channels=channels)
 checkpoints.load(model, snakemake.input.checkpoint)
 if params.logit == "true":
     experiment = "finetune" if trained_here else "size_test"
-    erf.check_head(model, images[0], n_classes, f"{experiment}.logit")
+    erf.check_head(model, first, n_classes, f"{experiment}.logit")
 scratch = computing.scratch(snakemake, "erf")
 numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.output.blocks}
 settings = {
@@ -42,7 +43,7 @@ settings = {
 blocks, readings = erf.accumulate_blocks(
     model,
     images,
-    reading.with_stages(model, images[0][None], params.targets),
+    reading.with_stages(model, first[None], params.targets),
     params.blocks,
     scratch,
     shard=min(numbers),

@@ -11,6 +11,7 @@ from deadpixel import errors, kernels, logs, reading, receptive_field
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import zoo
 from deadpixel.operations import job
+from deadpixel.surgery.kinds import ODD
 
 job.begin(snakemake)
 torch.set_num_threads(snakemake.threads)
@@ -25,7 +26,7 @@ with errors.naming(f"models.{name} with preprocess.crop: {list(input_size)}"):
     targets = reading.read(network, image, params.targets)
     rows = receptive_field.table(model, targets, input_size, channels=params.channels)
 odd, left = (kernels.odd_strided(net, image) for net in (network, model))
-for operation in left if kind != kernels.ODD else ():
+for operation in left if kind != ODD else ():
     logs.log.warning("%s, %s: %s keeps its odd kernel", name, kind, operation)
 counted = {
     "changed": len(odd) - len(left),

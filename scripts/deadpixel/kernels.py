@@ -17,17 +17,11 @@ from .errors import InputError, naming
 from .logs import log
 from .surgery import plain, ties, trial
 from .surgery.changes import Averages, Change, KeepsOutputShape, draw
-from .surgery.selection import ALL, Selection, chosen
+from .surgery.kinds import ALL, KINDS
+from .surgery.selection import Selection, chosen
 from .surgery.windows import copied, evaluating, odd_windows
 
 Init = Literal["zero", "random"]
-ODD = "odd"  # the kernels of a network as it is
-# The paper's kinds of kernels: surgeries by name, each with the modules that it is for.
-KINDS: dict[str, Mapping[str, Selection]] = {
-    ODD: {},
-    "padded": {"pad": ALL},
-    "sliced": {"slice": ALL},
-}
 
 
 def apply(

@@ -42,8 +42,7 @@ def input_sizes(model: nn.Module, target: str, *, channels: int = 3) -> InputSiz
     reach = max(size if math.isfinite(size) else _MOST for size in field.size)
     smallest: list[float | None] = [None, None]
     for side in range(1, math.ceil(reach) + 1):
-        image = torch.zeros(1, channels, side, side, device="meta")
-        windows, grid = _windows(shapes, target, image)
+        windows, grid = _windows(shapes, target, channels, side)
         for axis in (0, 1):
             alive = grid and not any(window[axis].blind() for window in windows)
             smallest[axis] = smallest[axis] or (side if alive else None)
@@ -65,8 +64,7 @@ def _largest(
     if size == math.inf:
         return math.inf
     for side in range(math.ceil(size), 0, -1):
-        image = torch.zeros(1, channels, side, side, device="meta")
-        _, grid = _windows(shapes, target, image)
+        _, grid = _windows(shapes, target, channels, side)
         if grid:
             center = offset + (stride * (grid[axis] // 2) if grid[axis] > 1 else 0.0)
             if center - (size - 1) / 2 <= 0 and center + (size - 1) / 2 >= side - 1:
@@ -75,11 +73,12 @@ def _largest(
 
 
 def _windows(
-    shapes: nn.Module, target: str, image: Tensor
+    shapes: nn.Module, target: str, channels: int, side: int
 ) -> tuple[list[list[Window]], tuple[int, int] | None]:
     """Windows on the way to `target` and its map's height and width; None if there is no map."""
     mode = WindowMode()
     with mode, contextlib.suppress(InputError):
+        image = torch.zeros(1, channels, side, side, device="meta")
         shape = _map(shapes, target, image).shape
         return mode.windows, (shape[2], shape[3]) if all(shape) else None
     return mode.windows, None

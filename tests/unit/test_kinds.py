@@ -1,5 +1,7 @@
 """Kinds of kernels by name: what each changes, of which modules, and that it changes no other."""
 
+from pathlib import Path
+
 import pytest
 import torch
 import yaml
@@ -11,8 +13,8 @@ from deadpixel.errors import InputError
 from deadpixel.networks import zoo
 from deadpixel.surgery import selection
 from deadpixel.surgery.changes import Averages
-from unit.test_packaging import ROOT
 
+ROOT = Path(__file__).resolve().parents[2]
 KINDS = yaml.safe_load((ROOT / "config.yaml").read_text())["kernels"]
 IMAGE = torch.zeros(1, 3, 65, 65)  # maps of 33, 17, 9, 5 and 3 cells
 STEM = ["conv1", "maxpool"]

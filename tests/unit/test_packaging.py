@@ -171,7 +171,9 @@ def test_what_runs_on_a_gpu_needs_neither_snakemake_nor_lmfit():
 
 def test_what_snakemake_asks_needs_the_standard_library_only():
     missing = {"yaml", *NEEDED, *EXTRAS["workflow"]}
-    forked.result(import_without, missing, "operations.costs", "operations.fingerprints")
+    forked.result(
+        import_without, missing, "operations.costs", "operations.fingerprints", "surgery.kinds"
+    )
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from ..errors import InputError, naming
+from ..errors import InputError
 from . import bands
 from .normalisation import MEAN, STD
 from .packs import Pack
@@ -83,8 +83,11 @@ class EvaluationImages(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> Tensor:
         """One transformed image; raises `InputError` naming its file if it has other bands."""
-        with naming(self.path(index)):
-            return self._transform(self._pack[self._indices[index]])
+        pixels = self._pack[self._indices[index]]
+        try:
+            return self._transform(pixels)
+        except InputError as error:  # not `naming`, which would read each image twice
+            raise InputError(f"{self.path(index)}: {error}") from error
 
     def path(self, index: int) -> str:
         """File that one image was decoded from."""

@@ -46,11 +46,12 @@ class RaggedImages:
         self.pixels = torch.empty((int(ends[-1]), width), dtype=torch.uint8, device=device)
         places = zip(indices, self.sizes.tolist(), self.offsets, ends, strict=True)
         for i, size, start, end in progress(places, total=len(ends), what="images loaded"):
-            images = bands.layers(pack[i], n_bands)
-            if pack[i].shape[:2] != tuple(size):
+            pixels = pack[i]
+            images = bands.layers(pixels, n_bands)
+            if pixels.shape[:2] != tuple(size):
                 images = [image.resize(size[::-1], Image.Resampling.BILINEAR) for image in images]
-            pixels = torch.from_numpy(bands.merged(images)).view(-1, n_bands)
-            self.pixels[start:end, :n_bands] = pixels
+            of_bands = torch.from_numpy(bands.merged(images)).view(-1, n_bands)
+            self.pixels[start:end, :n_bands] = of_bands
 
     def fetch(
         self,

@@ -5,7 +5,7 @@ trf: rows with the columns model, kernels, changed and left_odd of `schemas.TRF`
 
 import pandas as pd
 
-from ..kernels import ODD
+from ..surgery.kinds import ODD
 from .pairs import ALL_MODELS
 
 

@@ -184,10 +184,12 @@ def _reach_of_tiles(maps: _Maps, tiles: _Maps) -> float:
 
 def _deviation(field: np.ndarray) -> float:
     """Root mean squared distance per axis, in px, of what a map has from its centre of mass."""
-    weight = np.abs(field) / max(np.abs(field).sum(), np.finfo(float).tiny)
-    places = np.indices(field.shape)
-    centre = (weight * places).sum((1, 2), keepdims=True)
-    return float(np.sqrt((weight * (places - centre) ** 2).sum() / 2))
+    if not field.any():
+        return 0.0
+    weight, (row, column) = np.abs(field), np.indices(field.shape)
+    y, x = extent.center_of_mass(weight)
+    squares = (row - y) ** 2 + (column - x) ** 2
+    return float(np.sqrt((weight * squares).sum() / weight.sum() / 2))
 
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import InputError
+from .kinds import ALL
 from .windows import copied
 
 Selection = str | Sequence[str] | Mapping[str, Any]
-ALL = "all"
 _NEAR = 1.3  # ratio to a stride, as borders are lost or an odd map is halved
 
 
