@@ -35,6 +35,7 @@ include: "rules/training.smk"
 include: "rules/size_test.smk"
 include: "rules/shape_test.smk"
 include: "rules/microobject.smk"
+include: "rules/causes.smk"
 include: "rules/plan.smk"
 
 

@@ -10,6 +10,8 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+kinds = library("surgery.kinds")
+
 
 def read_registry(path):
     if not Path(ROOT, path).is_file():
@@ -126,11 +128,14 @@ def cross_field_problems():
         yield f"erf.split: valid, but {size_test['dataset']} has its own split, without images for validation"
     for name, dataset in config["datasets"].items():
         yield from dataset_problems(name, **dataset)
-    if config["microobject"]["size"] > augmentation["crop"]:
-        yield "microobject.size: larger than training.augmentation.crop"
-    for name, meaning in library("surgery.kinds").KINDS.items():
+    yield from crop_problems()
+    yield from causes_problems()
+    for name, meaning in kinds.KINDS.items():
         if config["kernels"].get(name, meaning) != meaning:
             yield f"kernels.{name}: {config['kernels'][name]} is not what the paper's are, {meaning}; choose another name"
+    for name in config["kernels"]:
+        if kinds.kind_and_crop(name) != (name, None):
+            yield f"kernels.{name}: reads as kernels at another crop; choose another name"
     for name, section in config.items():
         if isinstance(section, dict) and {"dataset", "models"} <= section.keys():
             yield from experiment_problems(name, **section)
@@ -280,6 +285,60 @@ def kernel_problems(experiment, kernels=(), init=None, **_):
             yield f"{experiment}.kernels: {name!r} is not among kernels ({', '.join(config['kernels'])})"
         elif "redraw" in config["kernels"][name] and init != "random":
             yield f"{experiment}.kernels: {name!r} redraws kernels, which with {experiment}.init: {init} are not drawn; leave it out, or take init: random"
+
+
+def crop_problems():
+    """An experiment's own crop, which is one, is among those that it compares; causes have what they list."""
+    for name in ("size_test", "finetune", "microobject"):
+        section, used = config[name], crops_used(name)
+        own = {f"{key}.crop": crop for key, crop, _ in used}
+        if section["crops"] and len({*own.values()}) > 1:
+            yield f"{name}.crops: {' and '.join(own)} differ ({', '.join(map(str, own.values()))}); make them one, as a crop is of both"
+        elif section["crops"] and not {*own.values()} <= {*section["crops"]}:
+            yield f"{name}.crops: lacks {min(own.values())} ({min(own)}), which the others are compared with; add it"
+        yield from unfit_crops(name, used, **section)
+    for task in ("microobject", "finetune"):
+        for block in config["causes"][task]:
+            section = {**config[task], "crops": None, **block}
+            yield from unfit_crops(f"causes.{task}", crops_used(task), **section)
+
+
+def crops_used(experiment):
+    """Whose crop an experiment has, what it is, and how large images are before it."""
+    maps, training = config["preprocess"], config["training"]["augmentation"]
+    of_maps = "preprocess", maps["crop"], min(height_and_width(maps["resize"]))
+    trained = "training.augmentation", training["crop"], training["resized_crop"]
+    return {"size_test": [of_maps], "finetune": [of_maps, trained]}.get(
+        experiment, [trained]
+    )
+
+
+def unfit_crops(name, used, crops, models, weights=None, size=1, **_):
+    for key, _, largest in used if crops else ():
+        if max(crops) > largest:
+            yield f"{name}.crops: {max(crops)} is larger than what {key} scales images to, {largest} px"
+    if size > min(crops or [size]) or size > min(height_and_width(used[-1][1])):
+        yield f"{name}: microobject.size is larger than a crop of its images"
+    for model in {*models} & config["models"].keys() if crops and weights else ():
+        own, common = (
+            preprocess_of(model, weights)["crop"],
+            config["preprocess"]["crop"],
+        )
+        if own != common:
+            yield f"{name}.crops: models.{model} has a crop of its own, {own}; leave it out, or give it none"
+
+
+def causes_problems():
+    for task in ("microobject", "finetune"):
+        for block in config["causes"][task]:
+            section = {**config[task], **block}
+            yield from experiment_problems(f"causes.{task}", **section)
+            yield from kernel_problems(f"causes.{task}", **section)
+    for name, pairs in config["causes"]["contrasts"].items():
+        for arm in itertools.chain(*pairs):
+            kind, _ = kinds.kind_and_crop(arm)
+            if kind not in config["kernels"]:
+                yield f"causes.contrasts.{name}: {arm!r} is not among kernels ({', '.join(config['kernels'])})"
 
 
 def lacks_validation(dataset):

@@ -34,9 +34,8 @@ def network_cost(name, rate, size, work, memory_mb, disk_mb):
 
     def network(wildcards, input):
         paths = str(input.flops), str(input.splits)
-        return known_network(
-            wildcards.dataset, wildcards.kernels, size(wildcards), *paths
-        )
+        kind, _ = kinds.kind_and_crop(wildcards.kernels)
+        return known_network(wildcards.dataset, kind, size(wildcards), *paths)
 
     def seconds(wildcards, input):
         return predicted_seconds(name, rate, work(network(wildcards, input)), wildcards)

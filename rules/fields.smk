@@ -26,9 +26,9 @@ rule compute_trf:
     params:
         code=fingerprint("compute_trf"),
         model=lambda w: model_source(w.model),
-        surgeries=lambda w: config["kernels"][w.kernels],
+        surgeries=surgeries,
         targets=lambda w: model_targets(w.model),
-        input_size=lambda w: theory_size(w.model),
+        input_size=lambda w: theory_size(w.model, w.kernels),
         channels=lambda w: channels_of(w.model),
     script:
         "../scripts/compute_trf.py"
@@ -90,7 +90,7 @@ for shard, name in enumerate(SHARD_RULES):
             code=fingerprint("accumulate_erf"),
             logit=logit,
             model=lambda w: model_source(w.model),
-            surgeries=lambda w: config["kernels"][w.kernels],
+            surgeries=surgeries,
             targets=lambda w: model_targets(w.model),
             preprocess=preprocess,
             seed=config["seed"],

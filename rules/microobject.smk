@@ -1,9 +1,14 @@
 # Micro-object task: how many epochs until a network sees a small square, with odd and with even kernels.
 MICROOBJECT = config["microobject"]
-MICROOBJECT_EPOCHS = "<results>/microobject/dataset={dataset}/model={model}/kernels={kernels}/seed={seed}/epochs.parquet"
+MICROOBJECT_ARMS = arms(MICROOBJECT, AUGMENTATION["crop"])
+MICROOBJECT_RUN = "dataset={dataset}/model={model}/kernels={kernels}/seed={seed}"
+MICROOBJECT_EPOCHS, MICROOBJECT_STEPS, MICROOBJECT_SEEN, MICROOBJECT_FIELD = (
+    f"<results>/microobject/{name}/{MICROOBJECT_RUN}/{name}.parquet"
+    for name in ("epochs", "steps", "seen", "field")
+)
 EXPERIMENTS["microobject"] = {
     "settings": MICROOBJECT,
-    "kernels": MICROOBJECT["kernels"],
+    "kernels": MICROOBJECT_ARMS,
 }
 MICROOBJECT_SETTINGS = {
     "micro-object": {
@@ -13,16 +18,24 @@ MICROOBJECT_SETTINGS = {
         "images": MICROOBJECT["images"] or "all",
     }
 }
-MICROOBJECT_RUNS = expand(
-    MICROOBJECT_EPOCHS,
-    dataset=MICROOBJECT["dataset"],
-    model=MICROOBJECT["models"],
-    kernels=MICROOBJECT["kernels"],
-    seed=MICROOBJECT["seeds"],
-)
+MICROOBJECT_RUNS = [
+    {
+        "dataset": MICROOBJECT["dataset"],
+        "model": MICROOBJECT["models"],
+        "kernels": MICROOBJECT_ARMS,
+        "seed": MICROOBJECT["seeds"],
+    }
+]
 # They say how many operations each kind of kernels changed.
-MICROOBJECT_TRF = expand(
-    TRF, model=MICROOBJECT["models"], kernels=MICROOBJECT["kernels"]
+MICROOBJECT_TRF = runs_of(TRF, MICROOBJECT_RUNS)
+# A run may be done before its last epoch.
+MICROOBJECT_STOP = (
+    {
+        "epochs": MICROOBJECT["epochs_after"],
+        "threshold": MICROOBJECT["threshold"],
+    }
+    if MICROOBJECT["epochs_after"] is not None
+    else None
 )
 
 
@@ -35,6 +48,9 @@ rule train_microobject:
         splits=ancient(SPLITS),
     output:
         epochs=MICROOBJECT_EPOCHS,
+        steps=MICROOBJECT_STEPS,
+        seen=MICROOBJECT_SEEN,
+        field=MICROOBJECT_FIELD,
     log:
         "<logs>/train_microobject/{dataset}+{model}_{kernels}_{seed}.log",
     benchmark:
@@ -58,20 +74,24 @@ rule train_microobject:
         code=fingerprint("train_microobject"),
         recipe=recipe(MICROOBJECT),
         batch_size=MICROOBJECT["batch_size"],
-        augmentation=AUGMENTATION,
+        augmentation=augmentation,
         method=config["training"]["augmentation"]["method"],
         images=MICROOBJECT["images"],
         size=MICROOBJECT["size"],
         init=MICROOBJECT["init"],
+        stop=MICROOBJECT_STOP,
+        calibration=config["calibration"],
+        images_of_field=config["erf"]["images"],
         model=lambda w: model_source(w.model),
-        surgeries=lambda w: config["kernels"][w.kernels],
+        surgeries=surgeries,
     script:
         "../scripts/train_microobject.py"
 
 
 rule make_table4:
     input:
-        epochs=MICROOBJECT_RUNS,
+        epochs=runs_of(MICROOBJECT_EPOCHS, MICROOBJECT_RUNS),
+        steps=runs_of(MICROOBJECT_STEPS, MICROOBJECT_RUNS),
         trf=MICROOBJECT_TRF,
         paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
@@ -102,6 +122,7 @@ rule make_table4:
     params:
         code=fingerprint("make_table4"),
         threshold=MICROOBJECT["threshold"],
+        epochs=MICROOBJECT["epochs"],
         networks=known_networks(MICROOBJECT),
         settings=MICROOBJECT_SETTINGS,
     script:
@@ -110,7 +131,7 @@ rule make_table4:
 
 rule plot_microobject:
     input:
-        epochs=MICROOBJECT_RUNS,
+        epochs=runs_of(MICROOBJECT_EPOCHS, MICROOBJECT_RUNS),
         trf=MICROOBJECT_TRF,
         paper=beside("scripts/deadpixel/results/paper/table4.csv"),
     output:
@@ -140,7 +161,15 @@ rule plot_microobject:
 
 rule microobject:
     input:
-        MICROOBJECT_RUNS,
+        [
+            runs_of(pattern, MICROOBJECT_RUNS)
+            for pattern in (
+                MICROOBJECT_EPOCHS,
+                MICROOBJECT_STEPS,
+                MICROOBJECT_SEEN,
+                MICROOBJECT_FIELD,
+            )
+        ],
         multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
         "<results>/figures/fig5.png",
     localrule: True

@@ -74,6 +74,22 @@ def fields_of(experiments, pattern, **only):
     return list(dict.fromkeys(sum(paths, [])))
 
 
+def arms(experiment, own):
+    """Kinds of kernels at each crop of an experiment; those at another than its `own` have that in their names."""
+    crops = experiment.get("crops") or [own]
+    return [
+        kind if crop == own else kinds.at_crop(kind, crop)
+        for crop in crops
+        for kind in experiment.get("kernels", ["odd"])
+    ]
+
+
+def surgeries(wildcards):
+    kind, _ = kinds.kind_and_crop(wildcards.kernels)
+    return config["kernels"][kind]
+
+
 def runs_of(pattern, runs):
     """Paths of training runs, each given by its wildcards, of which each may be a list."""
-    return [path for run in runs for path in expand(pattern, **run)]
+    paths = [path for run in runs for path in expand(pattern, **run)]
+    return list(dict.fromkeys(paths))

@@ -1,12 +1,13 @@
 # Shape test: fine-tuning with odd and with even kernels, everything else the same, and the maps of both.
 FINETUNE = config["finetune"]
+FINETUNE_ARMS = arms(FINETUNE, config["preprocess"]["crop"])
 RUN = "dataset={dataset}/model={model}/weights={weights}/kernels={kernels}/seed={seed}"
 EPOCHS = f"<results>/finetune/epochs/{RUN}/epochs.parquet"
 PREDICTIONS = f"<results>/finetune/predictions/{RUN}/predictions.parquet"
 FINETUNED = f"<results>/finetune/checkpoints/{RUN}/checkpoint.safetensors"
 EXPERIMENTS["shape_test"] = {
     "settings": FINETUNE,
-    "kernels": FINETUNE["kernels"],
+    "kernels": FINETUNE_ARMS,
     "fields": [
         {
             "dataset": FINETUNE["dataset"],
@@ -15,7 +16,7 @@ EXPERIMENTS["shape_test"] = {
             "kernels": kernels,
         }
         for model in FINETUNE["models"]
-        for kernels in FINETUNE["kernels"]
+        for kernels in FINETUNE_ARMS
     ],
     "weights": (
         f"fine-tuned on {FINETUNE['dataset']} from {FINETUNE['weights']} weights "
@@ -46,7 +47,7 @@ FINETUNE_RUNS = [
         "dataset": FINETUNE["dataset"],
         "model": model,
         "weights": FINETUNE["weights"],
-        "kernels": FINETUNE["kernels"],
+        "kernels": FINETUNE_ARMS,
         "seed": list(
             dict.fromkeys(
                 FINETUNE["seeds"]
@@ -95,12 +96,12 @@ rule finetune_model:
         code=fingerprint("finetune_model"),
         recipe=recipe(FINETUNE),
         batch_size=FINETUNE["batch_size"],
-        augmentation=AUGMENTATION,
+        augmentation=augmentation,
         normalisation=lambda w: {name: preprocess(w)[name] for name in ("mean", "std")},
         method=config["training"]["augmentation"]["method"],
         init=FINETUNE["init"],
         model=lambda w: model_source(w.model),
-        surgeries=lambda w: config["kernels"][w.kernels],
+        surgeries=surgeries,
     script:
         "../scripts/finetune_model.py"
 
@@ -311,7 +312,7 @@ rule shape_test:
         multiext("<measured>/figures/", "fig1.png", "fig4.png"),
         "<results>/figures/fig2.png",
         multiext("<results>/figures/", "accuracies.png", "training_curves.png"),
-        "<results>/figures/fig3.png" if "padded" in FINETUNE["kernels"] else [],
+        "<results>/figures/fig3.png" if "padded" in FINETUNE_ARMS else [],
         expand(
             "<measured>/figures/erf_maps/shape_test/{model}.png",
             model=FINETUNE["models"],

@@ -1,16 +1,18 @@
 # Size test: does the size of a receptive field, theoretical or effective, predict accuracy?
 SIZE_TEST = config["size_test"]
+SIZE_TEST_ARMS = arms(SIZE_TEST, config["preprocess"]["crop"])
 EXPERIMENTS["size_test"] = {
     "settings": SIZE_TEST,
-    "kernels": ["odd"],
+    "kernels": SIZE_TEST_ARMS,
     "fields": [
         {
             "dataset": SIZE_TEST["dataset"],
             "model": model,
             "weights": SIZE_TEST["weights"],
-            "kernels": "odd",
+            "kernels": kernels,
         }
         for model in SIZE_TEST["models"]
+        for kernels in SIZE_TEST_ARMS
     ],
     "weights": f"{SIZE_TEST['weights']} weights",
 }

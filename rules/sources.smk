@@ -191,9 +191,11 @@ def checkpoint(wildcards):
 def preprocess(wildcards):
     """The evaluation transform of a network; trained weights keep that of those they start from."""
     trained = TRAINED.get(wildcards.weights)
-    return preprocess_of(
+    transform = preprocess_of(
         wildcards.model, trained["start"] if trained else wildcards.weights
     )
+    _, crop = kinds.kind_and_crop(wildcards.kernels)
+    return {**transform, "crop": crop} if crop else transform
 
 
 def input_size(wildcards):
@@ -201,20 +203,29 @@ def input_size(wildcards):
     return height_and_width(preprocess(wildcards)["crop"])
 
 
-def theory_size(model):
+def theory_size(model, kernels="odd"):
     """Height and width of the images that theory is of: those of its maps, if there are any."""
+    _, crop = kinds.kind_and_crop(kernels)
     sizes = sizes_of_maps(model)
-    return next(iter(sizes.values()), None) or height_and_width(
-        preprocess_of(model)["crop"]
+    return height_and_width(
+        crop or next(iter(sizes.values()), None) or preprocess_of(model)["crop"]
     )
 
 
 def sizes_seen(model):
     """Every height and width that a network is run at: a transformer may take no other."""
     sizes = {theory_size(model)}
-    if any("epochs" in uses["settings"] for uses in experiments_with(model)):
-        sizes.add(height_and_width(config["training"]["augmentation"]["crop"]))
+    for experiment in experiments_with(model):
+        for kernels in experiment["kernels"]:
+            sizes.add(theory_size(model, kernels))
+            if "epochs" in experiment["settings"]:
+                sizes.add(height_and_width(training_crop(kernels)))
     return sorted(sizes)
+
+
+def training_crop(kernels):
+    _, crop = kinds.kind_and_crop(kernels)
+    return crop or config["training"]["augmentation"]["crop"]
 
 
 def experiments_with(model):
@@ -223,8 +234,10 @@ def experiments_with(model):
 
 def kernels_of(model):
     """Every kind of kernels that anything is computed with, odd ones first."""
-    kinds = [kind for e in experiments_with(model) for kind in e["kernels"]]
-    return list(dict.fromkeys(["odd", *kinds]))
+    names = [name for e in experiments_with(model) for name in e["kernels"]]
+    return list(
+        dict.fromkeys(["odd", *(kinds.kind_and_crop(name)[0] for name in names)])
+    )
 
 
 def networks_in_use():

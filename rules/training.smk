@@ -6,6 +6,10 @@ AUGMENTATION = {
 }
 
 
+def augmentation(wildcards):
+    return {**AUGMENTATION, "crop": training_crop(wildcards.kernels)}
+
+
 def recipe(experiment):
     """What a training run follows, apart from its seed."""
     common = config["training"]
@@ -20,11 +24,10 @@ def recipe(experiment):
 
 def training_cost(name, experiment, passes, held):
     """Resources of a training: `passes` of an epoch, counted as forward ones, and images `held` in memory."""
-    side = AUGMENTATION["crop"]
     return network_cost(
         name,
         Rate(5, 0.006, 5e-5),
-        size=lambda w: (side, side),
+        size=lambda w: height_and_width(training_crop(w.kernels)),
         work=lambda net: experiment["epochs"] * passes(net) * net.work,
         memory_mb=lambda net: net.memory_mb(
             DEVICE, batch=experiment["batch_size"], images=held(net)

@@ -9,8 +9,11 @@ params, output = snakemake.params, snakemake.output
 
 epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
 trf = parquet.read_all(snakemake.input.trf, schemas.TRF)
-firsts = microobject.first_epochs(epochs, params.threshold)
-facts = parquet.provenance(threshold=params.threshold, settings=params.settings)
+steps = parquet.read_partitioned(snakemake.input.steps, schemas.STEPS)
+firsts = microobject.first_epochs(epochs, steps, params.threshold, params.epochs)
+facts = parquet.provenance(
+    threshold=params.threshold, epochs=params.epochs, settings=params.settings
+)
 paths = output.first_epochs, output.first_epochs_markdown, output.first_epochs_html
 shown = arms.labelled(firsts, trf)
 render.save(firsts, microobject.FIRST_EPOCHS, facts, paths, shown=shown)

@@ -4,15 +4,20 @@ Each image appears in a batch twice, once with a black square and once with a re
 that are drawn for every epoch. Every draw is a pure function of (seed, epoch, image).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import erf
 from .data.draws import Purpose, uniforms
 from .data.normalisation import MEAN, STD
-from .training import Batches, shuffled
+from .files.effective import Erf
+from .networks import calibration
+from .surgery.windows import copied
+from .targets import OUTPUT, Target
+from .training import Batches, Rows, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels
 
@@ -88,6 +93,11 @@ def training_batches(
     return train
 
 
+def test_places(seed: int, indices: np.ndarray, shape: Sequence[int], size: int) -> Tensor:
+    """`places` in test images, which are the same in every epoch."""
+    return places(seed, Purpose.TEST_SQUARES, 0, indices, shape, size)
+
+
 def evaluation_batches(
     batches: Sequence[tuple[Tensor, Tensor]], size: int, seed: int
 ) -> list[tuple[Tensor, Tensor]]:
@@ -98,7 +108,31 @@ def evaluation_batches(
     painted, first = [], 0
     for images, _ in batches:
         numbers = np.arange(first, first + len(images))
-        corners = places(seed, Purpose.TEST_SQUARES, 0, numbers, images.shape[2:], size)
+        corners = test_places(seed, numbers, images.shape[2:], size)
         painted.append(with_squares(images, corners, size))
         first += len(images)
     return painted
+
+
+def field_at_start(
+    model: nn.Module, train: Iterable[Tensor], test: Iterable[Tensor], device: torch.device
+) -> Erf:
+    """Effective receptive field of the mean logit of a network that was not trained yet.
+
+    train: batches that a copy of `model` is calibrated on (`calibration.calibrate`). test: those
+    that the field is averaged over.
+    """
+    calibrated = copied(model)
+    calibration.calibrate(calibrated, train, device=device)
+    target = {OUTPUT: Target(OUTPUT)}
+    return erf.accumulate(calibrated, test, target, logit="mean", device=device)[OUTPUT]
+
+
+def seen_for(epochs: int, threshold: float) -> Callable[[Rows], bool]:
+    """The `is_done` of `training.fit`: so many epochs after the first one above the threshold."""
+
+    def is_done(rows: Rows) -> bool:
+        above = [row["epoch"] for row in rows if row["test_acc"] > threshold]
+        return bool(above) and len(rows) >= above[0] + epochs
+
+    return is_done

@@ -33,6 +33,8 @@ from .surgery.selection import Selection
 TERMINATED = 75  # exit status after SIGTERM: sysexits' "try again"
 _SAVED = "training"
 Batches = Iterable[tuple[Tensor, Tensor]]
+Row = dict[str, Any]
+Rows = Sequence[Row]
 Precision = Literal["float32", "tf32", "bfloat16"]
 
 
@@ -106,6 +108,11 @@ def epoch_batches(
     return train
 
 
+def never(_rows: Rows) -> bool:
+    """The `is_done` of a run that trains every epoch."""
+    return False
+
+
 def fit(
     model: nn.Module,
     train: Callable[[int], Batches],
@@ -114,14 +121,18 @@ def fit(
     scratch: Scratch,
     *,
     device: torch.device,
+    is_done: Callable[[Rows], bool] = never,
     seconds_between_saves: float = 60,
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[Row]:
     """Train `model` in place, yielding epoch, lr, train_loss, train_acc, NAME_acc..., seconds.
 
     train: batches of an epoch (from 0), images (N, 3, H, W) and labels (N,) on `device`.
     evaluations: batches by name; after the last epoch the model has the weights of the best
     ``valid`` accuracy (the first of equals), or the last ones if there is no ``valid``.
+    is_done: of the rows so far, whether to stop before the last epoch of the recipe.
     Epochs are counted from 1 in the rows, accuracies are shares of 1, seconds those of the epoch.
+    Rows also have ``steps``, images and right answers of each step, and NAME_predicted, the class
+    of each image.
 
     The state at the end of an epoch is kept in `scratch` every so many seconds, and on SIGTERM,
     which then ends the process with status 75. Raises `InputError` if the loss is not finite, or if
@@ -138,11 +149,15 @@ def fit(
     with _saved_on_sigterm(lambda: scratch.save(_SAVED, _arrays(state))):
         left = range(len(rows), recipe.epochs)
         for epoch in progress(left, total=len(left), what="epochs"):
+            if is_done(rows):
+                break
             start = time.monotonic()
             row = {"epoch": epoch + 1, "lr": learning_rate(recipe, epoch)}
             row |= _train_epoch(model, optimizer, train(epoch), recipe, epoch)
             for name, batches in evaluations.items():
-                row[f"{name}_acc"] = accuracy(model, batches())
+                predicted, true = predict(model, batches())
+                row[f"{name}_acc"] = _share(predicted == true)
+                row[f"{name}_predicted"] = predicted.tolist()
             row["seconds"] = time.monotonic() - start
             if "valid" in evaluations and row["valid_acc"] > max(
                 (earlier["valid_acc"] for earlier in rows), default=-1
@@ -165,16 +180,17 @@ def _train_epoch(
     batches: Batches,
     recipe: Recipe,
     epoch: int,
-) -> dict[str, float]:
-    """Mean loss and accuracy over the epoch; the device is waited for once, at its end."""
+) -> Row:
+    """Mean loss, accuracy and steps of the epoch; the device is waited for once, at its end."""
     rate = learning_rate(recipe, epoch)
     for group in optimizer.param_groups:
         group["lr"] = rate
     torch.manual_seed(torch_seed(recipe.seed, Purpose.LAYERS, epoch))
     model.train()
-    count = 0
+    sizes: list[int] = []
+    right: list[Tensor] = []
     device = next(model.parameters()).device
-    sums = torch.zeros(2, dtype=torch.float64, device=device)
+    loss_sum = torch.zeros((), dtype=torch.float64, device=device)
     for images, labels in batches:
         with _multiplying_in(recipe.precision, device):
             with _autocast(recipe.precision, device):
@@ -185,18 +201,20 @@ def _train_epoch(
             optimizer.zero_grad()
             loss.backward()
         optimizer.step()
-        count += len(labels)
-        correct = (logits.argmax(1) == labels).sum()
-        sums += torch.stack([loss.detach().double() * len(labels), correct])
-    if not count:
+        sizes.append(len(labels))
+        right.append((logits.argmax(1) == labels).sum())
+        loss_sum += loss.detach().double() * len(labels)
+    if not sizes:
         raise InputError("there are no two images to train with: give the train split more")
-    loss_sum, correct = sums.tolist()
-    if not math.isfinite(loss_sum):
+    mean_loss = float(loss_sum) / sum(sizes)
+    if not math.isfinite(mean_loss):
         raise InputError(
-            f"the loss is {loss_sum / count} in epoch {epoch + 1} at learning rate {rate:g}: "
+            f"the loss is {mean_loss} in epoch {epoch + 1} at learning rate {rate:g}: "
             "lower the learning rate"
         )
-    return {"train_loss": loss_sum / count, "train_acc": correct / count}
+    steps = [*zip(sizes, torch.stack(right).tolist(), strict=True)]
+    accuracy = sum(number for _, number in steps) / sum(sizes)
+    return {"train_loss": mean_loss, "train_acc": accuracy, "steps": [*map(list, steps)]}
 
 
 @torch.no_grad()
@@ -235,7 +253,11 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
 def accuracy(model: nn.Module, batches: Batches) -> float:
     """Share of images whose class is predicted."""
     predicted, true = predict(model, batches)
-    return float((predicted == true).double().mean())
+    return _share(predicted == true)
+
+
+def _share(right: Tensor) -> float:
+    return float(right.double().mean())
 
 
 @contextlib.contextmanager
@@ -261,7 +283,7 @@ def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _state(
-    model: nn.Module, optimizer: torch.optim.Optimizer, rows: list[dict], best: dict[str, Tensor]
+    model: nn.Module, optimizer: torch.optim.Optimizer, rows: Rows, best: dict[str, Tensor]
 ) -> dict[str, Any]:
     """What the end of an epoch leaves, in copies that the next one does not change."""
     momenta = {
@@ -283,7 +305,7 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
         for part in ("model", "momentum", "best")
         for name, tensor in state[part].items()
     }
-    run = {"rows": state["rows"], "momentum": [*state["momentum"]]}
+    run = {"rows": [*state["rows"]], "momentum": [*state["momentum"]]}
     return {**arrays, "run": np.array(json.dumps(run))}
 
 
@@ -293,7 +315,7 @@ def _resume(
     scratch: Scratch,
     recipe: Recipe,
     evaluations: Sequence[str],
-) -> tuple[list[dict[str, Any]], dict[str, Tensor]]:
+) -> tuple[list[Row], dict[str, Tensor]]:
     """Put model and optimizer where a run was interrupted; its rows and best weights.
 
     What was saved is taken up as a whole or not at all.
@@ -320,7 +342,7 @@ def _unpacked(
     model: nn.Module,
     recipe: Recipe,
     evaluations: Sequence[str],
-) -> tuple[list[dict[str, Any]], dict[str, dict[str, Tensor]]]:
+) -> tuple[list[Row], dict[str, dict[str, Tensor]]]:
     """Rows and tensors of `_arrays`; raises KeyError, TypeError or ValueError for any others."""
     run = json.loads(str(arrays["run"]))
     rows, with_momentum = run["rows"], run["momentum"]
@@ -342,14 +364,21 @@ def _unpacked(
     }
 
 
-def _check_rows(rows: list[dict[str, Any]], recipe: Recipe, evaluations: Sequence[str]) -> None:
-    scores = [f"{name}_acc" for name in evaluations]
-    columns = ["epoch", "lr", "train_loss", "train_acc", *scores, "seconds"]
+def _check_rows(rows: Rows, recipe: Recipe, evaluations: Sequence[str]) -> None:
+    scores = [f"{name}_{what}" for name in evaluations for what in ("acc", "predicted")]
+    columns = ["epoch", "lr", "train_loss", "train_acc", "steps", *scores, "seconds"]
     for epoch, row in enumerate(rows):
         known = row["epoch"] == epoch + 1 <= recipe.epochs
         known &= row["lr"] == learning_rate(recipe, epoch) and [*row] == columns
-        if not (known and all(map(math.isfinite, row.values()))):
+        if not (known and all(_is_known(value) for value in row.values())):
             raise ValueError(f"its epoch {epoch + 1} is not one of this recipe")
+
+
+def _is_known(value: Any) -> bool:
+    """A finite number, or whole numbers in lists."""
+    if not isinstance(value, list):
+        return math.isfinite(value)
+    return np.asarray(value).dtype == np.int64  # which lists of unlike lengths have not
 
 
 def _like(own: Tensor, arrays: Mapping[str, np.ndarray], name: str) -> Tensor:

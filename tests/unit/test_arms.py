@@ -23,6 +23,7 @@ def test_kernels_that_changed_in_part_say_how_many_operations() -> None:
     assert arms.label("padded", 1, 4) == "padded (1 of 5)"
     assert arms.label("padded", 5, 0) == "padded"
     assert arms.label("odd", 0, 5) == "odd"
+    assert arms.label("redrawn", 0, 5) == "redrawn"  # stays odd by intention
 
 
 def test_tables_are_read_with_labels_and_keep_their_kernels(tmp_path) -> None:

@@ -10,7 +10,7 @@ from scipy import stats
 from torchvision import transforms
 from torchvision.transforms import functional
 
-from deadpixel.data import packs, ragged
+from deadpixel.data import evaluation, packs, ragged
 from deadpixel.data.augment import (
     TRAINING_IMAGES,
     Augmentation,
@@ -247,3 +247,27 @@ def test_shrunk_images_look_like_torchvisions() -> None:
     assert (grey_levels(grey) - 127.5).abs().max() < 12
     assert Augmentation(256, 224, (0.8, 1.0)).shorter_side == 287
     assert Augmentation(256, 224, (0.25, 1.0)).shorter_side == 512
+
+
+@pytest.mark.parametrize("method", TRAINING_IMAGES)
+@pytest.mark.parametrize(("resized", "crop"), [(72, 64), (256, 224)])
+def test_a_crop_of_one_pixel_more_is_the_same_image_and_a_row_and_a_column(method, resized, crop):
+    """Arms of other crops differ in nothing else."""
+    generator = np.random.default_rng(0)
+    pack = [generator.integers(0, 255, (90, 110, 3), dtype=np.uint8) for _ in range(3)]
+    small, large = (
+        TRAINING_IMAGES[method](
+            pack,
+            np.arange(3),
+            np.zeros(3),
+            Augmentation(resized_crop=resized, crop=side),
+            seed=5,
+            device="cpu",
+        )(2, np.arange(3))
+        for side in (crop, crop + 1)
+    )
+    assert torch.equal(small, large[..., :crop, :crop])
+    plain, larger = (
+        evaluation.evaluation_transform(resized, side)(pack[0]) for side in (crop, crop + 1)
+    )
+    assert torch.equal(plain, larger[:, :crop, :crop])

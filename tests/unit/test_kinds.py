@@ -11,7 +11,7 @@ from torch.nn import functional
 from deadpixel import kernels, training
 from deadpixel.errors import InputError
 from deadpixel.networks import zoo
-from deadpixel.surgery import selection
+from deadpixel.surgery import kinds, selection
 from deadpixel.surgery.changes import Averages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -150,3 +150,10 @@ def test_surgeries_follow_one_another_and_the_network_stays_as_it_was(resnet18: 
     left = [text.split()[0] for text in kernels.odd_strided(both, IMAGE)]
     assert [name.split(".", 1)[1] for name in left] == [f"{name}:" for name in MAIN]
     assert repr(resnet18) == before
+
+
+def test_a_kind_at_another_crop_has_that_in_its_name():
+    assert kinds.at_crop("odd", 225) == "odd_225px"
+    assert kinds.kind_and_crop("odd_225px") == ("odd", 225)
+    for plain in ("odd", "my_65", "odd_px", "odd_065px", "odd_65px_too", "65px"):
+        assert kinds.kind_and_crop(plain) == (plain, None)

@@ -5,10 +5,13 @@ import scipy.stats
 import torch
 from torchvision import transforms
 
-from deadpixel import microobject, training
+import narrow
+from deadpixel import erf, microobject, training
 from deadpixel.data import augment
 from deadpixel.data.draws import Purpose
 from deadpixel.data.normalisation import MEAN, STD
+from deadpixel.files import parquet, runs, schemas
+from deadpixel.networks import calibration
 
 SIDE, SIZE = 20, 5
 
@@ -214,3 +217,72 @@ def test_places_of_tests_are_by_number_and_unlike_those_of_training():
     assert torch.equal(corners, expected.flatten(0, 1))
     trained = microobject.places(2, Purpose.TRAINING_SQUARES, 0, numbers, (30, 30), SIZE)
     assert not (expected == trained).all(2).any()
+
+
+def test_test_places_are_those_of_the_batches():
+    images = torch.full((5, 3, SIDE, SIDE), 9.0)
+    batches = [(images[:3], torch.zeros(3)), (images[3:], torch.zeros(2))]
+    painted = torch.cat([part for part, _ in microobject.evaluation_batches(batches, SIZE, 4)])
+    corners = microobject.test_places(4, np.arange(5), (SIDE, SIDE), SIZE)
+    assert torch.equal(corners_of(painted, 9.0), corners.flatten(0, 1))
+
+
+def test_a_pixel_more_moves_no_square_by_more_than_a_pixel():
+    """What another crop changes of the places: that there is one more."""
+    small, large = (drawn_corners(2000, (side, side), 8) for side in (64, 65))
+    assert set(np.unique(large - small)) == {0, 1}
+
+
+def test_a_run_is_done_so_many_epochs_after_the_first_above_the_threshold():
+    def done_after(epochs, *accuracies):
+        rows = [{"epoch": n, "test_acc": a} for n, a in enumerate(accuracies, start=1)]
+        return microobject.seen_for(epochs, 0.9)(rows)
+
+    assert not done_after(0) and not done_after(0, 0.5, 0.9) and done_after(0, 0.5, 0.91)
+    assert not done_after(2, 0.5, 0.95, 0.5) and done_after(2, 0.5, 0.95, 0.5, 0.5)
+    assert done_after(1, 0.95, 0.95)
+
+
+def test_the_field_at_the_start_is_that_of_the_calibrated_network():
+    model = starting_resnet()
+    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    train, test = (torch.randn(6, 3, 32, 32, generator=seeded(n)) for n in (0, 1))
+    found = microobject.field_at_start(model, train.split(3), test.split(4), torch.device("cpu"))
+    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
+    calibration.calibrate(model, train.split(3), device=torch.device("cpu"))
+    expected = erf.accumulate(model, test, ["output"], logit="mean", batch_size=6)["output"]
+    assert found.count == 6
+    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4, atol=1e-9)
+
+
+def seeded(number):
+    return torch.Generator().manual_seed(number)
+
+
+def starting_resnet():
+    return training.starting_network(
+        narrow.resnet18(seed=0), 2, "padded", init="random", seed=0, input_size=(32, 32)
+    )
+
+
+def test_steps_are_counted_through_all_epochs():
+    rows = [{"epoch": 1, "steps": [[4, 1], [2, 2]]}, {"epoch": 2, "steps": [[4, 3], [2, 0]]}]
+    found = runs.steps_to_frame(rows)
+    assert [*found] == schemas.STEPS.names
+    expected = [[1, 1, 4, 1], [1, 2, 2, 2], [2, 3, 4, 3], [2, 4, 2, 0]]
+    assert found.to_numpy().tolist() == expected
+
+
+def test_each_square_has_its_place_and_what_was_predicted(tmp_path):
+    corners = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+    rows = [{"epoch": 1, "test_predicted": [0, 0, 0, 1]}, {"epoch": 2, "test_predicted": [1] * 4}]
+    found = runs.seen_to_frame(rows, ["a.png", "b.png"], corners)
+    parquet.write(found, tmp_path / "seen.parquet", schemas.SEEN, {})
+    read = parquet.read(tmp_path / "seen.parquet", schemas.SEEN)
+    assert read.to_numpy().tolist()[:5] == [
+        [1, "a.png", 0, 1, 2, 0],
+        [1, "a.png", 1, 3, 4, 0],
+        [1, "b.png", 0, 5, 6, 0],
+        [1, "b.png", 1, 7, 8, 1],
+        [2, "a.png", 0, 1, 2, 1],
+    ]

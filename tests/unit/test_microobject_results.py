@@ -34,19 +34,70 @@ def _microobject() -> pd.DataFrame:
     )
 
 
+def _steps(*right: int, images: int = 256) -> pd.DataFrame:
+    """Of one run, the last step first, as files may have them."""
+    rows = [{"step": n, "images": images, "right": r} for n, r in enumerate(right, start=1)]
+    return pd.DataFrame(rows[::-1])
+
+
+def _firsts(epochs: pd.DataFrame, planned: int = 4) -> pd.DataFrame:
+    """Of runs whose steps say nothing."""
+    runs = epochs[["model", "kernels", "seed"]].drop_duplicates()
+    steps = runs.merge(_steps(128, 128), how="cross")
+    return microobject.first_epochs(epochs, steps, 0.9, planned)
+
+
 def test_first_epochs_count_from_one_and_exceed_the_threshold() -> None:
-    firsts = microobject.first_epochs(_microobject(), 0.9)
+    firsts = _firsts(_microobject())
     assert [*firsts] == microobject.FIRST_EPOCHS.names
     assert [None if pd.isna(n) else n for n in firsts["first_epoch"]] == [
         *(3, None, 3, 1, 2, 2, None, None)
     ]
     assert firsts["best_test_acc"].iloc[0] == 95 and firsts["last_test_acc"].iloc[0] == 80
     assert set(firsts["epochs"]) == {4}
+    assert firsts["first_step"].isna().all()
+
+
+def test_the_area_is_that_under_the_curve() -> None:
+    """Of a run that was done after four of ten epochs, the last one counts for the others."""
+    firsts = _firsts(_microobject(), planned=10)
+    assert firsts["area"].iloc[0] == pytest.approx(100 * (0.5 + 0.6 + 0.95 + 7 * 0.8) / 10)
+    assert _firsts(_microobject())["area"].iloc[1] == pytest.approx(50)
+
+
+def test_the_first_step_is_of_enough_images_and_exceeds_the_threshold() -> None:
+    """Of the last 512: two steps of 256, or of 300; never of fewer."""
+    assert microobject.first_step(_steps(256, 128, 256, 204, 256, 256), 0.9) == 6
+    assert microobject.first_step(_steps(256, 256), 0.9) == 2
+    assert microobject.first_step(_steps(256), 0.9) is None
+    assert microobject.first_step(_steps(230, 230, 230), 230 / 256) is None
+    assert microobject.first_step(_steps(300, 270, 271, 270, images=300), 0.9) == 2
+    assert microobject.first_step(_steps(270, 271, images=511), 0.5) == 2
+    assert microobject.first_step(_steps(0, 500, images=512), 0.9) == 2
+
+
+def test_each_run_has_its_own_steps() -> None:
+    epochs = pd.DataFrame([*_course("a", "odd", 0, 0.5), *_course("a", "padded", 0, 0.5)])
+    steps = [
+        _steps(*right).assign(model="a", kernels=kernels, seed=0)
+        for kernels, right in (("padded", (256, 256)), ("odd", (0, 256, 256)))
+    ]
+    firsts = microobject.first_epochs(epochs, pd.concat(steps), 0.9, 1)
+    assert firsts.set_index("kernels")["first_step"].to_dict() == {"odd": 3, "padded": 2}
+
+
+def test_kernels_at_another_crop_are_beside_odd_ones_of_that_crop() -> None:
+    waits = {"odd": 5, "padded": 4, "odd_65px": 3, "padded_65px": 1}
+    runs = pd.DataFrame(
+        [{"model": "a", "seed": 0, "kernels": name, "epoch": wait} for name, wait in waits.items()]
+    )
+    found = {name: pair["epoch_before"].item() for name, pair in pairs.by_seed(runs)}
+    assert found == {"padded": 5, "odd_65px": 5, "padded_65px": 3}
 
 
 def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
     paper = published.beside(4, {"resnet101": "resnet101"}, {})
-    table = microobject.table4(microobject.first_epochs(_microobject(), 0.9), paper)
+    table = microobject.table4(_firsts(_microobject()), paper)
     paths = [str(tmp_path / f"t.{suffix}") for suffix in ("parquet", "md", "html")]
     render.save(table, microobject.TABLE4, {}, paths)
     rows = parquet.read(paths[0], microobject.TABLE4.schema).set_index("model")
@@ -70,14 +121,14 @@ def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
 def test_who_gets_there_in_the_last_epoch_does_get_there() -> None:
     courses = [_course("mine", "odd", seed, 0.5, 0.5, 0.95) for seed in range(3)]
     courses += [_course("mine", "padded", seed, 0.5, 0.5, 0.5) for seed in range(3)]
-    firsts = microobject.first_epochs(pd.DataFrame(itertools.chain(*courses)), 0.9)
+    firsts = _firsts(pd.DataFrame(itertools.chain(*courses)))
     table = microobject.table4(firsts, NOTHING)
     assert table.loc[0, "runs_before"] == "3, 3, 3" and table.loc[0, "runs_after"] == ">3, >3, >3"
     assert table.loc[0, "logrank_p"] == 0.25
 
 
 def test_the_papers_epochs_stand_beside_padded_kernels_only() -> None:
-    firsts = microobject.first_epochs(_microobject(), 0.9)
+    firsts = _firsts(_microobject())
     sliced = firsts[firsts["kernels"] == "padded"].assign(kernels="sliced")
     paper = published.beside(4, {"mine": "resnext101_32x8d"}, {})
     table = microobject.table4(pd.concat([firsts, sliced]), paper).set_index(["model", "kernels"])
@@ -91,6 +142,13 @@ def test_paper_table_4_is_the_papers() -> None:
         ["wide_resnet101_2", 28.0, 14.2],
         ["resnext101_32x8d", 21.8, 8.8],
     ]
+
+
+def test_the_mean_of_fig5_ends_with_the_first_run_that_does() -> None:
+    courses = _course("a", "odd", 0, 0.5, 0.6) + _course("a", "odd", 1, 0.7, 0.8, 0.9)
+    (panel,) = microobject.accuracy_over_epochs(pd.DataFrame(courses), 0.9, NOTHING).axes
+    (mean,) = [line for line in panel.lines if line.get_label() == "odd, mean"]
+    assert np.allclose(mean.get_xydata(), [(1, 0.6), (2, 0.7)])
 
 
 def test_fig5_has_thin_runs_thick_means_and_the_papers_epochs() -> None:

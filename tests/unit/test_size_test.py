@@ -59,7 +59,7 @@ def test_table1_is_ours_beside_the_papers() -> None:
     ours = ["acc1", "acc5", "trf", "sigma_x", "sigma_y", "r_squared"]
     theirs = [f"paper_{name}" for name in ours]
     pairs = [name for pair in zip(ours, theirs, strict=True) for name in pair]
-    assert [*table] == ["model", "n_images", *pairs]
+    assert [*table] == ["model", "kernels", "n_images", *pairs]
     assert table["model"].tolist() == [*PAPER]
     assert table.index.tolist() == [*range(9)]
     for place, (model, numbers) in enumerate(PAPER.items()):
@@ -81,6 +81,30 @@ def test_table1_of_an_unknown_network() -> None:
     assert table.loc[1:, unknown].isna().all(axis=None)
     assert table.loc[0].notna().all()
     assert {str(table[name].dtype) for name in unknown} == {"float64"}
+
+
+def test_another_crop_is_another_row_that_is_correlated_apart() -> None:
+    """The paper's numbers stand beside its own crop."""
+    models = ["resnet18", "resnet34", "resnet50"]
+    larger = _fits(*models).assign(kernels="odd_225px", sigma_x=[3.0, 2.0, 1.0])
+    fits = pd.concat([_fits(*models), larger])
+    trf = pd.concat([_trf(*models), _trf(*models, size=200).assign(kernels="odd_225px")])
+    accuracies = {model: PAPER[model][:2] for model in models}
+    table = size_test.table1(fits, trf, accuracies, THEIRS)
+    of_crop = table.set_index("kernels")
+    assert of_crop.loc["odd", "paper_trf"].notna().all()
+    assert of_crop.loc["odd_225px", "paper_trf"].isna().all()
+    assert of_crop.loc["odd_225px", "trf"].tolist() == [200, 201, 202]
+    found = size_test.correlations(table).set_index(["source", "size"])["kendall"]
+    assert found["ours", "sigma_x"] == 1 and found["ours, odd_225px", "sigma_x"] == -1
+    assert found["ours, odd_225px", "sigma_y"] == 1
+    figure = size_test.size_against_accuracy(
+        table, published.table(1), size_test.correlations(table), "birds"
+    )
+    first, *_ = figure.axes
+    assert _drawn(first)["ours, odd_225px"][0] == [200, PAPER["resnet18"][0]]
+    colours = {dots.get_label(): tuple(dots.get_edgecolors()[0]) for dots in first.collections}
+    assert colours["ours (birds)"] != colours["ours, odd_225px"]
 
 
 def test_failed_fit_stays_a_row() -> None:
@@ -105,9 +129,14 @@ def test_table1_as_it_is_read_and_written(tmp_path) -> None:
     head, _, first, *_, poor, last = render.markdown(table, size_test.TABLE1).splitlines()
     measures = ["acc@1 (%)", "acc@5 (%)", "TRF (px)", "σx (px)", "σy (px)", "R²"]
     assert [[cell.strip() for cell in row.strip("|").split("|")] for row in (head, first)] == [
-        ["model", "images", *(name for ours in measures for name in (ours, f"paper: {ours}"))],
         [
-            *("resnet18", "8", "69.758", "69.758", "89.078", "89.078", "435", "435"),
+            "model",
+            "kernels",
+            "images",
+            *(name for ours in measures for name in (ours, f"paper: {ours}")),
+        ],
+        [
+            *("resnet18", "odd", "8", "69.758", "69.758", "89.078", "89.078", "435", "435"),
             *("10.000", "76.534", "10.000", "73.662", "0.900", "0.908"),
         ],
     ]

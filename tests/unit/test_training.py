@@ -105,8 +105,8 @@ def test_every_image_comes_once_an_epoch_in_an_order_of_its_own():
 
 def test_rows_and_learning(scratch):
     rows = list(fit(network(), scratch))
-    columns = ["epoch", "lr", "train_loss", "train_acc", "valid_acc", "seconds"]
-    assert [[*row] for row in rows] == [columns] * 5
+    columns = ["epoch", "lr", "train_loss", "train_acc", "steps", "valid_acc", "valid_predicted"]
+    assert [[*row] for row in rows] == [[*columns, "seconds"]] * 5
     assert [row["epoch"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["lr"] for row in rows] == [training.learning_rate(RECIPE, e) for e in range(5)]
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
@@ -176,6 +176,30 @@ def test_loss_and_accuracy_are_means_over_images_not_batches(scratch):
     right = (logits.argmax(1) == labels).double()
     assert right[:16].mean() != right[16:].mean()
     assert row["train_acc"] == pytest.approx(float(right.mean()), rel=1e-12)
+    assert row["steps"] == [[16, int(right[:16].sum())], [2, int(right[16:].sum())]]
+
+
+def test_the_class_of_each_image_is_kept(scratch):
+    model = network()
+    *_, last = fit(model, scratch, evaluated={"test": evaluations()["valid"]})
+    predicted, true = training.predict(model, [data(20, seed=2)])
+    assert last["test_predicted"] == predicted.tolist()
+    assert last["test_acc"] == float((predicted == true).double().mean())
+
+
+@pytest.mark.parametrize("interrupted", [False, True])
+def test_a_run_that_is_done_stops(tmp_path, interrupted):
+    """After the third epoch, also where that one was the last before it was killed."""
+    whole = [*fit(network(), Scratch(tmp_path / "whole", []))]
+    scratch = Scratch(tmp_path / "done", [])
+    kept = {"is_done": lambda rows: len(rows) == 3, "seconds_between_saves": 0}
+    if interrupted:
+        run = fit(network(), scratch, **kept)
+        for _ in range(3):
+            next(run)
+        run.close()
+    rows = [*fit(network(), scratch, **kept)]
+    assert without_time(rows) == without_time(whole[:3])
 
 
 class Recording(nn.Module):
@@ -619,6 +643,9 @@ DAMAGES = {
     "an epoch lost": with_run(lambda run: run["rows"].pop(0)),
     "epochs after the last": with_run(lambda run: run["rows"].extend(run["rows"] * 2)),
     "another rate": with_run(lambda run: run["rows"][1].update(lr=0.7)),
+    "steps that are not whole": with_run(lambda run: run["rows"][1].update(steps=[[16, 0.5]])),
+    "steps of unlike lengths": with_run(lambda run: run["rows"][1].update(steps=[[16, 5], [16]])),
+    "no predictions": with_run(lambda run: run["rows"][1].update(valid_predicted=[])),
     "a loss of text": with_run(lambda run: run["rows"][1].update(train_loss="low")),
     "a loss that is not finite": with_run(lambda run: run["rows"][1].update(train_loss=math.nan)),
 }

@@ -21,13 +21,14 @@ from PIL import Image
 from deadpixel import extent as extents
 from deadpixel import imbalance as metrics
 from deadpixel.files import maps, parquet, schemas
-from deadpixel.results import fields, microobject, shape_test, size_test
+from deadpixel.results import causes, fields, microobject, shape_test, size_test
 from waiting import until
 
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
 MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
 KERNELS = ("odd", "padded")
+ARMS = ["odd", "padded", "stem"]
 IMBALANCE = schemas.measures(metrics.columns())
 EXTENT = schemas.measures(extents.columns())
 STRONGER = 1.2  # pixels at odd rows and columns than those at even ones
@@ -63,6 +64,9 @@ def test_every_file_keeps_its_contract(results):
         "tables/table3.parquet": shape_test.TABLE3.schema,
         "tables/table4.parquet": microobject.TABLE4.schema,
         "tables/first_epochs.parquet": microobject.FIRST_EPOCHS.schema,
+        "tables/causes.parquet": causes.CONTRASTS.schema,
+        "tables/causes_arms.parquet": causes.ARMS.schema,
+        "tables/causes_runs.parquet": causes.RUNS.schema,
         "data/dataset=synthetic/manifest.parquet": schemas.MANIFEST,
     }
     for name, schema in contracts.items():
@@ -70,7 +74,7 @@ def test_every_file_keeps_its_contract(results):
         facts = parquet.read_provenance(results / name)
         # that of a manifest says nothing else, so that equal images give an equal file
         assert facts.get("versions", {}).get("torch") or facts.keys() == {"fractions", "seed"}, name
-    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies"]
+    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies", "causes"]
     figures += [
         "training_curves",
         "size_against_accuracy",
@@ -94,6 +98,7 @@ def test_every_file_keeps_its_contract(results):
         ("fig3", "redrawn at random, 8 x 8"),
         ("accuracies", "always the commonest class"),
         ("fig5", "padded, mean"),
+        ("causes", "checkerboard"),
     ],
 )
 def test_figures_say_what_they_are_of(results, name, written):
@@ -215,9 +220,37 @@ def test_every_run_of_the_other_task_is_kept(results, settings):
     count, seeds = settings["microobject"]["epochs"], settings["microobject"]["seeds"]
     firsts = parquet.read(results / "tables/first_epochs.parquet", microobject.FIRST_EPOCHS.schema)
     assert len(firsts) == len(KERNELS) * len(seeds)
-    everything = pd.read_parquet(results / "microobject")
-    assert len(everything) == len(firsts) * count
+    compared = parquet.read(results / "tables/causes_runs.parquet", causes.RUNS.schema)
+    assert {*zip(compared["kernels"], compared["seed"], strict=True)} == {
+        (kernels, seed) for kernels in ARMS for seed in seeds
+    }
+    everything = pd.read_parquet(results / "microobject/epochs")
+    assert len(everything) == len(ARMS) * len(seeds) * count
     assert everything["test_acc"].notna().all() and everything["valid_acc"].isna().all()
+
+
+def test_the_stem_alone_ends_the_checkerboard_and_not_the_blind_edge(results):
+    """Of the networks that the runs start with; of few images, so only what is clear."""
+    read = parquet.read(results / "tables/causes_arms.parquet", causes.ARMS.schema)
+    arms = read.set_index("kernels")
+    assert [*arms.index] == ARMS and arms["left_odd"].tolist() == [8, 0, 6]
+    assert arms.loc["odd", "added"] == 0 and arms.loc["stem", "added"] > 0
+    assert arms.loc["stem", "added"] < arms.loc["padded", "added"]
+    uneven = arms["edge_left"] - arms["edge_right"]
+    assert uneven["odd"] > 0.2 and uneven["stem"] > 0.2 and abs(uneven["padded"]) < 0.2
+
+
+def test_what_each_square_was_taken_for_makes_the_accuracy(results):
+    seen, epochs = (pd.read_parquet(results / "microobject" / name) for name in ("seen", "epochs"))
+    key = ["model", "kernels", "seed", "epoch"]
+    right = seen.assign(test_acc=seen["square"] == seen["predicted"]).groupby(key)["test_acc"]
+    accuracies = epochs.set_index(key)["test_acc"]
+    assert np.allclose(right.mean(), accuracies.reindex(right.mean().index))
+    places = seen[["seed", "epoch", "path", "square", "row", "col"]].drop_duplicates()
+    assert len(places) == len(seen) / len(ARMS), "the same in every arm"
+    steps = pd.read_parquet(results / "microobject/steps").groupby(key, observed=True).sum()
+    share = steps["right"] / steps["images"]
+    assert np.allclose(share, epochs.set_index(key)["train_acc"].reindex(share.index))
 
 
 def test_the_plan_sets_measured_beside_predicted(demo, results):

@@ -39,7 +39,7 @@ def test_what_cannot_change_stops_its_own_arm_alone_and_what_changes_in_part_is_
         "microobject": {**OVERLAY["microobject"], "models": [*MODELS], "epochs": 2},
     }
     (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(overlay))
-    run = "results/microobject/dataset=drawn/model=even/kernels={}/seed=0/epochs.parquet"
+    run = "results/microobject/epochs/dataset=drawn/model=even/kernels={}/seed=0/epochs.parquet"
     trf = "results/trf/model={}/kernels={}/trf.parquet"
     wanted = [trf.format(model, kernels) for model in MODELS for kernels in ("odd", "padded")]
     wanted += [run.format("odd"), run.format("padded")]

@@ -84,7 +84,7 @@ CROSS_FIELD_MISTAKES = {
             "datasets.cub200.include_background: cub200 has no folder of clutter; remove the key",
             "finetune.models: 'vgg16' is not among models",
             "shape_test.model: 'vgg11'",
-            "microobject.size: larger than training.augmentation.crop",
+            "microobject: microobject.size is larger than a crop of its images",
         ],
     ),
     "transforms": (
@@ -140,6 +140,43 @@ CROSS_FIELD_MISTAKES = {
             "kernels.padded: {'pad': 'conv1'} is not what the paper's are, {'pad': 'all'}; choose",
             "finetune.kernels: 'both' redraws kernels, which with finetune.init: zero",
             "microobject.kernels: 'even' is not among kernels (",
+        ],
+    ),
+    "crops": (
+        {
+            "kernels": {"mine_9px": {}},
+            "preprocess": {"crop": 192},
+            "models": {"resnet18": {"preprocess": {"crop": 160}}},
+            "size_test": {"crops": [225, 288]},
+            "finetune": {"crops": [224, 225], "models": ["resnet50", "resnext101_32x8d"]},
+            "microobject": {"crops": [224, 5]},
+        },
+        [
+            "kernels.mine_9px: reads as kernels at another crop; choose another name",
+            "size_test.crops: lacks 192 (preprocess.crop), which the others are compared with",
+            "size_test.crops: 288 is larger than what preprocess scales images to, 256 px",
+            "size_test.crops: models.resnet18 has a crop of its own, 160; leave it out",
+            "finetune.crops: preprocess.crop and training.augmentation.crop differ (192, 224)",
+            "microobject: microobject.size is larger than a crop of its images",
+        ],
+    ),
+    "causes": (
+        {
+            "causes": {
+                "microobject": [
+                    {"models": ["lost"], "kernels": ["odd", "wide"], "seeds": [0]},
+                    {"models": ["resnet18"], "kernels": ["odd"], "crops": [300], "seeds": [0]},
+                ],
+                "finetune": [{"models": ["resnet18"], "kernels": ["redrawn"], "seeds": [0]}],
+                "contrasts": {"edge": [["odd", "wide_225px"]]},
+            },
+        },
+        [
+            "causes.microobject.models: 'lost' is not among models",
+            "causes.microobject.kernels: 'wide' is not among kernels (",
+            "causes.microobject.crops: 300 is larger than what training.augmentation scales",
+            "causes.finetune.kernels: 'redrawn' redraws kernels, which with causes.finetune.init",
+            "causes.contrasts.edge: 'wide_225px' is not among kernels (",
         ],
     ),
 }

@@ -112,6 +112,14 @@ def read(path: Path | str) -> StoredField:
     return StoredField(parquet.partitions(path), n_images, mean)
 
 
+def by(fields: Iterable[StoredField], *names: str) -> dict[tuple[str, ...], list[StoredField]]:
+    """Fields by some of what they are of."""
+    found: dict[tuple[str, ...], list[StoredField]] = {}
+    for field in fields:
+        found.setdefault(tuple(field.key[name] for name in names), []).append(field)
+    return found
+
+
 def read_each(paths: Iterable[Path | str]) -> list[StoredField]:
     """Those of several ``erf.parquet`` files whose target the network has."""
     return [read(path) for path in paths if parquet.read_provenance(path).get("n_images") != 0]

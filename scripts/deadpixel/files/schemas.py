@@ -112,4 +112,15 @@ EPOCHS = _schema(
     ),
 )
 
+STEPS = _schema(epoch=pa.int32(), step=pa.int32(), images=pa.int32(), right=pa.int32())
+
+SEEN = _schema(
+    epoch=pa.int32(),
+    path=pa.string(),
+    square=pa.int16(),
+    row=pa.int16(),
+    col=pa.int16(),
+    predicted=pa.int16(),
+)
+
 PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())

@@ -5,13 +5,12 @@ trf: rows with the columns model, kernels, changed and left_odd of `schemas.TRF`
 
 import pandas as pd
 
-from ..surgery.kinds import ODD
 from .pairs import ALL_MODELS
 
 
 def label(kernels: str, changed: float, left_odd: float) -> str:
-    """``padded`` where nothing stays odd, else such as ``padded (1 of 5)``."""
-    if kernels == ODD or not left_odd:
+    """``padded`` where nothing stays odd, or nothing was to become even; ``padded (1 of 5)``."""
+    if not changed or not left_odd:
         return kernels
     return f"{kernels} ({changed:.0f} of {changed + left_odd:.0f})"
 

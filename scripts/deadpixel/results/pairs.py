@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ..surgery.kinds import ODD, at_crop, kind_and_crop
 from . import stats
 from .render import KERNELS, MODEL, NUMBER, TEXT, TRUTH, WHOLE, Column, Row, p_value
 
@@ -48,10 +49,18 @@ def of_test(test: str, found: stats.PermutationTest) -> dict[str, Any]:
 
 
 def by_seed(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Each kind of kernels but odd ones, and its runs beside odd ones of their model and seed."""
-    for kernels in [kind for kind in runs["kernels"].unique() if kind != "odd"]:
-        odd, changed = (runs[runs["kernels"] == kind] for kind in ("odd", kernels))
+    """Each kind of kernels but odd ones, and its runs beside odd ones of their model and seed.
+
+    Those at another crop are beside odd ones of that crop, and odd ones of it beside plain odd.
+    """
+    for kernels in [kind for kind in runs["kernels"].unique() if kind != ODD]:
+        odd, changed = (runs[runs["kernels"] == kind] for kind in (_before(kernels), kernels))
         yield kernels, odd.merge(changed, on=["model", "seed"], suffixes=("_before", "_after"))
+
+
+def _before(kernels: str) -> str:
+    kind, crop = kind_and_crop(kernels)
+    return ODD if kind == ODD or crop is None else at_crop(ODD, crop)
 
 
 def compared(

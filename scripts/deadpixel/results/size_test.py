@@ -10,10 +10,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from ..surgery.kinds import ODD
 from . import published, stats
 from .fields import FIT, LEAST_R_SQUARED, N_IMAGES, TRF
-from .render import MODEL, NUMBER, TEXT, TRUTH, WHOLE, Column, Table, p_value, with_paper
-from .style import COLOURS, GREY, STYLE
+from .render import KERNELS, MODEL, NUMBER, TEXT, TRUTH, WHOLE, Column, Table, p_value, with_paper
+from .style import GREY, STYLE, colours
 
 SIZES = {
     "trf": "theoretical size (px)",
@@ -26,7 +27,7 @@ _MEASURED = (
     Column("acc5", NUMBER, "acc@5 (%)", if_known=True),
     *(TRF, *FIT),
 )
-TABLE1 = Table(MODEL, N_IMAGES, *with_paper(*_MEASURED))
+TABLE1 = Table(MODEL, KERNELS, N_IMAGES, *with_paper(*_MEASURED))
 CORRELATIONS = Table(
     Column("source", TEXT, "numbers of"),
     Column("size", TEXT, "size"),
@@ -58,15 +59,17 @@ def table1(
     ours = pd.DataFrame(
         {
             "model": fits["model"],
+            "kernels": fits["kernels"],
             "acc1": acc1,
             "acc5": acc5,
             "trf": [sizes.get(key) for key in zip(fits["model"], fits["kernels"], strict=True)],
             **{name: fits[name] for name in ("sigma_x", "sigma_y", "r_squared", "n_images")},
         }
     )
-    joined = ours.join(paper.add_prefix("paper_"), on="model")[TABLE1.names]
+    theirs = paper.add_prefix("paper_").assign(kernels=ODD).set_index("kernels", append=True)
+    joined = ours.join(theirs, on=["model", "kernels"])[TABLE1.names]
     return joined.astype(  # pyright: ignore[reportCallIssue]
-        {name: float for name in joined if name not in ("model", "n_images")}
+        {name: float for name in joined if name not in ("model", "kernels", "n_images")}
     ).sort_values("acc1", na_position="last", kind="stable", ignore_index=True)
 
 
@@ -83,14 +86,19 @@ def no_accuracy(table: pd.DataFrame) -> list[str]:
 def correlations(table: pd.DataFrame) -> pd.DataFrame:
     """Rank correlation of each size with acc@1 over the rows of Table 1.
 
-    For our numbers and for the paper's of the same networks, where Table 1 has them, and for all
-    nine of the paper. Widths of a Gaussian below `LEAST_R_SQUARED` are left out.
+    For our numbers, those at each crop by themselves, and for the paper's of the same networks,
+    where Table 1 has them, and for all nine of the paper. Widths of a Gaussian below
+    `LEAST_R_SQUARED` are left out.
     """
     names = ["acc1", *SIZES, "r_squared"]
     theirs = table[[f"paper_{name}" for name in names]].set_axis(names, axis=1)
+    ours = {
+        OURS if kernels == ODD else f"{OURS}, {kernels}": frame[names]
+        for kernels, frame in table.groupby("kernels", sort=False)
+    }
     rows = [
         {"source": source, **row}
-        for source, frame in {OURS: table[names], SAME: theirs}.items()
+        for source, frame in {**ours, SAME: theirs}.items()
         if frame["acc1"].notna().any()
         for row in _correlated(frame)
     ]
@@ -132,13 +140,16 @@ def size_against_accuracy(
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11.5, 3.8), layout="constrained")
         axes = figure.subplots(1, len(SIZES), sharey=True)
+        colour_of = colours(table["kernels"])
         for panel, (size, label) in zip(axes, SIZES.items(), strict=True):
             theirs = {"facecolors": "none", "edgecolors": GREY}
             panel.scatter(paper[size], paper["acc1"], label="the paper (CUB-200-2011)", **theirs)
             drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
-            if any(table["acc1"].notna()):
-                style = {"color": COLOURS["odd"], "marker": "x", "label": f"ours ({ours})"}
-                panel.scatter(drawn[size], drawn["acc1"], **style)
+            known: Any = drawn[drawn["acc1"].notna()]  # pyright: ignore[reportAttributeAccessIssue]
+            for kernels, of_kernels in known.groupby("kernels", sort=False):
+                whose = f"ours ({ours})" if kernels == ODD else f"ours, {kernels}"
+                style = {"color": colour_of[str(kernels)], "marker": "x", "label": whose}
+                panel.scatter(of_kernels[size], of_kernels["acc1"], **style)
             for number, place in enumerate(zip(paper[size], paper["acc1"], strict=True), start=1):
                 panel.annotate(number, place, (6, -2), textcoords="offset points", fontsize=7)
             panel.set(xlabel=label)

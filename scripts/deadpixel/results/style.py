@@ -20,7 +20,7 @@ STYLE: dict[Any, Any] = {
 }
 GREY, INK = "#7a7f8c", "#1f2430"
 COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}  # of kernels
-_OTHERS = ["#8e5aa8", "#d98e04", "#0f8b8d", "#c2528b", "#6b7a1e", "#7a5c3e"]
+_OTHERS = ["#8e5aa8", "#d98e04", "#0f8b8d", "#c2528b", "#6b7a1e", "#7a5c3e", "#3aa6dd", "#50555f"]
 
 
 def colours(kinds: Iterable[str]) -> dict[str, str]:

@@ -1,0 +1,280 @@
+"""What of kernel padding makes a difference: arms that each change one thing, compared by seed.
+
+An arm is a kind of kernels, on images of another crop where its name says so. A contrast has one or
+more pairs of arms that differ in the same thing: the mean over these of the second's run less the
+first's, of one seed.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy.stats import t
+
+from .. import blocks, extent, imbalance
+from . import pairs, stats
+from .render import KERNELS, MODEL, NUMBER, SEED, TEXT, WHOLE, Column, Table
+from .style import GREY, INK, STYLE, colours
+
+Pair = Sequence[str]  # names of two arms
+# How soon, how soon more finely, and how well; which of them there are depends on the task.
+MEASURES = {
+    "first_epoch": "first epoch",
+    "first_step": "first step",
+    "area": "area (%)",
+    "test_acc": "test acc (%)",
+}
+_WORDS = {"first_epoch": ("epochs", "sooner", "later"), "test_acc": ("points", "lower", "higher")}
+POWER = 0.8
+RUNS = Table(
+    *(MODEL, KERNELS, SEED),
+    Column("first_epoch", NUMBER, MEASURES["first_epoch"], decimals=0, if_known=True),
+    Column("first_step", NUMBER, MEASURES["first_step"], decimals=0, if_known=True),
+    Column("area", NUMBER, MEASURES["area"], decimals=2, if_known=True),
+    Column("epochs", WHOLE, "epochs", if_known=True),
+    Column("best_epoch", WHOLE, "best epoch", if_known=True),
+    Column("test_acc", NUMBER, MEASURES["test_acc"], decimals=2, if_known=True),
+)
+CONTRASTS = Table(
+    *(MODEL, Column("contrast", TEXT, "contrast"), Column("arms", TEXT, "arms")),
+    Column("measure", TEXT, "measure", in_words=lambda row: MEASURES[row["measure"]]),
+    Column("n_pairs", WHOLE, "seeds"),
+    Column("before", NUMBER, "mean before", decimals=2),
+    Column("after", NUMBER, "mean after", decimals=2),
+    Column("difference", NUMBER, "difference", decimals=2),
+    *pairs.INTERVAL,
+    *pairs.columns_of_test("signflip", "sign flips"),
+    Column("detectable", NUMBER, "would have been seen", decimals=2),
+)
+_EDGES = {name: f"edge_{name}" for name in extent.Edges._fields}
+ARMS = Table(
+    *(MODEL, KERNELS, Column("runs", WHOLE, "runs", if_known=True)),
+    Column("finetuned", WHOLE, "fine-tuned", if_known=True),
+    Column("added", WHOLE, "weights added"),
+    Column("left_odd", WHOLE, "left odd"),
+    Column("contrast", NUMBER, "tile contrast"),
+    Column("contrast_se", NUMBER, "± (contrast)"),
+    *(
+        column
+        for name, edge in _EDGES.items()
+        for column in (
+            Column(edge, NUMBER, f"edge, {name}", decimals=2),
+            Column(f"{edge}_se", NUMBER, f"± ({name})", decimals=2),
+        )
+    ),
+    *(Column(name, NUMBER, f"{of}, mean", 2, if_known=True) for name, of in MEASURES.items()),
+)
+
+
+def counted(firsts: pd.DataFrame) -> pd.DataFrame:
+    """Runs of `microobject.first_epochs` with numbers alone.
+
+    One that never exceeds the threshold counts with its last epoch and its last step.
+    """
+    return firsts.assign(
+        first_epoch=firsts["first_epoch"].fillna(firsts["epochs"]).astype(float),
+        first_step=firsts["first_step"].fillna(firsts["steps"]).astype(float),
+    )
+
+
+def contrasts(runs: pd.DataFrame, named: Mapping[str, Sequence[Pair]]) -> pd.DataFrame:
+    """Each contrast of each network and measure; of several pairs, each of these too.
+
+    runs: model, kernels, seed and some of `MEASURES`. Pairs of which a network lacks an arm are
+    left out. The p-value is exact, from all ways to flip signs of the seeds. detectable: the
+    difference that would be found at the 5 % level with probability `POWER`, by Student's t, if
+    runs vary as these do.
+    """
+    rows = [
+        {"model": model, "contrast": name, "measure": measure, **row}
+        for model, of_model in runs.groupby("model", sort=False)
+        for measure in _measures(of_model)
+        for name, of_contrast in named.items()
+        for row in _rows(of_model.pivot_table(measure, "seed", "kernels"), of_contrast)
+    ]
+    return pd.DataFrame(rows, columns=CONTRASTS.names)
+
+
+def _measures(runs: pd.DataFrame) -> list[str]:
+    return [name for name in MEASURES if name in runs.dropna(axis=1, how="all")]
+
+
+def _rows(values: pd.DataFrame, of_contrast: Sequence[Pair]) -> Iterator[dict[str, Any]]:
+    """values: a row per seed, a column per arm."""
+    known = [pair for pair in of_contrast if {*pair} <= {*values}]
+    for compared in [known, *([pair] for pair in known if len(known) > 1)]:
+        befores, afters = [before for before, _ in compared], [after for _, after in compared]
+        whole = values[befores + afters].dropna()
+        if whole.empty:
+            continue
+        before, after = whole[befores].mean(axis=1), whole[afters].mean(axis=1)
+        yield {
+            "arms": ", ".join(f"{first} to {second}" for first, second in compared),
+            "before": before.mean(),
+            "after": after.mean(),
+            **_difference(before.to_numpy(), after.to_numpy()),
+        }
+
+
+def _difference(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+    found = stats.mean_difference(before, after)
+    enough = found.n >= pairs.INTERVAL_PAIRS
+    reach = found.high - found.mean
+    quantiles = [t.ppf(share, found.n - 1) for share in (0.975, POWER)] if enough else [math.nan]
+    return {
+        "n_pairs": found.n,
+        "difference": found.mean,
+        "low": found.low if enough else math.nan,
+        "high": found.high if enough else math.nan,
+        **pairs.of_test("signflip", stats.sign_flip(after - before)),
+        "detectable": reach * sum(quantiles) / quantiles[0],
+    }
+
+
+def lacking(named: Mapping[str, Sequence[Pair]], table: pd.DataFrame) -> list[str]:
+    """A sentence for each contrast that no network has the arms of."""
+    return [
+        f"{name}: no network has both arms of a pair ({', '.join(' to '.join(p) for p in of)})."
+        for name, of in named.items()
+        if name not in {*table["contrast"]}
+    ]
+
+
+def in_words(table: pd.DataFrame) -> list[str]:
+    """A sentence for each contrast as a whole, of the measures that `_WORDS` has words for."""
+    said: Any = table[table["measure"].isin([*_WORDS])]
+    whole = said.drop_duplicates(["model", "contrast", "measure"])
+    return [_sentence(row) for row in whole.to_dict("records")]
+
+
+def _sentence(row: Mapping[str, Any]) -> str:
+    unit, less, more = _WORDS[row["measure"]]
+    difference = row["difference"]
+    size = f"{abs(difference):.2f} {unit} {more if difference > 0 else less}"
+    what = f"{row['model']}, {row['contrast']} ({row['arms']}), {MEASURES[row['measure']]}"
+    text = f"{what}: {size if difference else 'no difference'}"
+    if math.isnan(row["low"]):
+        return f"{text}; too few seeds ({row['n_pairs']}) for more."
+    interval = f"95 % interval of the difference {row['low']:.2f} to {row['high']:.2f}"
+    text = f"{text} ({interval}, {row['n_pairs']} seeds, p = {row['signflip_p']:.3f})."
+    if row["signflip_p"] <= 0.05:
+        return f"{text} It makes a difference."
+    seen = f"{row['detectable']:.2f} {unit} would have been, in four cases of five"
+    return f"{text} No difference is shown; one of {seen}."
+
+
+def arms(
+    runs: pd.DataFrame, fields: Mapping[tuple[str, str], Mapping[str, float]], trf: pd.DataFrame
+) -> pd.DataFrame:
+    """What each arm of a network is and has, and means of its runs of either task.
+
+    runs: as for `contrasts`. fields: by model and kernels, what `at_start` says. trf: rows of
+    `schemas.TRF`; left_odd counts operations that still have an odd kernel and stride 2.
+    """
+    key, measures = ["model", "kernels"], _measures(runs)
+    changed = trf.drop_duplicates(key).set_index(key)[["added", "left_odd"]]
+    started = pd.DataFrame.from_dict(dict(fields), orient="index")
+    grouped: Any = runs.groupby(key, sort=False)[measures]
+    numbers = grouped.count().rename(columns={"first_epoch": "runs", "test_acc": "finetuned"})
+    found = grouped.mean().join([changed, started, numbers.drop(columns=measures, errors="ignore")])
+    whole = dict.fromkeys(["runs", "finetuned", "added", "left_odd"], "Int32")
+    return found.reset_index().reindex(columns=ARMS.names).astype(whole)  # pyright: ignore[reportArgumentType]
+
+
+def at_start(
+    fields: Sequence[np.ndarray], counts: Sequence[int], theory: extent.Theory
+) -> dict[str, float]:
+    """Contrast of the mean tile, without noise, and edges of the mean of several networks' fields.
+
+    fields: of runs of one arm, (H, W) each, over `counts` images. Errors are jackknife ones over
+    the runs: what one network has of its own, and too few images, are noise here.
+    """
+    without_each = blocks.maps_without_each(fields, counts)
+    whole = np.average(fields, axis=0, weights=counts)
+    reach = extent.measure(whole, without_each, theory)
+    uneven = imbalance.measure(fields, counts)
+    names = [f"{edge}{of}" for edge in _EDGES.values() for of in ("", "_se")]
+    return {
+        "contrast": uneven["contrast_unbiased"],
+        "contrast_se": uneven["contrast_unbiased_se"],
+        **{name: reach[name] for name in names},
+    }
+
+
+def figure(runs: pd.DataFrame, table: pd.DataFrame) -> Figure:
+    """Of each network a row: its runs by arm, and its contrasts with their intervals.
+
+    runs: as for `contrasts`. table: `CONTRASTS`.
+    """
+    with mpl.rc_context(STYLE):
+        models, measures = [*runs["model"].unique()], _measures(runs)
+        lines = [_lines(runs, table, model) for model in models]
+        size = 3.2 * (1 + len(measures)), 0.28 * sum(lines) + 0.9 * len(models)
+        drawn = Figure(figsize=size, layout="constrained")
+        shape = len(models), 1 + len(measures)
+        axes = drawn.subplots(*shape, squeeze=False, height_ratios=lines)
+        colour_of = colours(runs["kernels"])
+        for (first, *others), model in zip(axes, models, strict=True):
+            of_model, of_both = _of(runs, model=model), _of(table, model=model)
+            _draw_runs(first, of_model, _measures(of_model)[0], colour_of)
+            first.set_title(model)
+            places = {key: place for place, key in enumerate(_keys(of_both))}
+            for panel, measure in zip(others, measures, strict=True):
+                _draw_contrasts(panel, _of(of_both, measure=measure), places)
+                panel.set_xlabel(f"difference in {MEASURES[measure]}")
+                panel.tick_params(labelleft=panel is others[0])
+        return drawn
+
+
+def _lines(runs: pd.DataFrame, table: pd.DataFrame, model: str) -> int:
+    arms_of = _of(runs, model=model)["kernels"].nunique()
+    return max(arms_of, len(_keys(_of(table, model=model))), 4)
+
+
+def _of(frame: pd.DataFrame, **key: str) -> Any:
+    """Rows with these values."""
+    ((name, value),) = key.items()
+    return frame[frame[name] == value]
+
+
+def _keys(contrasts: pd.DataFrame) -> list[tuple[str, str]]:
+    """Contrasts, and pairs of those that have several, in the order of the table."""
+    return [*dict.fromkeys(zip(contrasts["contrast"], contrasts["arms"], strict=True))]
+
+
+def _draw_runs(panel: Axes, runs: pd.DataFrame, measure: str, colour_of: Mapping[str, str]) -> None:
+    known: Any = runs.dropna(subset=measure)
+    kinds = [*known["kernels"].unique()]
+    for place, kernels in enumerate(kinds):
+        values = _of(known, kernels=kernels)[measure].to_numpy()
+        style = {"color": colour_of[kernels], "markersize": 4, "alpha": 0.5}
+        panel.plot(values, place + _apart(values), "o", **style)
+        panel.plot(values.mean(), place, "|", color=INK, markersize=14, markeredgewidth=2)
+    panel.set_yticks(range(len(kinds)), kinds)
+    panel.invert_yaxis()
+    panel.set_xlabel(f"{MEASURES[measure]}, each run, and the mean")
+
+
+def _apart(values: np.ndarray) -> np.ndarray:
+    """Equal values beside each other, so that each is seen: 0, -0.06, 0.06, -0.12..."""
+    numbers = pd.Series(values).groupby(values).cumcount().to_numpy()
+    return 0.06 * ((numbers + 1) // 2) * np.where(numbers % 2, -1, 1)
+
+
+def _draw_contrasts(panel: Axes, table: pd.DataFrame, places: dict[tuple[str, str], int]) -> None:
+    panel.set_visible(not table.empty)
+    panel.axvline(0, color=GREY, linewidth=0.8)
+    whole = {name: key for key in reversed(places) for name in key[:1]}
+    for row in table.to_dict("records"):
+        key = row["contrast"], row["arms"]
+        color = INK if key in whole.values() else GREY
+        panel.plot([row["low"], row["high"]], [places[key]] * 2, color=color, linewidth=1.4)
+        panel.plot(row["difference"], places[key], "o", color=color, markersize=4)
+    labels = [key[0] if key in whole.values() else f"({key[1]})" for key in places]
+    panel.set_yticks([*places.values()], labels)
+    panel.invert_yaxis()
