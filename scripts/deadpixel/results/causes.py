@@ -256,7 +256,7 @@ def _draw_runs(panel: Axes, runs: pd.DataFrame, measure: str, colour_of: Mapping
         panel.plot(values, place + _apart(values), "o", **style)
         panel.plot(values.mean(), place, "|", color=INK, markersize=14, markeredgewidth=2)
     panel.set_yticks(range(len(kinds)), kinds)
-    panel.invert_yaxis()
+    panel.set_ylim(len(kinds) - 0.5, -0.5)
     panel.set_xlabel(f"{MEASURES[measure]}, each run, and the mean")
 
 
@@ -277,4 +277,4 @@ def _draw_contrasts(panel: Axes, table: pd.DataFrame, places: dict[tuple[str, st
         panel.plot(row["difference"], places[key], "o", color=color, markersize=4)
     labels = [key[0] if key in whole.values() else f"({key[1]})" for key in places]
     panel.set_yticks([*places.values()], labels)
-    panel.invert_yaxis()
+    panel.set_ylim(len(places) - 0.5, -0.5)
