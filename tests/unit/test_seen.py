@@ -131,7 +131,11 @@ def test_the_figure_has_a_row_of_panels_for_each_kind_with_its_numbers():
     places = shares[(shares["kernels"] == "padded") & (shares["by"] == "place")]["share"]
     assert padded[0].images[0].get_array().ravel().tolist() == [*places]
     assert [text.get_text() for text in padded[0].texts] == [f"{100 * s:.0f}" for s in places]
-    assert odd[0].images[0].get_clim() == padded[0].images[0].get_clim()
+    cells = [(text.get_position()[0], text.get_position()[1]) for text in padded[0].texts]
+    assert cells == [(cell % 4, cell // 4) for cell in range(16)]
+    of_both = shares[shares["by"] == "place"]["share"]
+    limits = (min(0.48, of_both.min()), of_both.max())
+    assert odd[0].images[0].get_clim() == padded[0].images[0].get_clim() == limits
     for panel, edges in zip(odd[1:3], (("left", "right"), ("top", "bottom")), strict=True):
         for line, edge in zip(panel.lines[:2], edges, strict=True):
             rows = shares[(shares["kernels"] == "odd") & (shares["by"] == edge)]
@@ -146,10 +150,11 @@ def test_the_figure_has_a_row_of_panels_for_each_kind_with_its_numbers():
     assert bar.get_ylim()[0] < seen.CHANCE
 
 
-def test_the_figure_is_drawn_of_a_single_run_and_of_a_single_kind(tmp_path):
+def test_the_figure_is_drawn_of_a_single_run_that_sees_everything(tmp_path):
     places = corners(200, SIDE)
-    rows = run(places, drawn(places[:, 0] / 20, 2))
+    rows = run(places, np.ones((200, 1), bool))
     figure = seen.where_seen(seen.shares(rows, maps(rows, bumpy()), SIZE), "resnet18")
+    assert figure.axes[1].get_ylim()[0] < seen.CHANCE < 1 < figure.axes[1].get_ylim()[1]
     with mpl.rc_context():
         figure.savefig(tmp_path / "seen.png")
     assert len(figure.axes) == 5

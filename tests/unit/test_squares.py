@@ -30,7 +30,7 @@ def test_runs_learn_up_to_the_first_epoch_above_the_threshold():
         """Of ten squares, so many right in each epoch."""
         return run(corners(10, SIDE), np.arange(10)[:, None] < np.array(right), kernels)
 
-    seen = pd.concat([course("odd", 5, 9, 10, 8), course("padded", 5, 9, 9, 9)])
+    seen = pd.concat([course("odd", 5, 9, 10, 8, 10), course("padded", 5, 9, 9, 9)])
     kept = squares.learning(seen.iloc[::-1], 0.9)
     assert kept.groupby("kernels")["epoch"].max().to_dict() == {"odd": 3, "padded": 4}
     assert len(kept) == 70

@@ -81,9 +81,7 @@ class Decisions:
 
 def _invertible(curvature: np.ndarray, scale: np.ndarray) -> bool:
     """Whether predictors vary in groups, beyond rounding, and not as each other's multiples."""
-    if not curvature.size or not np.isfinite(curvature).all():
-        return False
-    return bool(np.linalg.eigvalsh(curvature).min() > _ROUNDING * scale.max())
+    return bool(curvature.size and np.linalg.eigvalsh(curvature).min() > _ROUNDING * scale.max())
 
 
 def _members(labels: np.ndarray) -> sparse.csr_array:
