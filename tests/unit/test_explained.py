@@ -83,6 +83,7 @@ def test_a_square_that_comes_back_as_it_was_says_nothing_more():
     )
     same = ["slope", "slope_se", "explained", "shuffled_p"]
     pd.testing.assert_frame_equal(of_one[same], of_three[same])
+    assert of_one["slope_se"].dropna().between(0.1, 0.3).all()
 
 
 def test_scales_are_of_the_predictors_before_they_are_standardised():
@@ -210,7 +211,7 @@ def test_what_hardly_varies_is_said_to_be_unable_to_explain():
     table = explained.explained(by_run([0.2, 0.3, 0.4], sd=0.019))
     assert table["note"].iloc[0] == "hardly varies"
     periods, hardly = explained.notes(table, 8)
-    assert "2 and 4 and 8 px" in periods and "2%" in hardly
+    assert "2, 4, 8 px" in periods and "2%" in hardly
     assert explained.notes(explained.explained(by_run([0.2], sd=0.021)), 7) == []
 
 

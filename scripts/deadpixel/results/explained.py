@@ -168,7 +168,7 @@ def notes(table: pd.DataFrame, size: int) -> list[str]:
     whole = [str(period) for period in _PERIODS if size % period == 0]
     if whole:
         found.append(
-            f"A square of {size} px covers whole periods of {' and '.join(whole)} px: what a tile "
+            f"A square of {size} px covers whole periods of {', '.join(whole)} px: what a tile "
             "repeats with them has the same mean under every square and is no part of phase."
         )
     if any(table["sd"] < HARDLY):
