@@ -105,7 +105,10 @@ def where_seen(shares: pd.DataFrame, title: str) -> Figure:
             _draw_phases(row[3], by.get("phase"))
         _share_limits(axes[:, 1:].ravel(), shares.query("by != 'place'"))
         for panel, heading in zip(axes[0], _HEADINGS, strict=True):
-            panel.set_title(heading)
+            panel.set_title(heading, loc="left")
+        for panel in axes[0, 1:3]:
+            above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "handlelength": 1.0}
+            panel.legend(frameon=False, fontsize=8, ncols=2, borderaxespad=0, **above)
         for panel, label in zip(axes[-1, 1:], _MEASURES, strict=True):
             panel.set_xlabel(label)
         bar = figure.colorbar(image, ax=axes[:, 0], location="left", shrink=min(1, 3 / len(kinds)))
@@ -132,7 +135,6 @@ def _draw_places(panel: Axes, rows: pd.DataFrame, scale: Mapping[str, float]) ->
 def _draw_distances(panel: Axes, by: Mapping[str, pd.DataFrame], edges: Sequence[str]) -> None:
     for edge, colour in zip(edges, _NEAR_AND_FAR, strict=True):
         _draw_shares(panel, _middles(by[edge]), by[edge], colour, edge)
-    panel.legend(frameon=False, fontsize=7, loc="lower right", ncols=2, borderaxespad=0.2)
 
 
 def _draw_phases(panel: Axes, rows: pd.DataFrame | None) -> None:
