@@ -176,6 +176,10 @@ def test_what_snakemake_asks_needs_the_standard_library_only():
     )
 
 
+def test_tables_of_where_squares_are_seen_need_no_torch():
+    forked.result(import_without, {"torch", "torchvision"}, "results.seen", "results.explained")
+
+
 @pytest.mark.slow
 def test_the_pages_of_the_library_build_without_a_warning(tmp_path):
     import matplotlib.font_manager  # noqa: F401  asks programs for fonts, which pdoc forbids
