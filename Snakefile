@@ -31,6 +31,7 @@ include: "rules/data.smk"
 include: "rules/networks.smk"
 include: "rules/fields.smk"
 include: "rules/training.smk"
+include: "rules/seen.smk"
 # One file an experiment; each asks for all its results under its name.
 include: "rules/size_test.smk"
 include: "rules/shape_test.smk"

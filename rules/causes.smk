@@ -116,6 +116,7 @@ rule plot_causes:
 rule causes:
     input:
         list(CAUSES_INPUT.values()),
+        seen_results("causes"),
         [
             "<results>/tables/causes_runs.parquet",
             "<results>/tables/causes_arms.parquet",

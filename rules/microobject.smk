@@ -6,9 +6,18 @@ MICROOBJECT_EPOCHS, MICROOBJECT_STEPS, MICROOBJECT_SEEN, MICROOBJECT_FIELD = (
     f"<results>/microobject/{name}/{MICROOBJECT_RUN}/{name}.parquet"
     for name in ("epochs", "steps", "seen", "field")
 )
+MICROOBJECT_RUNS = [
+    {
+        "dataset": MICROOBJECT["dataset"],
+        "model": MICROOBJECT["models"],
+        "kernels": MICROOBJECT_ARMS,
+        "seed": MICROOBJECT["seeds"],
+    }
+]
 EXPERIMENTS["microobject"] = {
     "settings": MICROOBJECT,
     "kernels": MICROOBJECT_ARMS,
+    "runs": MICROOBJECT_RUNS,
 }
 MICROOBJECT_SETTINGS = {
     "micro-object": {
@@ -18,14 +27,6 @@ MICROOBJECT_SETTINGS = {
         "images": MICROOBJECT["images"] or "all",
     }
 }
-MICROOBJECT_RUNS = [
-    {
-        "dataset": MICROOBJECT["dataset"],
-        "model": MICROOBJECT["models"],
-        "kernels": MICROOBJECT_ARMS,
-        "seed": MICROOBJECT["seeds"],
-    }
-]
 # They say how many operations each kind of kernels changed.
 MICROOBJECT_TRF = runs_of(TRF, MICROOBJECT_RUNS)
 # A run may be done before its last epoch.
@@ -170,6 +171,7 @@ rule microobject:
                 MICROOBJECT_FIELD,
             )
         ],
+        seen_results("microobject"),
         multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
         "<results>/figures/fig5.png",
     localrule: True

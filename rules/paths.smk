@@ -40,6 +40,12 @@ FITS, IMBALANCE, EXTENT, TILES = (
 )
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
+SEEN_OF = "{experiment}/{model}"
+SHARES, EXPLAINED, EXPLAINED_EACH = (
+    f"<results>/tables/seen/{SEEN_OF}/{name}.parquet"
+    for name in ("shares", "explained", "explained_runs")
+)
+SEEN_FIGURE = f"<results>/figures/seen/{SEEN_OF}.png"
 
 
 wildcard_constraints:
@@ -56,6 +62,7 @@ wildcard_constraints:
 # settings: its part of the configuration, with a dataset and models.
 # kernels: every kind that it computes with.
 # fields: networks whose maps it needs, each by its wildcards; weights: what these are, in words.
+# runs: of the micro-object task, each by its wildcards, of which each may be a list.
 EXPERIMENTS = {}
 # Weights that an experiment trains: `checkpoint` of a network's wildcards, the weights that they `start` from, and the
 # `logit` that their maps are of.
@@ -93,3 +100,22 @@ def runs_of(pattern, runs):
     """Paths of training runs, each given by its wildcards, of which each may be a list."""
     paths = [path for run in runs for path in expand(pattern, **run)]
     return list(dict.fromkeys(paths))
+
+
+def micro_runs(wildcards):
+    """Of one network."""
+    return [
+        {**run, "model": wildcards.model}
+        for run in EXPERIMENTS[wildcards.experiment]["runs"]
+        if wildcards.model in run["model"]
+    ]
+
+
+def seen_results(experiment):
+    models = [
+        model for run in EXPERIMENTS[experiment]["runs"] for model in run["model"]
+    ]
+    return runs_of(
+        [SHARES, EXPLAINED, EXPLAINED_EACH, SEEN_FIGURE],
+        [{"experiment": experiment, "model": models}],
+    )

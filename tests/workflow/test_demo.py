@@ -21,7 +21,15 @@ from PIL import Image
 from deadpixel import extent as extents
 from deadpixel import imbalance as metrics
 from deadpixel.files import maps, parquet, schemas
-from deadpixel.results import causes, fields, microobject, shape_test, size_test
+from deadpixel.results import (
+    causes,
+    explained,
+    fields,
+    microobject,
+    seen,
+    shape_test,
+    size_test,
+)
 from waiting import until
 
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
@@ -67,6 +75,8 @@ def test_every_file_keeps_its_contract(results):
         "tables/causes.parquet": causes.CONTRASTS.schema,
         "tables/causes_arms.parquet": causes.ARMS.schema,
         "tables/causes_runs.parquet": causes.RUNS.schema,
+        "tables/seen/causes/resnet18/shares.parquet": seen.SHARES.schema,
+        "tables/seen/microobject/resnet18/explained.parquet": explained.EXPLAINED.schema,
         "data/dataset=synthetic/manifest.parquet": schemas.MANIFEST,
     }
     for name, schema in contracts.items():
@@ -80,6 +90,7 @@ def test_every_file_keeps_its_contract(results):
         "size_against_accuracy",
         "erf_maps/size_test/resnet50",
         "erf_maps/shape_test/resnet18",
+        "seen/causes/resnet18",
     ]
     for name in figures:
         with Image.open(results / f"figures/{name}.png") as picture:
@@ -241,13 +252,13 @@ def test_the_stem_alone_ends_the_checkerboard_and_not_the_blind_edge(results):
 
 
 def test_what_each_square_was_taken_for_makes_the_accuracy(results):
-    seen, epochs = (pd.read_parquet(results / "microobject" / name) for name in ("seen", "epochs"))
+    squares, epochs = (pd.read_parquet(results / "microobject" / n) for n in ("seen", "epochs"))
     key = ["model", "kernels", "seed", "epoch"]
-    right = seen.assign(test_acc=seen["square"] == seen["predicted"]).groupby(key)["test_acc"]
+    right = (squares["square"] == squares["predicted"]).groupby([squares[k] for k in key]).mean()
     accuracies = epochs.set_index(key)["test_acc"]
-    assert np.allclose(right.mean(), accuracies.reindex(right.mean().index))
-    places = seen[["seed", "epoch", "path", "square", "row", "col"]].drop_duplicates()
-    assert len(places) == len(seen) / len(ARMS), "the same in every arm"
+    assert np.allclose(right, accuracies.reindex(right.index))
+    places = squares[["seed", "epoch", "path", "square", "row", "col"]].drop_duplicates()
+    assert len(places) == len(squares) / len(ARMS), "the same in every arm"
     steps = pd.read_parquet(results / "microobject/steps").groupby(key, observed=True).sum()
     share = steps["right"] / steps["images"]
     assert np.allclose(share, epochs.set_index(key)["train_acc"].reindex(share.index))

@@ -1,0 +1,61 @@
+# Where the micro-object is seen, and what explains it: of any list of its runs, one network at a time.
+
+
+rule make_seen:
+    input:
+        seen=lambda w: runs_of(MICROOBJECT_SEEN, micro_runs(w)),
+        fields=lambda w: runs_of(MICROOBJECT_FIELD, micro_runs(w)),
+        trf=lambda w: runs_of(TRF, micro_runs(w)),
+    output:
+        shares=SHARES,
+        shares_markdown=f"<results>/tables/seen/{SEEN_OF}/shares.md",
+        explained=EXPLAINED,
+        explained_markdown=f"<results>/tables/seen/{SEEN_OF}/explained.md",
+        explained_html=report(
+            f"<results>/tables/seen/{SEEN_OF}/explained.html",
+            caption="../report/explained.rst",
+            category="Micro-object",
+            labels={"result": "What explains where it is seen: {model}, {experiment}"},
+        ),
+        runs=EXPLAINED_EACH,
+        runs_markdown=f"<results>/tables/seen/{SEEN_OF}/explained_runs.md",
+    log:
+        "<logs>/make_seen/{experiment}_{model}.log",
+    benchmark:
+        "<benchmarks>/make_seen/{experiment}_{model}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("make_seen", Rate(30)),
+    params:
+        code=fingerprint("make_seen"),
+        threshold=config["microobject"]["threshold"],
+        size=config["microobject"]["size"],
+    script:
+        "../scripts/make_seen.py"
+
+
+rule plot_seen:
+    input:
+        shares=SHARES,
+        trf=lambda w: runs_of(TRF, micro_runs(w)),
+    output:
+        png=report(
+            SEEN_FIGURE,
+            caption="../report/seen.rst",
+            category="Micro-object",
+            labels={"result": "Where it is seen: {model}, {experiment}"},
+        ),
+        svg=f"<results>/figures/seen/{SEEN_OF}.svg",
+    log:
+        "<logs>/plot_seen/{experiment}_{model}.log",
+    benchmark:
+        "<benchmarks>/plot_seen/{experiment}_{model}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_seen"),
+    params:
+        code=fingerprint("plot_seen"),
+    script:
+        "../scripts/plot_seen.py"
