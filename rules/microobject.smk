@@ -81,8 +81,6 @@ rule train_microobject:
         size=MICROOBJECT["size"],
         init=MICROOBJECT["init"],
         stop=MICROOBJECT_STOP,
-        calibration=config["calibration"],
-        images_of_field=config["erf"]["images"],
         model=lambda w: model_source(w.model),
         surgeries=surgeries,
     script:

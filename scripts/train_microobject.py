@@ -39,11 +39,12 @@ transform = evaluation_transform(augmentation.resized_crop, augmentation.crop)
 tested = evaluation_images(pack, manifest, "test", transform)
 test = microobject.evaluation_batches(tested.on(device, params.batch_size), size, seed)
 
-how = params.calibration
-calibrating = evaluation_images(pack, manifest, "train", transform, most=how["images"])
-mapped = evaluation_images(pack, manifest, "test", transform, most=params.images_of_field)
+calibrating, mapped = (
+    evaluation_images(pack, manifest, split, transform, most=microobject.IMAGES_OF_FIELD)
+    for split in ("train", "test")
+)
 field = microobject.field_at_start(
-    model, calibrating.batches(how["batch_size"]), mapped.batches(params.batch_size), device
+    model, calibrating.batches(params.batch_size), mapped.batches(params.batch_size), device
 )
 
 recipe = training.Recipe(**params.recipe, seed=seed)

@@ -20,6 +20,7 @@ from .targets import OUTPUT, Target
 from .training import Batches, Rows, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels
+IMAGES_OF_FIELD = 256  # of the field at the start, at most, and of the statistics for it
 
 
 def colours() -> Tensor:
