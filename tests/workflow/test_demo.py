@@ -259,7 +259,8 @@ def test_what_each_square_was_taken_for_makes_the_accuracy(results):
     assert np.allclose(right, accuracies.reindex(right.index))
     places = squares[["seed", "epoch", "path", "square", "row", "col"]].drop_duplicates()
     assert len(places) == len(squares) / len(ARMS), "the same in every arm"
-    steps = pd.read_parquet(results / "microobject/steps").groupby(key, observed=True).sum()
+    answered = pd.read_parquet(results / "microobject/steps").groupby(key, observed=True)
+    steps = answered[["images", "right"]].sum()
     share = steps["right"] / steps["images"]
     assert np.allclose(share, epochs.set_index(key)["train_acc"].reindex(share.index))
 
