@@ -34,7 +34,7 @@ EXPERIMENTS["causes"] = {
 CAUSES_INPUT = {
     "epochs": runs_of(MICROOBJECT_EPOCHS, CAUSES_RUNS["microobject"]),
     "steps": runs_of(MICROOBJECT_STEPS, CAUSES_RUNS["microobject"]),
-    "fields": runs_of(MICROOBJECT_FIELD, CAUSES_RUNS["microobject"]),
+    "starts": runs_of(STARTS, CAUSES_RUNS["microobject"]),
     "finetuned": runs_of(EPOCHS, CAUSES_RUNS["finetune"]),
     "predictions": runs_of(PREDICTIONS, CAUSES_RUNS["finetune"]),
     "trf": runs_of(TRF, CAUSES_ARMS),

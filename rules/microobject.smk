@@ -2,10 +2,11 @@
 MICROOBJECT = config["microobject"]
 MICROOBJECT_ARMS = arms(MICROOBJECT, AUGMENTATION["crop"])
 MICROOBJECT_RUN = "dataset={dataset}/model={model}/kernels={kernels}/seed={seed}"
-MICROOBJECT_EPOCHS, MICROOBJECT_STEPS, MICROOBJECT_SEEN, MICROOBJECT_FIELD = (
+MICROOBJECT_EPOCHS, MICROOBJECT_STEPS, MICROOBJECT_SEEN = (
     f"<results>/microobject/{name}/{MICROOBJECT_RUN}/{name}.parquet"
-    for name in ("epochs", "steps", "seen", "field")
+    for name in ("epochs", "steps", "seen")
 )
+STARTS = "<results>/microobject/starts/dataset={dataset}/model={model}/kernels={kernels}/starts.parquet"
 MICROOBJECT_RUNS = [
     {
         "dataset": MICROOBJECT["dataset"],
@@ -51,7 +52,6 @@ rule train_microobject:
         epochs=MICROOBJECT_EPOCHS,
         steps=MICROOBJECT_STEPS,
         seen=MICROOBJECT_SEEN,
-        field=MICROOBJECT_FIELD,
     log:
         "<logs>/train_microobject/{dataset}+{model}_{kernels}_{seed}.log",
     benchmark:
@@ -85,6 +85,49 @@ rule train_microobject:
         surgeries=surgeries,
     script:
         "../scripts/train_microobject.py"
+
+
+# Of all seeds of an arm in one job: their fields take less time than to start one.
+rule measure_starts:
+    input:
+        manifest=MANIFEST,
+        pack=PACK,
+        source=model_files,
+        flops=ancient(FLOPS),
+        splits=ancient(SPLITS),
+    output:
+        starts=STARTS,
+    log:
+        "<logs>/measure_starts/{dataset}+{model}_{kernels}.log",
+    benchmark:
+        "<benchmarks>/measure_starts/{dataset}+{model}_{kernels}.jsonl"
+    priority: PRIORITY["measure"]
+    conda:
+        "../envs/deadpixel.yaml"
+    threads: THREADS
+    resources:
+        **network_cost(
+            "measure_starts",
+            Rate(5, 0.006, 2e-4),
+            size=lambda w: height_and_width(training_crop(w.kernels)),
+            # statistics; there, and back
+            work=lambda net: 3 * 256 * len(MICROOBJECT["seeds"]) * net.work,
+            memory_mb=lambda net: net.memory_mb(
+                DEVICE, batch=MICROOBJECT["batch_size"]
+            ),
+            disk_mb=lambda net: net.pixels * 24 / costs.MB,
+        ),
+        gpu=GPU,
+    params:
+        code=fingerprint("measure_starts"),
+        seeds=lambda w: seeds_of(w.model, w.kernels),
+        batch_size=MICROOBJECT["batch_size"],
+        augmentation=augmentation,
+        init=MICROOBJECT["init"],
+        model=lambda w: model_source(w.model),
+        surgeries=surgeries,
+    script:
+        "../scripts/measure_starts.py"
 
 
 rule make_table4:
@@ -166,7 +209,7 @@ rule microobject:
                 MICROOBJECT_EPOCHS,
                 MICROOBJECT_STEPS,
                 MICROOBJECT_SEEN,
-                MICROOBJECT_FIELD,
+                STARTS,
             )
         ],
         seen_results("microobject"),

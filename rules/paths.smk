@@ -111,6 +111,13 @@ def micro_runs(wildcards):
     ]
 
 
+def seeds_of(model, kernels):
+    """Of all micro-object runs of an arm."""
+    runs = [run for e in EXPERIMENTS.values() for run in e.get("runs", [])]
+    seeds = [r["seed"] for r in runs if model in r["model"] and kernels in r["kernels"]]
+    return sorted({*itertools.chain(*seeds)})
+
+
 def seen_results(experiment):
     models = [
         model for run in EXPERIMENTS[experiment]["runs"] for model in run["model"]

@@ -4,7 +4,7 @@
 rule make_seen:
     input:
         seen=lambda w: runs_of(MICROOBJECT_SEEN, micro_runs(w)),
-        fields=lambda w: runs_of(MICROOBJECT_FIELD, micro_runs(w)),
+        starts=lambda w: runs_of(STARTS, micro_runs(w)),
         trf=lambda w: runs_of(TRF, micro_runs(w)),
     output:
         shares=SHARES,

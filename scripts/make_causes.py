@@ -25,10 +25,11 @@ if inputs.finetuned:
 runs = pd.concat(parts).reindex(columns=causes.RUNS.names)
 
 starts = {}
-for (model, kernels), fields in maps.by(maps.read_each(inputs.fields), "model", "kernels").items():
+fields = maps.read_starts(inputs.starts)
+for model, kernels in dict.fromkeys(key[:2] for key in fields):
+    of_arm = [field for key, field in fields.items() if key[:2] == (model, kernels)]
     rows = trf.query("model == @model and kernels == @kernels").to_dict("records")
-    means, counts = [field.mean for field in fields], [field.n_images for field in fields]
-    starts[model, kernels] = causes.at_start(means, counts, extent.theories(rows)["output"])
+    starts[model, kernels] = causes.at_start(of_arm, extent.theories(rows)["output"])
 
 facts = parquet.provenance(
     contrasts=named, threshold=params.threshold, epochs=params.epochs, settings=params.settings

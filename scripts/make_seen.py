@@ -10,10 +10,7 @@ from deadpixel.surgery import kinds
 job.begin(snakemake)
 params, inputs, output = snakemake.params, snakemake.input, snakemake.output
 trf = parquet.read_all(inputs.trf, schemas.TRF)
-fields = {
-    (field.key["model"], field.key["kernels"], int(field.key["seed"])): field.mean
-    for field in maps.read_each(inputs.fields)
-}
+fields = maps.read_starts(inputs.starts)
 every = squares.learning(parquet.read_partitioned(inputs.seen, schemas.SEEN), params.threshold)
 crops = every["kernels"].map(lambda kernels: kinds.kind_and_crop(kernels)[1] or 0)
 of_crops = [rows for _, rows in every.groupby(crops, sort=False)]

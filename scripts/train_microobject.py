@@ -7,7 +7,7 @@ from deadpixel import microobject, training
 from deadpixel.data import augment
 from deadpixel.data.evaluation import evaluation_images, evaluation_transform, spread
 from deadpixel.data.packs import Pack
-from deadpixel.files import maps, parquet, runs, schemas
+from deadpixel.files import parquet, runs, schemas
 from deadpixel.networks import zoo
 from deadpixel.operations import computing, devices, job
 
@@ -39,14 +39,6 @@ transform = evaluation_transform(augmentation.resized_crop, augmentation.crop)
 tested = evaluation_images(pack, manifest, "test", transform)
 test = microobject.evaluation_batches(tested.on(device, params.batch_size), size, seed)
 
-calibrating, mapped = (
-    evaluation_images(pack, manifest, split, transform, most=microobject.IMAGES_OF_FIELD)
-    for split in ("train", "test")
-)
-field = microobject.field_at_start(
-    model, calibrating.batches(params.batch_size), mapped.batches(params.batch_size), device
-)
-
 recipe = training.Recipe(**params.recipe, seed=seed)
 train = microobject.training_batches(images, len(chosen), params.batch_size, size, seed)
 scratch = computing.scratch(snakemake, "microobject")
@@ -71,5 +63,4 @@ epochs = pd.DataFrame(rows, columns=schemas.EPOCHS.names)
 parquet.write(epochs, output.epochs, schemas.EPOCHS, facts)
 parquet.write(runs.steps_to_frame(rows), output.steps, schemas.STEPS, facts)
 parquet.write(runs.seen_to_frame(rows, paths, corners), output.seen, schemas.SEEN, facts)
-maps.write([field], output.field, facts)
 scratch.clear()

@@ -4,23 +4,17 @@ Each image appears in a batch twice, once with a black square and once with a re
 that are drawn for every epoch. Every draw is a pure function of (seed, epoch, image).
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from . import erf
 from .data.draws import Purpose, uniforms
 from .data.normalisation import MEAN, STD
-from .files.effective import Erf
-from .networks import calibration
-from .surgery.windows import copied
-from .targets import OUTPUT, Target
 from .training import Batches, Rows, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels
-IMAGES_OF_FIELD = 256  # of the field at the start, at most, and of the statistics for it
 
 
 def colours() -> Tensor:
@@ -113,20 +107,6 @@ def evaluation_batches(
         painted.append(with_squares(images, corners, size))
         first += len(images)
     return painted
-
-
-def field_at_start(
-    model: nn.Module, train: Iterable[Tensor], test: Iterable[Tensor], device: torch.device
-) -> Erf:
-    """Effective receptive field of the mean logit of a network that was not trained yet.
-
-    train: batches that a copy of `model` is calibrated on (`calibration.calibrate`). test: those
-    that the field is averaged over.
-    """
-    calibrated = copied(model)
-    calibration.calibrate(calibrated, train, device=device)
-    target = {OUTPUT: Target(OUTPUT)}
-    return erf.accumulate(calibrated, test, target, logit="mean", device=device)[OUTPUT]
 
 
 def seen_for(epochs: int, threshold: float) -> Callable[[Rows], bool]:

@@ -151,9 +151,7 @@ def _field(contrast: float, dark: float, seed: int) -> np.ndarray:
 
 def test_an_arm_has_the_contrast_and_the_edges_of_its_networks_without_their_noise() -> None:
     even, dark = (
-        causes.at_start(
-            [_field(0.2, right, seed) for seed in range(8)], [4] * 8, extent.Theory(stride=32)
-        )
+        causes.at_start([_field(0.2, right, seed) for seed in range(8)], extent.Theory(stride=32))
         for right in (1, 0.5)
     )
     assert even["contrast"] == pytest.approx(0.2, abs=0.01)
@@ -161,7 +159,7 @@ def test_an_arm_has_the_contrast_and_the_edges_of_its_networks_without_their_noi
     assert dark["edge_right"] == pytest.approx(0.5, abs=0.02)
     assert dark["edge_left"] == pytest.approx(1, abs=0.03)
     assert 0 < dark["edge_left_se"] < 0.02
-    flat = causes.at_start([_field(0, 1, seed) for seed in range(8)], [4] * 8, extent.Theory())
+    flat = causes.at_start([_field(0, 1, seed) for seed in range(8)], extent.Theory())
     assert abs(flat["contrast"]) < 0.03
 
 

@@ -134,3 +134,17 @@ def test_a_tile_is_where_it_belongs() -> None:
     frame = maps.tile_to_frame(np.arange(9.0).reshape(3, 3))
     assert frame.set_index(["row", "col"])["sensitivity"].loc[(1, 2)] == 5
     assert frame["period"].unique().tolist() == [3]
+
+
+def test_fields_at_the_start_are_read_by_run(tmp_path):
+    fields = {
+        seed: maps.Erf(np.full((2, 3), seed + 1.0), np.ones((2, 3)), 2) for seed in (7, 2**40)
+    }
+    frames = [maps.to_frame(field).assign(seed=seed) for seed, field in fields.items()]
+    paths = [tmp_path / f"model=a/kernels={k}/starts.parquet" for k in ("odd", "odd_65px")]
+    for path in paths:
+        parquet.write(pd.concat(frames), path, schemas.STARTS, {})
+    found = maps.read_starts(paths)
+    assert [*found] == [("a", k, seed) for k in ("odd", "odd_65px") for seed in (7, 2**40)]
+    for (_, _, seed), field in found.items():
+        assert np.array_equal(field, fields[seed].mean)

@@ -5,13 +5,11 @@ import scipy.stats
 import torch
 from torchvision import transforms
 
-import narrow
-from deadpixel import erf, microobject, training
+from deadpixel import microobject, training
 from deadpixel.data import augment
 from deadpixel.data.draws import Purpose
 from deadpixel.data.normalisation import MEAN, STD
 from deadpixel.files import parquet, runs, schemas
-from deadpixel.networks import calibration
 
 SIDE, SIZE = 20, 5
 
@@ -241,28 +239,6 @@ def test_a_run_is_done_so_many_epochs_after_the_first_above_the_threshold():
     assert not done_after(0) and not done_after(0, 0.5, 0.9) and done_after(0, 0.5, 0.91)
     assert not done_after(2, 0.5, 0.95, 0.5) and done_after(2, 0.5, 0.95, 0.5, 0.5)
     assert done_after(1, 0.95, 0.95)
-
-
-def test_the_field_at_the_start_is_that_of_the_calibrated_network():
-    model = starting_resnet()
-    state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    train, test = (torch.randn(6, 3, 32, 32, generator=seeded(n)) for n in (0, 1))
-    found = microobject.field_at_start(model, train.split(3), test.split(4), torch.device("cpu"))
-    assert all(torch.equal(tensor, state[name]) for name, tensor in model.state_dict().items())
-    calibration.calibrate(model, train.split(3), device=torch.device("cpu"))
-    expected = erf.accumulate(model, test, ["output"], logit="mean", batch_size=6)["output"]
-    assert found.count == 6
-    np.testing.assert_allclose(found.mean, expected.mean, rtol=1e-4, atol=1e-9)
-
-
-def seeded(number):
-    return torch.Generator().manual_seed(number)
-
-
-def starting_resnet():
-    return training.starting_network(
-        narrow.resnet18(seed=0), 2, "padded", init="random", seed=0, input_size=(32, 32)
-    )
 
 
 def test_steps_are_counted_through_all_epochs():

@@ -112,14 +112,16 @@ def read(path: Path | str) -> StoredField:
     return StoredField(parquet.partitions(path), n_images, mean)
 
 
-def by(fields: Iterable[StoredField], *names: str) -> dict[tuple[str, ...], list[StoredField]]:
-    """Fields by some of what they are of."""
-    found: dict[tuple[str, ...], list[StoredField]] = {}
-    for field in fields:
-        found.setdefault(tuple(field.key[name] for name in names), []).append(field)
-    return found
-
-
 def read_each(paths: Iterable[Path | str]) -> list[StoredField]:
     """Those of several ``erf.parquet`` files whose target the network has."""
     return [read(path) for path in paths if parquet.read_provenance(path).get("n_images") != 0]
+
+
+def read_starts(paths: Iterable[Path | str]) -> dict[tuple[str, str, int], np.ndarray]:
+    """R (H, W) of each run's network at its start, by model, kernels and seed."""
+    return {
+        (key["model"], key["kernels"], int(seed)): to_field(rows, path)  # pyright: ignore[reportArgumentType]
+        for path in paths
+        for key in [parquet.partitions(path)]
+        for seed, rows in parquet.read(path, schemas.STARTS).groupby("seed")
+    }

@@ -26,6 +26,8 @@ MANIFEST = _schema(
 
 ERF = _schema(row=pa.int16(), col=pa.int16(), mean=pa.float64(), se=pa.float64())
 
+STARTS = _schema(seed=pa.int64(), **dict(zip(ERF.names, ERF.types, strict=True)))
+
 BLOCK = _schema(
     target=pa.string(),
     count=pa.int32(),

@@ -186,18 +186,17 @@ def arms(
     return found.reset_index().reindex(columns=ARMS.names).astype(whole)  # pyright: ignore[reportArgumentType]
 
 
-def at_start(
-    fields: Sequence[np.ndarray], counts: Sequence[int], theory: extent.Theory
-) -> dict[str, float]:
+def at_start(fields: Sequence[np.ndarray], theory: extent.Theory) -> dict[str, float]:
     """Contrast of the mean tile, without noise, and edges of the mean of several networks' fields.
 
-    fields: of runs of one arm, (H, W) each, over `counts` images. Errors are jackknife ones over
-    the runs: what one network has of its own, and too few images, are noise here.
+    fields: of runs of one arm, (H, W) each, of as many images. Errors are jackknife ones over the
+    runs: what one network has of its own, and too few images, are noise here.
     """
-    without_each = blocks.maps_without_each(fields, counts)
-    whole = np.average(fields, axis=0, weights=counts)
-    reach = extent.measure(whole, without_each, theory)
-    uneven = imbalance.measure(fields, counts)
+    weights = [1] * len(fields)
+    reach = extent.measure(
+        np.mean(fields, axis=0), blocks.maps_without_each(fields, weights), theory
+    )
+    uneven = imbalance.measure(fields, weights)
     names = [f"{edge}{of}" for edge in _EDGES.values() for of in ("", "_se")]
     return {
         "contrast": uneven["contrast_unbiased"],
