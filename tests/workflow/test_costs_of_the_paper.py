@@ -49,7 +49,8 @@ def test_every_job_of_the_paper_is_in_it(plan):
     assert jobs["train_microobject"] == 3 * 2 * 5
     assert jobs["accumulate_erf"] == 9 + 9 * 2
     assert jobs["retrieve_file"] == 9 + 2
-    assert plan["needs_device"].sum() == 30 + 30 + 27
+    assert jobs["measure_starts"] == 3 * 2
+    assert plan["needs_device"].sum() == 30 + 30 + 27 + 6
     assert plan["measured_seconds"].isna().all()
 
 
