@@ -76,6 +76,8 @@ def test_what_would_have_been_seen_is_seen_four_times_out_of_five() -> None:
     drawn = np.random.default_rng(0).normal(row["detectable"], spread, (20_000, 6))
     found = scipy.stats.ttest_1samp(drawn, 0, axis=1).pvalue < 0.05
     assert found.mean() == pytest.approx(0.8, abs=0.02)
+    quantiles = scipy.stats.t.ppf(0.975, 5) + scipy.stats.t.ppf(0.8, 5)
+    assert row["detectable"] == pytest.approx(quantiles * spread / np.sqrt(6))
 
 
 def test_seeds_that_lack_an_arm_are_no_pairs() -> None:
@@ -125,6 +127,9 @@ def test_sentences_say_how_much_and_how_surely() -> None:
     *_, no = causes.in_words(causes.contrasts(_runs(), NAMED))
     assert "mine, edge (odd to odd_65px), first epoch: 0.33 epochs sooner" in no
     assert "No difference is shown; one of" in no and no.endswith("four cases of five.")
+    unclear = {"odd": [5, 5, 5, 5, 5], "stem": [3, 4, 4, 3, 4]}  # p = 2 / 2 ** 5
+    (unsure,) = causes.in_words(causes.contrasts(_runs(unclear), NAMED))
+    assert "5 seeds, p = 0.062). No difference is shown" in unsure
     few = {"odd": [80.0, 81.0], "stem": [82.0, 82.0]}
     tested = _runs(few).rename(columns={"first_epoch": "test_acc"})  # pyright: ignore[reportArgumentType]
     assert causes.in_words(causes.contrasts(tested, NAMED)) == [
@@ -151,14 +156,16 @@ def _field(contrast: float, dark: float, seed: int) -> np.ndarray:
 
 def test_an_arm_has_the_contrast_and_the_edges_of_its_networks_without_their_noise() -> None:
     even, dark = (
-        causes.at_start([_field(0.2, right, seed) for seed in range(8)], extent.Theory(stride=32))
-        for right in (1, 0.5)
+        causes.at_start(
+            [_field(0.2, right[seed % 2], seed) for seed in range(8)], extent.Theory(stride=32)
+        )
+        for right in ((1, 1), (0.4, 0.6))
     )
     assert even["contrast"] == pytest.approx(0.2, abs=0.01)
     assert 0 < even["contrast_se"] < 0.02
     assert dark["edge_right"] == pytest.approx(0.5, abs=0.02)
     assert dark["edge_left"] == pytest.approx(1, abs=0.03)
-    assert 0 < dark["edge_left_se"] < 0.02
+    assert 0 < dark["edge_left_se"] < 0.02 < dark["edge_right_se"] < 0.06
     flat = causes.at_start([_field(0, 1, seed) for seed in range(8)], extent.Theory())
     assert abs(flat["contrast"]) < 0.03
 
@@ -181,7 +188,8 @@ def test_arms_are_what_they_change_have_and_lead_to(tmp_path) -> None:
 
 def test_the_figure_has_every_run_and_every_contrast() -> None:
     few = _runs({"odd": [3, 4, 4], "stem": [2, 2, 3]}, model="other")
-    runs = pd.concat([_runs().assign(area=50.0), few])
+    tested = _runs({"odd": [70]}).drop(columns="first_epoch")
+    runs = pd.concat([_runs().assign(area=50.0), few, tested]).assign(test_acc=math.nan)
     table = causes.contrasts(runs, NAMED)
     figure = causes.figure(runs, table)
     first, epochs, areas, other, others, nothing = figure.axes
