@@ -268,6 +268,7 @@ def test_sizes_of_the_papers_networks_and_ours() -> None:
     for panel in panels:
         assert "same networks" not in panel.get_title(loc="left")
         assert "the paper, all nine (n = 9)" in panel.get_title(loc="left")
+    assert "the paper, all nine (n = 9): τ-b +0.24, p = 0.46" in panels[0].get_title(loc="left")
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts[:4] == [
