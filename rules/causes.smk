@@ -1,25 +1,19 @@
 # Causes: what of kernel padding makes a difference? Arms that each change one thing, compared by seed.
 CAUSES = config["causes"]
 CAUSES_RUNS = {
-    "microobject": [
+    task: [
         {
-            "dataset": MICROOBJECT["dataset"],
+            **common,
             "model": block["models"],
             "kernels": arms(block, AUGMENTATION["crop"]),
             "seed": block["seeds"],
         }
-        for block in CAUSES["microobject"]
-    ],
-    "finetune": [
-        {
-            "dataset": FINETUNE["dataset"],
-            "model": block["models"],
-            "weights": FINETUNE["weights"],
-            "kernels": arms(block, AUGMENTATION["crop"]),
-            "seed": block["seeds"],
-        }
-        for block in CAUSES["finetune"]
-    ],
+        for block in CAUSES[task]
+    ]
+    for task, common in {
+        "microobject": {"dataset": MICROOBJECT["dataset"]},
+        "finetune": {"dataset": FINETUNE["dataset"], "weights": FINETUNE["weights"]},
+    }.items()
 }
 CAUSES_ARMS = [run for runs in CAUSES_RUNS.values() for run in runs]
 EXPERIMENTS["causes"] = {

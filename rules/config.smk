@@ -308,24 +308,24 @@ def crops_used(experiment):
     maps, training = config["preprocess"], config["training"]["augmentation"]
     of_maps = "preprocess", maps["crop"], min(height_and_width(maps["resize"]))
     trained = "training.augmentation", training["crop"], training["resized_crop"]
-    return {"size_test": [of_maps], "finetune": [of_maps, trained]}.get(
-        experiment, [trained]
-    )
+    return {
+        "size_test": [of_maps],
+        "finetune": [of_maps, trained],
+        "microobject": [trained],
+    }[experiment]
 
 
 def unfit_crops(name, used, crops, models, weights=None, size=1, **_):
     for key, _, largest in used if crops else ():
         if max(crops) > largest:
             yield f"{name}.crops: {max(crops)} is larger than what {key} scales images to, {largest} px"
-    if size > min(crops or [size]) or size > min(height_and_width(used[-1][1])):
+    own = height_and_width(used[-1][1])
+    if size > min([*(crops or []), *own]):
         yield f"{name}: microobject.size is larger than a crop of its images"
     for model in {*models} & config["models"].keys() if crops and weights else ():
-        own, common = (
-            preprocess_of(model, weights)["crop"],
-            config["preprocess"]["crop"],
-        )
-        if own != common:
-            yield f"{name}.crops: models.{model} has a crop of its own, {own}; leave it out, or give it none"
+        crop = preprocess_of(model, weights)["crop"]
+        if crop != config["preprocess"]["crop"]:
+            yield f"{name}.crops: models.{model} has a crop of its own, {crop}; leave it out, or give it none"
 
 
 def causes_problems():

@@ -203,15 +203,10 @@ rule plot_microobject:
 
 rule microobject:
     input:
-        [
-            runs_of(pattern, MICROOBJECT_RUNS)
-            for pattern in (
-                MICROOBJECT_EPOCHS,
-                MICROOBJECT_STEPS,
-                MICROOBJECT_SEEN,
-                STARTS,
-            )
-        ],
+        runs_of(
+            [MICROOBJECT_EPOCHS, MICROOBJECT_STEPS, MICROOBJECT_SEEN, STARTS],
+            MICROOBJECT_RUNS,
+        ),
         seen_results("microobject"),
         multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
         "<results>/figures/fig5.png",

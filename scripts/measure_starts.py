@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from deadpixel import erf, microobject, training
+from deadpixel import erf, microobject
 from deadpixel.data.evaluation import evaluation_images, evaluation_transform
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.networks import calibration, zoo
@@ -24,14 +24,9 @@ train, test = (
 
 frames = []
 for seed in params.seeds:
-    model = training.starting_network(
-        zoo.build(params.model, seed=seed),
-        len(microobject.CLASSES),
-        wildcards.kernels,
-        params.surgeries,
-        init=params.init,
-        seed=seed,
-        input_size=(side, side),
+    start = zoo.build(params.model, seed=seed)
+    model = microobject.starting_network(
+        start, wildcards.kernels, params.surgeries, init=params.init, seed=seed, side=side
     )
     calibration.calibrate(model, train.batches(params.batch_size), device=device)
     batches = test.batches(params.batch_size)

@@ -20,14 +20,8 @@ manifest = parquet.read(snakemake.input.manifest, schemas.MANIFEST)
 
 side = params.augmentation["crop"]
 start = zoo.build(params.model, seed=seed)
-model = training.starting_network(
-    start,
-    len(microobject.CLASSES),
-    wildcards.kernels,
-    params.surgeries,
-    init=params.init,
-    seed=seed,
-    input_size=(side, side),
+model = microobject.starting_network(
+    start, wildcards.kernels, params.surgeries, init=params.init, seed=seed, side=side
 )
 
 augmentation = augment.Augmentation(**params.augmentation)

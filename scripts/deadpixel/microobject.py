@@ -4,14 +4,17 @@ Each image appears in a batch twice, once with a black square and once with a re
 that are drawn for every epoch. Every draw is a pure function of (seed, epoch, image).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from . import training
 from .data.draws import Purpose, uniforms
 from .data.normalisation import MEAN, STD
+from .kernels import Init
+from .surgery.selection import Selection
 from .training import Batches, Rows, shuffled
 
 CLASSES = {"black": (0, 0, 0), "red": (255, 0, 0)}  # RGB of 0 to 255, in the order of the labels
@@ -107,6 +110,22 @@ def evaluation_batches(
         painted.append(with_squares(images, corners, size))
         first += len(images)
     return painted
+
+
+def starting_network(
+    network: nn.Module,
+    kernels: str,
+    surgeries: Mapping[str, Selection],
+    *,
+    init: Init,
+    seed: int,
+    side: int,
+) -> nn.Module:
+    """Where a run with images of `side` px starts; see `training.starting_network`."""
+    size, classes = (side, side), len(CLASSES)
+    return training.starting_network(
+        network, classes, kernels, surgeries, init=init, seed=seed, input_size=size
+    )
 
 
 def seen_for(epochs: int, threshold: float) -> Callable[[Rows], bool]:

@@ -156,7 +156,7 @@ def fit(
             row |= _train_epoch(model, optimizer, train(epoch), recipe, epoch)
             for name, batches in evaluations.items():
                 predicted, true = predict(model, batches())
-                row[f"{name}_acc"] = _share(predicted == true)
+                row[f"{name}_acc"] = accuracy(predicted, true)
                 row[f"{name}_predicted"] = predicted.tolist()
             row["seconds"] = time.monotonic() - start
             if "valid" in evaluations and row["valid_acc"] > max(
@@ -213,8 +213,8 @@ def _train_epoch(
             "lower the learning rate"
         )
     steps = [*zip(sizes, torch.stack(right).tolist(), strict=True)]
-    accuracy = sum(number for _, number in steps) / sum(sizes)
-    return {"train_loss": mean_loss, "train_acc": accuracy, "steps": [*map(list, steps)]}
+    share = sum(number for _, number in steps) / sum(sizes)
+    return {"train_loss": mean_loss, "train_acc": share, "steps": [*map(list, steps)]}
 
 
 @torch.no_grad()
@@ -250,14 +250,9 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     return torch.cat(predicted).cpu(), torch.cat(true).cpu()
 
 
-def accuracy(model: nn.Module, batches: Batches) -> float:
-    """Share of images whose class is predicted."""
-    predicted, true = predict(model, batches)
-    return _share(predicted == true)
-
-
-def _share(right: Tensor) -> float:
-    return float(right.double().mean())
+def accuracy(predicted: Tensor, true: Tensor) -> float:
+    """Share of images (N,) whose class is predicted."""
+    return float((predicted == true).double().mean())
 
 
 @contextlib.contextmanager
@@ -305,7 +300,7 @@ def _arrays(state: Mapping[str, Any]) -> dict[str, np.ndarray]:
         for part in ("model", "momentum", "best")
         for name, tensor in state[part].items()
     }
-    run = {"rows": [*state["rows"]], "momentum": [*state["momentum"]]}
+    run = {"rows": state["rows"], "momentum": [*state["momentum"]]}
     return {**arrays, "run": np.array(json.dumps(run))}
 
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from deadpixel.files import parquet
-from deadpixel.results import render, seen, squares
+from deadpixel.results import pairs, render, seen, squares
 from decisions import SIZE, corners, drawn, run
 
 SIDE = 47  # 40 places along each side: quarters of 10, eighths of 5 px
@@ -24,7 +24,7 @@ def bumpy(seed: int = 0, side: int = SIDE) -> np.ndarray:
 
 
 def maps(rows: pd.DataFrame, field: np.ndarray) -> dict:
-    keys = rows[squares.RUN].drop_duplicates().itertuples(index=False)
+    keys = rows[pairs.RUN].drop_duplicates().itertuples(index=False)
     return {tuple(key): field for key in keys}
 
 

@@ -123,14 +123,13 @@ def _rows(values: pd.DataFrame, of_contrast: Sequence[Pair]) -> Iterator[dict[st
 
 def _difference(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     found = stats.mean_difference(before, after)
-    enough = found.n >= pairs.INTERVAL_PAIRS
-    reach = found.high - found.mean
-    quantiles = [t.ppf(share, found.n - 1) for share in (0.975, POWER)] if enough else [math.nan]
+    interval = pairs.interval(found)
+    reach = interval["high"] - found.mean
+    quantiles = t.ppf([0.975, POWER], max(found.n - 1, 1))
     return {
         "n_pairs": found.n,
         "difference": found.mean,
-        "low": found.low if enough else math.nan,
-        "high": found.high if enough else math.nan,
+        **interval,
         **pairs.of_test("signflip", stats.sign_flip(after - before)),
         "detectable": reach * sum(quantiles) / quantiles[0],
     }

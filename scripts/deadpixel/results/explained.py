@@ -94,7 +94,7 @@ def _of_run(run: Run) -> Iterator[dict[str, Any]]:
     others = {"phase": fits["edge"].explained, "edge": fits["phase"].explained}
     for name, columns in PREDICTORS.items():
         own = fits[name].explained
-        row = dict(zip(squares.RUN, run.name, strict=True))
+        row = dict(zip(pairs.RUN, run.name, strict=True))
         row |= {"predictor": name, "n_squares": n_squares, "n_decisions": int(decisions.kept.sum())}
         row |= {"explained": own, "note": _problem(decisions, varies[[*columns]], own, fits[BOTH])}
         if name != BOTH:

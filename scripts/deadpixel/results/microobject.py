@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from . import pairs, stats
+from .pairs import RUN
 from .render import KERNELS, MODEL, NUMBER, SEED, WHOLE, Column, Table, with_paper
 from .style import GREY, STYLE, colours, legend_beside
 
-_RUN = ["model", "kernels", "seed"]
 FIRST_EPOCHS = Table(
     *(MODEL, KERNELS, SEED),
     Column("first_epoch", WHOLE, "first epoch"),
@@ -51,8 +51,8 @@ def first_epochs(
     `schemas.STEPS`.
     """
     rows: list[dict[str, Any]] = []
-    of_run: dict[Any, pd.DataFrame] = {run: own for run, own in steps.groupby(_RUN)}  # noqa: C416
-    for key, run in epochs.groupby(_RUN, sort=False):
+    of_run: dict[Any, pd.DataFrame] = {run: own for run, own in steps.groupby(RUN)}  # noqa: C416
+    for key, run in epochs.groupby(RUN, sort=False):
         accuracy = run.sort_values("epoch").set_index("epoch")["test_acc"]
         above = accuracy.index[accuracy > threshold]  # pyright: ignore[reportArgumentType, reportCallIssue]
         last, left = accuracy.iloc[-1], planned - len(accuracy)
@@ -65,7 +65,7 @@ def first_epochs(
             "best_test_acc": 100 * accuracy.max(),
             "last_test_acc": 100 * last,
         }
-        rows.append({**dict(zip(_RUN, key, strict=True)), **measured})  # pyright: ignore[reportArgumentType]
+        rows.append({**dict(zip(RUN, key, strict=True)), **measured})  # pyright: ignore[reportArgumentType]
     firsts = dict.fromkeys(["first_epoch", "first_step"], "Int32")
     return pd.DataFrame(rows, columns=FIRST_EPOCHS.names).astype(firsts)
 

@@ -11,6 +11,7 @@ from ..surgery.kinds import ODD, at_crop, kind_and_crop
 from . import stats
 from .render import KERNELS, MODEL, NUMBER, TEXT, TRUTH, WHOLE, Column, Row, p_value
 
+RUN = ["model", "kernels", "seed"]  # columns that tell runs apart
 ALL_MODELS = "all"  # the row over networks, where there are several
 # With two pairs Student's t makes an interval of 12.7 standard errors: wider than accuracies are.
 INTERVAL_PAIRS = 3
@@ -90,12 +91,19 @@ def compared(
 def _difference(pairs: Any, value: str, prefix: str) -> dict[str, Any]:
     before, after = (pairs[f"{value}_{when}"].to_numpy() for when in ("before", "after"))
     difference = stats.mean_difference(before, after)
-    enough = difference.n >= INTERVAL_PAIRS
     return {
         "n_pairs": difference.n,
         f"{prefix}before": np.mean(before),
         f"{prefix}after": np.mean(after),
         f"{prefix}difference": difference.mean,
+        **interval(difference),
+    }
+
+
+def interval(difference: stats.MeanDifference) -> dict[str, float]:
+    """Its 95 % interval, from at least `INTERVAL_PAIRS`."""
+    enough = difference.n >= INTERVAL_PAIRS
+    return {
         "low": difference.low if enough else math.nan,
         "high": difference.high if enough else math.nan,
     }

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 
 from . import squares
+from .pairs import RUN
 from .render import KERNELS, MODEL, NUMBER, TEXT, WHOLE, Column, Table
 from .squares import Maps, Run
 from .style import GREY, INK, STYLE
@@ -54,7 +55,7 @@ def shares(seen: pd.DataFrame, maps: Maps, size: int) -> pd.DataFrame:
                 for index, share, number in of_cell.itertuples()
             ]
     key = ["model", "kernels", "by", "cell"]
-    names: Any = ["model", "kernels", "seed", *key[2:], "bin_from", "bin_to", "share", "n_squares"]
+    names: Any = [*RUN, *key[2:], "bin_from", "bin_to", "share", "n_squares"]
     rows = []
     for values, cell in pd.DataFrame(found, columns=names).groupby(key, sort=False):
         row: dict[str, Any] = dict(zip(key, values, strict=True))  # pyright: ignore[reportArgumentType]

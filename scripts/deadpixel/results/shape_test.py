@@ -48,17 +48,16 @@ def finetune_runs(epochs: pd.DataFrame, predictions: pd.DataFrame) -> pd.DataFra
     class of the test images for each of them would give. Raises `InputError` if all test images are
     of one class.
     """
-    key = ["model", "kernels", "seed"]
-    best = epochs.loc[epochs.groupby(key, sort=False)["valid_acc"].idxmax()]
-    best = best[[*key, "epoch", "valid_acc"]].rename(columns={"epoch": "best_epoch"})
+    best = epochs.loc[epochs.groupby(pairs.RUN, sort=False)["valid_acc"].idxmax()]
+    best = best[[*pairs.RUN, "epoch", "valid_acc"]].rename(columns={"epoch": "best_epoch"})
     right = predictions.assign(right=predictions["label"] == predictions["predicted"])
-    tested = right.groupby(key).agg(
+    tested = right.groupby(pairs.RUN).agg(
         n_test=("right", "size"),
         n_classes=("label", "nunique"),
         test_acc=("right", "mean"),
         commonest_acc=("label", lambda labels: labels.value_counts(normalize=True).max()),
     )
-    runs = best.merge(tested.reset_index(), on=key)
+    runs = best.merge(tested.reset_index(), on=pairs.RUN)
     for run in runs[runs["n_classes"] < 2].itertuples():
         raise InputError(
             f"{run.model}, kernels {run.kernels}, seed {run.seed}: all test images are of one "

@@ -17,13 +17,13 @@ import pandas as pd
 from ..errors import InputError, naming
 from ..imbalance import mean_tile, tile_period
 from . import pairs, stats
+from .pairs import RUN
 from .render import NUMBER, Column
 
 INTERVAL = (
     Column("low", NUMBER, "95 % from", if_known=True),
     Column("high", NUMBER, "95 % to", if_known=True),
 )
-RUN = ["model", "kernels", "seed"]
 Maps = Mapping[tuple[str, str, int], np.ndarray]
 ROUNDING = 1e-9  # within which sensitivities, relative to their mean, are the same
 _SQUARE = ["path", "square", "row", "col"]
@@ -120,6 +120,4 @@ def _run(name: tuple[str, str, int], rows: pd.DataFrame, field: np.ndarray, size
 def over_runs(name: str, values: np.ndarray) -> dict[str, Any]:
     """Mean over runs (n,), its 95 % interval (Student's t) from three runs on, and their number."""
     mean = stats.mean_difference(np.zeros(len(values)), values)
-    enough = mean.n >= pairs.INTERVAL_PAIRS
-    low, high = (mean.low, mean.high) if enough else (np.nan, np.nan)
-    return {name: mean.mean, "low": low, "high": high, "n_runs": mean.n}
+    return {name: mean.mean, **pairs.interval(mean), "n_runs": mean.n}
