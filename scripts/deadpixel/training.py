@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from . import features, kernels
+from . import features, kernels, uncompiled
 from .data.draws import Purpose, generator, torch_seed
 from .errors import InputError, in_one_line
 from .files.resume import Scratch
@@ -139,7 +139,7 @@ def fit(
     an epoch has no batch.
     """
     model.to(device).to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    optimizer = torch.optim.SGD(
+    optimizer = uncompiled.SGD(
         model.parameters(), momentum=recipe.momentum, weight_decay=recipe.weight_decay
     )
     rows, best = _resume(model, optimizer, scratch, recipe, [*evaluations])

@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from .. import uncompiled
 from ..errors import InputError
 from . import bands
 from .draws import Purpose, uniforms, words
@@ -119,7 +120,8 @@ def torchvision_transform(augmentation: Augmentation) -> Callable[[np.ndarray], 
 
     Raises `InputError` of images that are neither grey nor RGB.
     """
-    from torchvision import transforms
+    with uncompiled.imports():
+        from torchvision import transforms
 
     return transforms.Compose(
         [

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from .. import uncompiled
 from ..data import draws
 from ..errors import InputError
 from .own import from_file
@@ -26,7 +27,7 @@ def build(source: str, *, seed: int = 0) -> nn.Module:
     ``factory()`` returns an `nn.Module` that takes images (N, C, H, W). Raises `InputError`.
     """
     library, _, name = source.rpartition(":")
-    with _undisturbed(seed):
+    with _undisturbed(seed), uncompiled.imports():
         model = LIBRARIES[library](name) if library in LIBRARIES else from_file(source)
     return model.eval()
 
@@ -62,7 +63,7 @@ def _undisturbed(seed: int) -> Iterator[None]:
 
 
 def _from_torchvision(name: str) -> nn.Module:
-    import torchvision  # which takes as long to import as torch itself
+    import torchvision
 
     known = torchvision.models.list_models(module=torchvision.models)
     if name not in known:
@@ -119,7 +120,8 @@ def timm_transform(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     By the names of `data.evaluation.evaluation_transform`; and ``crop_mode`` where timm fills up
     what lies beyond the image, which that does not do.
     """
-    from timm.data.config import resolve_data_config
+    with uncompiled.imports():
+        from timm.data.config import resolve_data_config
 
     said = resolve_data_config(pretrained_cfg=dict(pretrained_cfg))
     crop = [*said["input_size"][1:]]
@@ -137,7 +139,8 @@ def timm_transform(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
 
 def imagenet_accuracy(name: str) -> tuple[float, float] | None:
     """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
-    import torchvision
+    with uncompiled.imports():
+        import torchvision
 
     try:
         weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
