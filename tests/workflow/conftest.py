@@ -33,7 +33,8 @@ class Checkout:
         to `log`, which its orphans can print to as well."""
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
         environment = {**os.environ, "PATH": path}
-        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):  # ours, not the user's
+        # ours, not the user's
+        for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"):
             environment.pop(variable, None)
         with log.open("w") as printed:
             return subprocess.Popen(
