@@ -4,7 +4,7 @@ import shutil
 
 import pandas as pd
 
-from deadpixel import blocks, extent, gaussian, imbalance
+from deadpixel import extent, fields, imbalance
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.logs import log
 from deadpixel.operations import job
@@ -25,19 +25,13 @@ for path in output.erf:
         continue
     field = maps.write(parts, path, {**facts, "reading": facts["targets"][target]})
     counted = {**key, "n_images": field.count}
-    means, images = [part.mean for part in parts], [part.count for part in parts]
-    without_each = blocks.maps_without_each(means, images)
-    fit = gaussian.fit_or_failure(field.mean, without_each)
-    if fit["failure"]:
-        log.warning("%s: %s", path, fit["failure"])
-    fits.append(counted | fit)
-    uneven = imbalance.measure(means, images)
-    if (field.mean < 0).any():  # signed: what cancels is no level that differences are relative to
-        uneven = {name: uneven[name] for name in ("l1_raw", "l2_raw")}
-    indices.append(counted | uneven)
-    extents.append(counted | extent.measure(field.mean, without_each, theories[target]))
-    tile = imbalance.mean_tile(field.mean, imbalance.tile_period(field.mean.shape))
-    tiles.append(maps.tile_to_frame(tile).assign(target=target))
+    found = fields.measure(field, parts, theories[target])
+    if found.fit["failure"]:
+        log.warning("%s: %s", path, found.fit["failure"])
+    fits.append(counted | found.fit)
+    indices.append(counted | found.imbalance)
+    extents.append(counted | found.extent)
+    tiles.append(maps.tile_to_frame(found.tile).assign(target=target))
 for rows, path, schema in (
     (fits, output.fits, schemas.FITS),
     (indices, output.imbalance, schemas.measures(imbalance.columns())),

@@ -82,6 +82,8 @@ def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(tmp_path):
     tables = {f"deadpixel/results/paper/table{number}.csv" for number in (1, 2, 3, 4)}
     assert {"deadpixel/erf.py", "deadpixel/py.typed", *tables} <= names
     assert not any(name.startswith(("scripts", "tests")) for name in names)
+    (entries,) = (name for name in names if name.endswith("entry_points.txt"))
+    assert b"deadpixel = deadpixel.command:main" in zipfile.ZipFile(wheel).read(entries)
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     assert forked.result(rows_of_the_papers_table, tmp_path / "site") == 9
 
@@ -240,8 +242,8 @@ FLOORS = (
     ),
     *({"features"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
-    {"tiles"},
-    *({"microobject"}, {"results"}, {"operations"}),
+    {"tiles", "fields"},
+    *({"microobject", "look"}, {"results"}, {"operations"}, {"command", "__main__"}),
 )
 
 

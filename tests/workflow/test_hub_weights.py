@@ -1,12 +1,16 @@
 """Weights from the Hub as a user meets them: the real rules against a server that answers as it."""
 
 import hashlib
+import json
 
 import pytest
 import timm
 import torch
 from safetensors.torch import save
 
+from deadpixel import erf, extent
+from deadpixel.data import loose
+from deadpixel.data.evaluation import evaluation_transform
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import checkpoints
 from hubserver import COMMIT, OLDER, Hub
@@ -118,3 +122,30 @@ def test_what_names_no_weights_is_said_before_any_job(checkout, config, message)
     status, output = checkout.snakemake("-n", overlay=config)
     assert status != 0
     assert message in output and "Traceback" not in output
+
+
+def test_one_look_takes_published_weights_and_says_so(checkout, server, weights, monkeypatch):
+    """As the command without options does; offline, from its cache."""
+    monkeypatch.setenv("HOME", str(checkout.folder))
+    monkeypatch.setenv("PYTHONPATH", "scripts")
+    command = ("python", "-m", "deadpixel", "look", f"timm:{NET}", "--most", "2")
+    status, output = checkout.run(*command, "--json", "found.json", "--out", "page.html")
+    assert status == 0, output
+    found = json.loads((checkout.folder / "found.json").read_text())
+    assert found["weights"] == f"timm's, hf://timm/{NET}@main/model.safetensors"
+    assert found["preprocess"] == OF_TIMM
+    assert "Weights: timm's, hf://" in (checkout.folder / "page.html").read_text()
+    torch.manual_seed(5)
+    network = timm.create_model(NET).eval()
+    images = loose.images(None, 2, evaluation_transform(**OF_TIMM))
+    batch = torch.stack([images[0], images[1]])
+    expected = erf.accumulate(network, batch, ["output"], logit="mean")["output"].mean
+    extents = extent.measure(expected, expected[:0], extent.Theory())
+    assert found["targets"][-1]["radius_90"] == pytest.approx(extents["radius_90"], rel=1e-3)
+
+    server.stop()
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert checkout.run(*command)[0] == 0
+    status, output = checkout.run(*command[:4], "timm:resnet18.a1_in1k")
+    assert status == 2 and "Traceback" not in output
+    assert "--weights: hf://timm/resnet18.a1_in1k@main/model.safetensors: HF_HUB_OFF" in output

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -63,12 +64,24 @@ def _resized(image: Image.Image, resize: int | Sequence[int]) -> tuple[int, int]
     return width, height
 
 
+class Images(Protocol):
+    """Decoded images by number, as a `Pack` has them."""
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        """Pixels of one image, uint8 (height, width, bands)."""
+        ...
+
+    def path(self, index: int) -> str:
+        """File that one image was decoded from."""
+        ...
+
+
 class EvaluationImages(torch.utils.data.Dataset):
     """Images of a pack as networks are evaluated on: item i is float32 (bands, h, w)."""
 
     def __init__(
         self,
-        pack: Pack,
+        pack: Images,
         indices: Sequence[int] | np.ndarray,
         labels: Sequence[int] | np.ndarray | Tensor,
         transform: Callable[[np.ndarray], Tensor],

@@ -47,6 +47,22 @@ def scan(root: Path, *, exclude: Iterable[str] = ()) -> pd.DataFrame:
     )
 
 
+def images_below(folder: Path) -> list[Path]:
+    """Every image file in a folder and its sub-folders, by name; hidden ones are passed over.
+
+    Raises `InputError` if there is no such folder.
+    """
+    if not folder.is_dir():
+        raise InputError(f"image folder {folder} is missing: name one that is there")
+    return [file for entry in _visible(folder) for file in _images_of(entry)]
+
+
+def _images_of(entry: Path) -> list[Path]:
+    if entry.is_dir():
+        return images_below(entry)
+    return [entry] if _is_image(entry) else []
+
+
 def checksums(files: Sequence[Path]) -> list[str]:
     """SHA-256 of each image; raises `InputError` unless it is a plain file with content."""
     found = []

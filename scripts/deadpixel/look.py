@@ -1,0 +1,115 @@
+"""One look at any network: what the workflow measures of its maps, on some images, at once."""
+
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor, nn
+
+from . import erf, extent, fields, kernels, reading, receptive_field
+from .data.evaluation import EvaluationImages
+from .errors import InputError
+from .files import maps
+from .files.effective import Erf
+from .files.resume import Scratch
+from .logs import log
+from .targets import OUTPUT
+
+STRIDES = (4, 8, 16, 32)
+BLOCKS = 8  # of images, whose differences make the errors
+_KEY = {"dataset": "images", "weights": "as they are", "kernels": "odd"}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What was seen.
+
+    trf, fits, imbalances, extents, tiles: rows as in the workflow's files, with their keys.
+    fields: effective fields by target. odd: operations with an odd kernel and stride 2; left_odd:
+    those that padding would leave so; added: weights that it would add.
+    """
+
+    model: str
+    trf: pd.DataFrame
+    fits: pd.DataFrame
+    imbalances: pd.DataFrame
+    extents: pd.DataFrame
+    tiles: pd.DataFrame
+    fields: dict[str, Erf]
+    odd: list[str]
+    left_odd: list[str]
+    added: int
+
+
+def look(
+    model: nn.Module,
+    images: EvaluationImages,
+    *,
+    name: str = "network",
+    targets: Mapping[str, Any] | None = None,
+    batch_size: int = 8,
+    device: torch.device | str = "cpu",
+) -> Look:
+    """Measure the maps of a network as the workflow does, its kernels as they are.
+
+    targets: by their names, as the configuration's `targets` has them; without, the last map of
+    each of `STRIDES` and the mean logit. Raises `InputError` for what the network or the images do
+    not allow.
+    """
+    first = images[0]
+    channels, *size = first.shape
+    input_size = (size[0], size[1])
+    if targets is None:
+        targets = {**{f"stride{stride}": None for stride in STRIDES}, OUTPUT: OUTPUT}
+    with tempfile.TemporaryDirectory() as scratch:
+        of_blocks, readings = erf.accumulate_blocks(
+            model,
+            images,
+            reading.with_stages(model, first[None], targets),
+            BLOCKS,
+            Scratch(scratch, []),
+            logit="mean",
+            batch_size=batch_size,
+            device=device,
+        )
+    rows = receptive_field.table(model, readings, input_size, channels=channels)
+    theories = extent.theories(rows)
+    key = {**_KEY, "model": name}
+    seen, measured = {}, {}
+    for target in readings:
+        parts = [block[target] for block in of_blocks.values()]
+        seen[target] = sum(parts[1:], start=parts[0])
+        measured[target] = fields.measure(seen[target], parts, theories[target])
+
+    def frame(part: str) -> pd.DataFrame:
+        counted = {
+            target: {**key, "target": target, "n_images": seen[target].count} for target in seen
+        }
+        return pd.DataFrame([counted[of] | getattr(measured[of], part) for of in seen])
+
+    tiles = [maps.tile_to_frame(measured[of].tile).assign(**key, target=of) for of in seen]
+    odd = kernels.odd_strided(model, first[None])
+    padded = _padded(model, first) if odd else model
+    return Look(
+        model=name,
+        trf=pd.DataFrame([{**key, **row} for row in rows]),
+        fits=frame("fit"),
+        imbalances=frame("imbalance"),
+        extents=frame("extent"),
+        tiles=pd.concat(tiles),
+        fields=seen,
+        odd=odd,
+        left_odd=kernels.odd_strided(padded, first[None]),
+        added=len(kernels.added_weights(padded)),
+    )
+
+
+def _padded(model: nn.Module, image: Tensor) -> nn.Module:
+    try:
+        return kernels.apply(model, "padded", image=image[None])
+    except InputError as error:  # none of them can be changed
+        log.warning("%s", error)
+        return model

@@ -1,0 +1,227 @@
+"""What one look at a network showed: a table, sentences and a page that stands alone."""
+
+import base64
+import html
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from ..data.normalisation import MEAN, STD
+from ..look import Look
+from . import fields, render
+from .render import NUMBER, TEXT, Column, Row, Table
+from .style import STYLE, colours
+
+TILE = 32  # px; a field that is narrower has a peak there and no pattern
+_KEY = ["dataset", "model", "weights", "kernels", "target"]
+
+
+def _with_error(name: str, header: str, decimals: int, se: str) -> Column:
+    def in_words(row: Row) -> str | None:
+        if pd.isna(row[name]) or pd.isna(row[se]):
+            return None
+        return f"{row[name]:.{decimals}f} ± {row[se]:.{decimals}f}"
+
+    return Column(name, NUMBER, header, decimals, in_words=in_words)
+
+
+def _width(name: str, header: str) -> Column:
+    shown = _with_error(name, header, 1, f"{name}_jackknife_se")
+
+    def in_words(row: Row) -> str | None:
+        poor = row["r_squared"] < fields.LEAST_R_SQUARED
+        return "no Gaussian" if poor else shown.in_words(row)
+
+    return Column(name, NUMBER, header, 1, in_words=in_words)
+
+
+def _contrast() -> Column:
+    shown = _with_error("contrast_unbiased", "contrast of the tile", 3, "contrast_unbiased_se")
+
+    def in_words(row: Row) -> str | None:
+        return "too narrow" if row["radius_50"] < TILE / 2 else shown.in_words(row)
+
+    return replace(shown, in_words=in_words)
+
+
+LOOK = Table(
+    Column("target", TEXT, "target"),
+    Column("reading", TEXT, header=None),
+    Column("stride_h", NUMBER, "stride (px)", 0),
+    Column("size_h", NUMBER, "theory (px)", 0),
+    Column("kind", TEXT, "which is"),
+    _with_error("radius_50", "half within (px)", 1, "radius_50_se"),
+    _with_error("radius_90", "90 % within (px)", 1, "radius_90_se"),
+    _width("sigma_x", "σx (px)"),
+    _width("sigma_y", "σy (px)"),
+    Column("r_squared", NUMBER, "R²", 2),
+    _contrast(),
+    *(
+        _with_error(f"edge_{side}", f"{side} edge", 2, f"edge_{side}_se")
+        for side in ("top", "bottom", "left", "right")
+    ),
+)
+NOTES = (
+    "Fields are in px of the image. Theory: the square that arithmetic allows the central feature. "
+    "Half, 90 %: of the sensitivity, within a circle around its centre of mass.",
+    "Contrast: root mean squared deviation from the pixels around, by the place in a tile of "
+    f"{TILE} px, noise taken off. Edges: sensitivity of the outer strip of one stride over that of "
+    "the middle.",
+    "±: standard error, over blocks of images.",
+)
+
+
+def table(seen: Look) -> pd.DataFrame:
+    """One row a target, in columns that hold all of `LOOK`'s and the errors."""
+    key = [name for name in _KEY if name != "dataset"]
+    joined = seen.fits.merge(seen.imbalances.drop(columns="n_images"), "left", _KEY)
+    joined = joined.merge(seen.extents.drop(columns=["n_images"]), "left", _KEY)
+    return joined.merge(seen.trf.drop(columns="dataset"), "left", key)
+
+
+def sentences(seen: Look) -> list[str]:
+    """What the numbers say, for a reader who has seen none like them."""
+    rows = {row["target"]: row for row in table(seen).to_dict("records")}
+    return [*_reach(rows), *_checkerboard(rows), *_edges(rows), _padding(seen)]
+
+
+def _reach(rows: Mapping[str, Row]) -> Iterator[str]:
+    *_, last = [row for name, row in rows.items() if name != "output"] or rows.values()
+    if pd.isna(last["radius_90"]):
+        return
+    size, share = last["size_h"], ""
+    if size > 0 and np.isfinite(size):
+        area = np.pi * last["radius_90"] ** 2 / size**2
+        share = f", a circle of {100 * area:.0f} % of the square of {size:.0f} px that theory has"
+    yield (
+        f"The central feature of {last['target']} takes 90 % of its sensitivity from within "
+        f"{last['radius_90']:.0f} px{share}."
+    )
+
+
+def _checkerboard(rows: Mapping[str, Row]) -> Iterator[str]:
+    logits = rows.get("output")  # whose field is wide; a narrow one is a peak, not a pattern
+    if logits is None or pd.isna(logits["contrast_unbiased_se"]):
+        return
+    size, error = logits["contrast_unbiased"], logits["contrast_unbiased_se"]
+    if size < 2 * error:
+        yield f"No checkerboard: within tiles of {TILE} px pixels are seen evenly, by the errors."
+        return
+    yield (
+        f"Pixels are seen unevenly: by their place in a tile of {TILE} px the logits' sensitivity "
+        f"deviates by {100 * size:.1f} ± {100 * error:.1f} % from that of the pixels around, as "
+        "partially dead pixels make it."
+    )
+
+
+def _edges(rows: Mapping[str, Row]) -> Iterator[str]:
+    row = rows.get("output", {})
+    for one, other in (("left", "right"), ("top", "bottom")):
+        first, second = (row.get(f"edge_{side}", np.nan) for side in (one, other))
+        errors = [row.get(f"edge_{side}_se", np.nan) for side in (one, other)]
+        if abs(first - second) > 3 * np.hypot(*errors):
+            less, more = sorted([(first, one), (second, other)])
+            yield (
+                f"The {less[1]} edge counts {less[0]:.2f} of the middle for the logits, the "
+                f"{more[1]} one {more[0]:.2f}."
+            )
+
+
+def _padding(seen: Look) -> str:
+    if not seen.odd:
+        return "No operation has an odd kernel and stride 2, so kernel padding changes nothing."
+    changed = len(seen.odd) - len(seen.left_odd)
+    return (
+        f"{len(seen.odd)} operations have an odd kernel and stride 2. Kernel padding would make "
+        f"{changed} of them even, with {seen.added:,} weights more."
+    )
+
+
+def figures(seen: Look, image: Tensor, mean: Sequence[float], std: Sequence[float]) -> list[Figure]:
+    """Maps with their tiles; and the fields over one image (bands, H, W), and through the centre.
+
+    image: normalised by `mean` and `std`, of one or three bands; of others its mean is drawn.
+    """
+    fits = seen.fits.set_index(["kernels", "target"])
+    theory = seen.trf.set_index(["kernels", "target"])
+    theory = theory.assign(changed=0, left_odd=len(seen.odd))
+    tiles = fields.tiles_of(seen.tiles)
+    means = {name: field.mean for name, field in seen.fields.items()}
+    maps = fields.erf_maps({"odd": means}, tiles, fits, theory, seen.model)
+    return [maps, _over_image(means, _picture(image, mean, std))]
+
+
+def colours_of(preprocess: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
+    """Mean and std of an evaluation transform's arguments."""
+    return preprocess.get("mean", MEAN), preprocess.get("std", STD)
+
+
+def _picture(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
+    """Grey values (H, W), of 0 to 1."""
+    pixels = image.permute(1, 2, 0).numpy() * np.asarray(std) + np.asarray(mean)
+    return pixels.mean(2).clip(0, 1)
+
+
+def _over_image(maps: Mapping[str, np.ndarray], picture: np.ndarray) -> Figure:
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(3.3 * len(maps), 6), layout="compressed")
+        axes = figure.subplots(2, len(maps), squeeze=False)
+        for (name, field), over, through in zip(maps.items(), *axes, strict=True):
+            over.imshow(picture, cmap="gray", vmin=0, vmax=1.4)
+            share = np.abs(field) / np.percentile(np.abs(field), 99.8)
+            colour = np.zeros((*field.shape, 4))
+            colour[..., :3] = to_rgb(colours([])["odd"])
+            colour[..., 3] = 0.85 * share.clip(0, 1) ** 0.5
+            over.imshow(colour)
+            over.set(title=f"{name}, over one image", xticks=[], yticks=[])
+            row, column = np.unravel_index(np.abs(field).argmax(), field.shape)
+            through.plot(field[row], label=f"row {row}", linewidth=1)
+            through.plot(field[:, column], label=f"column {column}", linewidth=1)
+            through.set(xlabel="px", title="through its strongest pixel", yticks=[])
+            through.legend(frameon=False)
+        axes[1, 0].set_ylabel("sensitivity")
+        return figure
+
+
+def page(seen: Look, said: Sequence[str], drawn: Sequence[Figure], notes: Sequence[str]) -> str:
+    """HTML that needs nothing else: sentences, table, figures; notes say what it was made of."""
+    shown = render.html(table(seen), LOOK, NOTES)
+    head, _, rest = shown.partition("<body>")
+    rows, _, end = rest.rpartition("</body>")
+    parts = [f"<h1>What {html.escape(seen.model)} looks at</h1>"]
+    parts += [f"<p>{html.escape(sentence)}</p>" for sentence in said]
+    parts += [f'<div style="overflow-x: auto">{rows}</div>']
+    parts += [f'<img alt="" src="{_png(figure)}" style="max-width: 100%">' for figure in drawn]
+    parts += [f"<p>Odd kernels with stride 2:</p><ul>{_items(seen.odd)}</ul>"] if seen.odd else []
+    parts += [f"<p><small>{html.escape(note)}</small></p>" for note in notes]
+    return f"{head}<body>{''.join(parts)}</body>{end}"
+
+
+def _items(lines: Sequence[str]) -> str:
+    return "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+
+
+def _png(figure: Figure) -> str:
+    with mpl.rc_context(STYLE), io.BytesIO() as file:
+        figure.savefig(file, format="png", dpi=150)
+        return "data:image/png;base64," + base64.b64encode(file.getvalue()).decode()
+
+
+def numbers(seen: Look) -> list[dict[str, Any]]:
+    """The rows of `table` as JSON has them: what is not finite is null."""
+    rows = table(seen).to_dict("records")
+    return [
+        {
+            name: None if isinstance(of, float) and not np.isfinite(of) else of
+            for name, of in row.items()
+        }
+        for row in rows
+    ]
