@@ -90,6 +90,17 @@ def test_fields_and_measures_are_the_librarys(network, images, seen):
     assert row["stride"] == 16
 
 
+def test_a_signed_field_has_no_index_relative_to_its_level(seen):
+    field = seen.fields["output"]
+    signed = erf.Erf(field.total - field.total.mean(), field.total_squares, field.count)
+    found = fields.measure(signed, [signed, signed], extent.Theory())
+    assert [*found.imbalance] == ["l1_raw", "l2_raw"]
+    assert found.fit["failure"] == "" or found.fit["r_squared"] is not None
+    whole = fields.measure(field, [field, field], extent.Theory())
+    assert {"l1", "l1_raw", "contrast_unbiased"} <= whole.imbalance.keys()
+    assert whole.tile.shape == (32, 32)
+
+
 def test_odd_kernels_are_counted_and_what_padding_adds(seen):
     assert [name.partition(":")[0] for name in seen.odd] == [
         f"Sequential.{number}.0" for number in range(3)
@@ -206,7 +217,9 @@ def test_a_network_that_nothing_can_pad_is_looked_at_all_the_same():
     network = nn.Sequential(*layers, nn.Linear(8, 2))
     images = loose.images(None, 2, TRANSFORM)
     found = look.look(network, images)
-    assert found.added == 0 and len(found.left_odd) == len(found.odd)
+    assert found.added == 0 and len(found.left_odd) == len(found.odd) == 1
+    assert "1 operations" in shown.sentences(found)[-1]
+    assert "make 0 of them even" in shown.sentences(found)[-1]
     with pytest.raises(InputError, match="two images"):
         loose.images(None, 1, TRANSFORM)
     assert isinstance(found.tiles, pd.DataFrame)
