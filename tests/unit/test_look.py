@@ -213,12 +213,12 @@ def test_a_network_that_nothing_can_pad_is_looked_at_all_the_same():
         def forward(self, image):
             return super().forward(image) / self.weight.numel()
 
-    layers = [Averages(3, 8, 3, 4, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten()]
-    network = nn.Sequential(*layers, nn.Linear(8, 2))
+    halves = [Averages(3, 8, 3, 2, 1), nn.ReLU(), Averages(8, 8, 3, 2, 1), nn.ReLU()]
+    network = nn.Sequential(*halves, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
     images = loose.images(None, 2, TRANSFORM)
     found = look.look(network, images)
-    assert found.added == 0 and len(found.left_odd) == len(found.odd) == 1
-    assert "1 operations" in shown.sentences(found)[-1]
+    assert found.added == 0 and len(found.left_odd) == len(found.odd) == 2
+    assert "2 operations" in shown.sentences(found)[-1]
     assert "make 0 of them even" in shown.sentences(found)[-1]
     with pytest.raises(InputError, match="two images"):
         loose.images(None, 1, TRANSFORM)
