@@ -7,8 +7,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from deadpixel import command, erf, extent, fields, look
-from deadpixel.data import loose
+from deadpixel import blocks, command, erf, extent, fields, imbalance, look
+from deadpixel.data import loose, synthetic
 from deadpixel.data.evaluation import evaluation_transform
 from deadpixel.errors import InputError
 from deadpixel.files import parquet, schemas
@@ -59,13 +59,15 @@ def test_images_are_those_of_the_folder_and_below_spread_over_it(tmp_path):
         str(tmp_path / name) for name in ("a.gif", "b/y.jpg")
     ]
     assert torch.equal(fewer[1], found[2]) and not torch.equal(found[1], found[2])
+    with pytest.raises(InputError, match="two images"):
+        loose.images(tmp_path, 1, TRANSFORM)
 
 
 def test_drawn_images_are_the_same_whatever_their_number():
-    few, many = (loose.images(None, number, TRANSFORM, seed=3) for number in (2, 5))
+    few, many = (loose.images(None, number, TRANSFORM, seed=3) for number in (2, 40))
     assert torch.equal(few[1], many[1])
-    assert not torch.equal(many[1], many[2])
-    assert not torch.equal(many[1], loose.images(None, 5, TRANSFORM, seed=4)[1])
+    assert not torch.equal(many[0], many[len(synthetic.CLASSES)]), "two of one class"
+    assert not torch.equal(many[1], loose.images(None, 40, TRANSFORM, seed=4)[1])
 
 
 def test_fields_and_measures_are_the_librarys(network, images, seen):
@@ -83,9 +85,12 @@ def test_fields_and_measures_are_the_librarys(network, images, seen):
         for number in range(8)
     ]
     theory = extent.theories(seen.trf.to_dict("records"))["output"]
-    measured = fields.measure(sum(parts[1:], start=parts[0]), parts, theory)
+    means = [part.mean for part in parts]
+    without_each = blocks.maps_without_each(means, [2] * 8)
+    found = imbalance.measure(means, [2] * 8)
+    found |= extent.measure(np.mean(means, axis=0), without_each, theory)
     row = table.set_index("target").loc["output"]
-    for name, value in (measured.imbalance | measured.extent).items():
+    for name, value in found.items():
         assert row[name] == pytest.approx(value, rel=1e-3, abs=1e-6, nan_ok=True), name
     assert row["stride"] == 16
 
