@@ -1,5 +1,6 @@
 """Figures as files: the same for the same numbers, whole or not at all."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,21 @@ def test_same_figure_same_file(tmp_path: Path) -> None:
         np.testing.assert_array_equal(np.asarray(first), np.asarray(second))
         assert np.asarray(first).std() > 10  # not blank
     assert len([*tmp_path.iterdir()]) == 4
+
+
+def test_last_bits_of_a_layout_change_no_file(tmp_path: Path) -> None:
+    width = 0.3
+    for name, of in (("a", width), ("b", np.nextafter(width, 1))):
+        figure = Figure((2, 2))
+        for left in (0.1, 0.6):
+            axes = figure.add_axes((left, 0.1, of, 0.8))
+            axes.plot([0, 4], [4, 0], marker="o")
+        style.save(figure, [tmp_path / f"{name}.svg"])
+    one, other = ((tmp_path / f"{name}.svg").read_text() for name in "ab")
+    assert one == other
+    used = set(re.findall(r"#(id\d+)", one))
+    defined = set(re.findall(r'id="(id\d+)"', one))
+    assert used == defined and len(used) >= 3  # two clips and a marker at least
 
 
 def test_save_is_atomic(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """What all figures share: their style, their colours and how they are written."""
 
 import itertools
+import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,16 @@ def save(figure: Figure, paths: Sequence[Path | str]) -> None:
         bare = {"Date": None} if path.suffix == ".svg" else None
         with mpl.rc_context(STYLE), atomic.writing(path) as partial:
             figure.savefig(partial, dpi=200, metadata=bare)
+            if path.suffix == ".svg":
+                partial.write_text(_numbered(partial.read_text()))
+
+
+def _numbered(svg: str) -> str:
+    """With clips and markers named in their order: Matplotlib names them by a hash of sizes, of
+    which a solved layout leaves the last bits to chance."""
+    numbers: dict[str, str] = {}
+    names = re.compile(r"""(?<=["#])[a-zA-Z][0-9a-f]{10}(?=["')])""")
+    return names.sub(lambda name: numbers.setdefault(name[0], f"id{len(numbers)}"), svg)
 
 
 def legend_beside(figure: Figure, axes: Iterable[Axes]) -> None:
