@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .errors import InputError, naming
+from .logs import log
 
 EPILOG = """examples:
   deadpixel look timm:resnet50 --images photos --out resnet50.html
@@ -20,7 +21,8 @@ EPILOG = """examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit status."""
     chosen = _parser().parse_args(arguments)
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    log.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
         _look(chosen)

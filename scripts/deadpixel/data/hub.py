@@ -38,13 +38,15 @@ def retrieve(address: Address, cache: Path, link: Path, facts: Path) -> None:
     stood for), the etag, the SHA-256 and the endpoint. Raises `InputError`.
     """
     # plain HTTP works with every mirror, and the other protocol would fill the home folder
-    os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
+    plain = os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     try:
         from huggingface_hub import constants
     except ModuleNotFoundError as error:
         raise InputError(
             f"{address} needs huggingface_hub: install it by pip install 'deadpixel[timm]'"
         ) from error
+    # timm may have imported the client before
+    constants.HF_HUB_DISABLE_XET = plain.upper() in {"1", "ON", "YES", "TRUE"}
     found = _download(address, cache.absolute())
     if not found.is_symlink():
         raise InputError(
