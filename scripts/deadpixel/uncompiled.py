@@ -8,7 +8,6 @@ import importlib
 import inspect
 import sys
 from collections.abc import Iterator
-from importlib.abc import MetaPathFinder
 from types import ModuleType
 from typing import Any
 from unittest import mock
@@ -27,14 +26,11 @@ def imports() -> Iterator[None]:
         yield
         return
     stand_in = _StandIn(_UTILS)
-    before_the_compiler = _BeforeTheCompiler(stand_in)
     sys.modules[_UTILS] = stand_in
-    sys.meta_path.insert(0, before_the_compiler)
     try:
         with mock.patch.object(torch.compiler, "disable", _disable_later):
             yield
     finally:
-        sys.meta_path.remove(before_the_compiler)
         stand_in.leave()
 
 
@@ -67,17 +63,6 @@ class _StandIn(ModuleType):
     def leave(self) -> None:
         if sys.modules.get(_UTILS) is self:
             del sys.modules[_UTILS]
-
-
-class _BeforeTheCompiler(MetaPathFinder):
-    """Finds nothing; makes way when the compiler is imported after all."""
-
-    def __init__(self, stand_in: _StandIn) -> None:
-        self._stand_in = stand_in
-
-    def find_spec(self, fullname: str, path: Any, target: Any = None) -> None:
-        if fullname == _COMPILER:
-            self._stand_in.leave()
 
 
 def _disable_later(fn: Any = None, recursive: bool = True, **_: Any) -> Any:

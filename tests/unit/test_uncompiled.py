@@ -84,7 +84,7 @@ def test_networks_are_built_read_and_trained_without_it_and_it_can_be_had_all_th
 @pytest.mark.parametrize(
     "asked",
     [
-        "import torch._dynamo.utils as utils; utils.counters",
+        "from torch._dynamo.utils import counters; from torch._dynamo import utils",
         "from torch._dynamo.eval_frame import is_dynamo_supported; from torch._dynamo import utils",
     ],
 )
@@ -98,6 +98,9 @@ with uncompiled.imports():
 import torch
 assert torch._dynamo.utils is sys.modules["torch._dynamo.utils"]
 assert torch._dynamo.utils.__file__.endswith("utils.py")
+for module in [*sys.modules.values()]:
+    for held in [*vars(module).values()]:
+        assert type(held) is not uncompiled._StandIn, module
 """)
 
 
