@@ -30,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"deadpixel: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("deadpixel: interrupted; nothing was written", file=sys.stderr)
+        print("deadpixel: interrupted", file=sys.stderr)
         return 130
     return 0
 
@@ -109,7 +109,8 @@ def _look(chosen: argparse.Namespace) -> None:
         f"Preprocess: {preprocess or 'resize 256, crop 224, mean and std of ImageNet'}. Device: "
         f"{devices.describe(device)}.",
     ]
-    if str(chosen.json) != "-":
+    is_printed = str(chosen.json) == "-"
+    if not is_printed:
         print(render.markdown(shown.table(seen), shown.LOOK))
         print("\n".join([*said, *notes]))
     facts = parquet.provenance(
@@ -119,7 +120,7 @@ def _look(chosen: argparse.Namespace) -> None:
         parquet.write(maps.block_to_frame(seen.fields), chosen.parquet, schemas.BLOCK, facts)
     if chosen.json:
         text = json.dumps({**facts, "targets": shown.numbers(seen)}, indent=1, default=str)
-        if str(chosen.json) == "-":
+        if is_printed:
             print(text)
         else:
             with atomic.writing(chosen.json) as partial:
@@ -129,7 +130,7 @@ def _look(chosen: argparse.Namespace) -> None:
         drawn = shown.figures(seen, images[0], *colours)
         with atomic.writing(chosen.out) as partial:
             partial.write_text(shown.page(seen, said, drawn, notes), encoding="utf-8")
-        print(f"The page is {chosen.out}: open it in a browser.")
+        log.info("The page is %s: open it in a browser.", chosen.out)
 
 
 def _preprocess(known: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """One look at any network: what the workflow measures of its maps, on some images, at once."""
 
 import tempfile
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
 import torch
@@ -18,7 +16,6 @@ from .files.resume import Scratch
 from .logs import log
 from .targets import OUTPUT
 
-STRIDES = (4, 8, 16, 32)
 BLOCKS = 8  # of images, whose differences make the errors
 _KEY = {"dataset": "images", "weights": "as they are", "kernels": "odd"}
 
@@ -49,21 +46,18 @@ def look(
     images: EvaluationImages,
     *,
     name: str = "network",
-    targets: Mapping[str, Any] | None = None,
     batch_size: int = 8,
     device: torch.device | str = "cpu",
 ) -> Look:
     """Measure the maps of a network as the workflow does, its kernels as they are.
 
-    targets: by their names, as the configuration's `targets` has them; without, the last map of
-    each of `STRIDES` and the mean logit. Raises `InputError` for what the network or the images do
-    not allow.
+    Of the last map of each of `reading.STRIDES` and of the mean logit. Raises `InputError` for what
+    the network or the images do not allow.
     """
     first = images[0]
     channels, *size = first.shape
     input_size = (size[0], size[1])
-    if targets is None:
-        targets = {**{f"stride{stride}": None for stride in STRIDES}, OUTPUT: OUTPUT}
+    targets = {**{f"stride{stride}": None for stride in reading.STRIDES}, OUTPUT: OUTPUT}
     with tempfile.TemporaryDirectory() as scratch:
         of_blocks, readings = erf.accumulate_blocks(
             model,
@@ -95,7 +89,7 @@ def look(
     padded = _padded(model, first) if odd else model
     return Look(
         model=name,
-        trf=pd.DataFrame([{**key, **row} for row in rows]),
+        trf=pd.DataFrame(rows).assign(model=name, kernels=key["kernels"]),
         fits=frame("fit"),
         imbalances=frame("imbalance"),
         extents=frame("extent"),

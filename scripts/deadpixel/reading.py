@@ -24,8 +24,8 @@ from .logs import log
 from .networks.forward import forward
 from .targets import HOW_TO_SAY, OUTPUT, Named, Target, feature_map, of_all
 
-_STRIDES = (4, 8, 16, 32)
-STAGES = tuple(f"stride{stride}" for stride in _STRIDES)
+STRIDES = (4, 8, 16, 32)
+STAGES = tuple(f"stride{stride}" for stride in STRIDES)
 _NEAR = 1.3  # ratio of a map's stride to one of them, as lost borders go
 _MOST_NAMES = 12  # in a message
 _MOST_PREFIX = 8  # a class token, one for distillation and registers
@@ -132,7 +132,7 @@ def last_maps(model: nn.Module, images: Tensor) -> dict[str, Target]:
     model = in_evaluation(model, images.device, images.dtype)
     seen = _maps_of(model, images)
     found: dict[str, Target] = {}
-    for stride in _STRIDES:
+    for stride in STRIDES:
         of_stride = [target for target, other in seen if other == stride]
         inside = [_in_blocks_of_others(model, seen, target, stride) for target in of_stride]
         if of_stride:
@@ -233,9 +233,7 @@ def _stride(feature_map: Tensor, size: tuple[int, int]) -> int | None:
     """The one of the strides that the map has, borders aside."""
     strides = [pixels / cells for pixels, cells in zip(size, feature_map.shape[2:], strict=True)]
     near = [
-        stride
-        for stride in _STRIDES
-        if all(1 / _NEAR < found / stride < _NEAR for found in strides)
+        stride for stride in STRIDES if all(1 / _NEAR < found / stride < _NEAR for found in strides)
     ]
     return near[0] if near else None
 

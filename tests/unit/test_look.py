@@ -178,8 +178,9 @@ def test_the_command_prints_a_table_and_writes_what_it_is_asked_for(source, tmp_
         assert wanted in text
 
 
-def test_json_can_be_printed_alone(source, capsys):
-    arguments = ["look", source, "--crop", "64", "--most", "2", "--json", "-"]
+def test_json_can_be_printed_alone(source, tmp_path, capsys):
+    page = ["--out", str(tmp_path / "page.html")]
+    arguments = ["look", source, "--crop", "64", "--most", "2", "--json", "-", *page]
     assert command.main(arguments) == 0
     assert len(json.loads(capsys.readouterr().out)["targets"]) == 4
 
@@ -192,6 +193,7 @@ def test_json_can_be_printed_alone(source, capsys):
         (["{source}", "--images", "{empty}"], "two images are needed"),
         (["{source}", "--out", "nowhere/page.html"], "there is no folder"),
         (["{source}", "--weights", "nowhere.pt"], "--weights: "),
+        (["{source}", "--weights", "published"], "--weights: nobody publishes weights of "),
         (["{source}", "--mean", "0.5", "--std", "0.5", "0.5"], "--mean has 1 numbers and --std 2"),
         (["{source}", "--crop", "64", "--resize", "32"], "larger than images resized"),
     ],

@@ -37,16 +37,15 @@ def retrieve(address: Address, cache: Path, link: Path, facts: Path) -> None:
     not downloaded again. The facts are the address, the revision (the commit that the address
     stood for), the etag, the SHA-256 and the endpoint. Raises `InputError`.
     """
-    # plain HTTP works with every mirror, and the other protocol would fill the home folder
-    plain = os.environ.setdefault("HF_HUB_DISABLE_XET", "1")
     try:
         from huggingface_hub import constants
     except ModuleNotFoundError as error:
         raise InputError(
             f"{address} needs huggingface_hub: install it by pip install 'deadpixel[timm]'"
         ) from error
-    # timm may have imported the client before
-    constants.HF_HUB_DISABLE_XET = plain.upper() in {"1", "ON", "YES", "TRUE"}
+    if "HF_HUB_DISABLE_XET" not in os.environ:
+        # plain HTTP works with every mirror, and the other protocol would fill the home folder
+        constants.HF_HUB_DISABLE_XET = True
     found = _download(address, cache.absolute())
     if not found.is_symlink():
         raise InputError(

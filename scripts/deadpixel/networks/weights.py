@@ -5,7 +5,6 @@ from typing import Any
 
 from torch import nn
 
-from .. import uncompiled
 from ..data import hub
 from ..errors import InputError, in_one_line
 from . import checkpoints, zoo
@@ -45,7 +44,9 @@ def _published(model: nn.Module, source: str, cache: Path) -> str:
         file = _from_hub(address, cache.expanduser() / "hub" / address.repository)
         checkpoints.load(model, file)
         return f"timm's, {address}"
-    known = _enum(name)
+    known = zoo.torchvisions_weights(name) if library in zoo.LIBRARIES else None
+    if known is None:
+        raise InputError(f"nobody publishes weights of {source}: name a file, or own or drawn")
     try:
         state = known.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
@@ -64,20 +65,13 @@ def _from_hub(address: hub.Address, folder: Path) -> Path:
     return file
 
 
-def _enum(name: str) -> Any:
-    """torchvision's entry of the weights that the paper's numbers are of, its first ones."""
-    with uncompiled.imports():
-        import torchvision
-    return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
-
-
 def preprocess(model: nn.Module, source: str, weights: str) -> dict[str, Any]:
     """Arguments of `evaluation_transform` that the weights were evaluated with, as far as known."""
     library, _, name = source.rpartition(":")
     if library == "timm":
         return zoo.evaluation_by_timm(model)
     if library in zoo.LIBRARIES and weights == PUBLISHED:
-        theirs = _enum(name).transforms()
+        theirs = zoo.torchvisions_weights(name).transforms()
         (resize,), (crop,) = theirs.resize_size, theirs.crop_size
         sizes = {"resize": resize, "crop": crop, "interpolation": theirs.interpolation.value}
         return {**sizes, "mean": theirs.mean, "std": theirs.std}

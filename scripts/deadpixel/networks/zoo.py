@@ -137,14 +137,21 @@ def timm_transform(pretrained_cfg: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "crop_mode": mode} if mode == "border" else found
 
 
-def imagenet_accuracy(name: str) -> tuple[float, float] | None:
-    """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
+def torchvisions_weights(name: str) -> Any:
+    """torchvision's entry of its V1 weights, which the paper's numbers are of, if there are."""
     with uncompiled.imports():
         import torchvision
 
     try:
-        weights = torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
+        return torchvision.models.get_model_weights(name)["IMAGENET1K_V1"]
     except (ValueError, KeyError):
+        return None
+
+
+def imagenet_accuracy(name: str) -> tuple[float, float] | None:
+    """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
+    weights = torchvisions_weights(name)
+    if weights is None:
         return None
     metrics = weights.meta["_metrics"]["ImageNet-1K"]
     return metrics["acc@1"], metrics["acc@5"]

@@ -84,11 +84,19 @@ def receptive_fields(
     fits: pd.DataFrame, trf: pd.DataFrame, imbalances: pd.DataFrame, extents: pd.DataFrame
 ) -> pd.DataFrame:
     """Theoretical field, Gaussian fit, imbalance and extent of every map, one row each."""
+    found = joined(fits, trf.rename(columns=_THEORY), imbalances, extents)
+    return found[FIELDS.names]  # pyright: ignore[reportReturnType]
+
+
+def joined(
+    fits: pd.DataFrame, trf: pd.DataFrame, imbalances: pd.DataFrame, extents: pd.DataFrame
+) -> pd.DataFrame:
+    """All columns of the four, one row for each map that was fitted."""
     key = ["dataset", "model", "weights", "kernels", "target"]
-    joined = fits.merge(trf.rename(columns=_THEORY), "left", ["model", "kernels", "target"])
+    found = fits.merge(trf, "left", ["model", "kernels", "target"])
     for measured in (imbalances, extents):
-        joined = joined.merge(measured.drop(columns="n_images"), "left", key)
-    return joined[FIELDS.names]  # pyright: ignore[reportReturnType]
+        found = found.merge(measured.drop(columns="n_images"), "left", key)
+    return found
 
 
 TARGETS = Table(

@@ -3,8 +3,7 @@
 import base64
 import html
 import io
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import matplotlib as mpl
@@ -21,35 +20,33 @@ from .render import NUMBER, TEXT, Column, Row, Table
 from .style import STYLE, colours
 
 TILE = 32  # px; a field that is narrower has a peak there and no pattern
-_KEY = ["dataset", "model", "weights", "kernels", "target"]
 
 
-def _with_error(name: str, header: str, decimals: int, se: str) -> Column:
+def _no_gaussian(row: Row) -> str | None:
+    return "no Gaussian" if row["r_squared"] < fields.LEAST_R_SQUARED else None
+
+
+def _too_narrow(row: Row) -> str | None:
+    return "too narrow" if row["radius_50"] < TILE / 2 else None
+
+
+def _with_error(
+    name: str,
+    header: str,
+    decimals: int,
+    *,
+    se: str = "se",
+    instead: Callable[[Row], str | None] = lambda _: None,
+) -> Column:
+    """A column of values with their errors, of the column `name`_`se`; or words `instead`."""
+
     def in_words(row: Row) -> str | None:
-        if pd.isna(row[name]) or pd.isna(row[se]):
-            return None
-        return f"{row[name]:.{decimals}f} ± {row[se]:.{decimals}f}"
+        value, error = row[name], row[f"{name}_{se}"]
+        if pd.isna(value) or pd.isna(error):
+            return instead(row)
+        return instead(row) or f"{value:.{decimals}f} ± {error:.{decimals}f}"
 
     return Column(name, NUMBER, header, decimals, in_words=in_words)
-
-
-def _width(name: str, header: str) -> Column:
-    shown = _with_error(name, header, 1, f"{name}_jackknife_se")
-
-    def in_words(row: Row) -> str | None:
-        poor = row["r_squared"] < fields.LEAST_R_SQUARED
-        return "no Gaussian" if poor else shown.in_words(row)
-
-    return Column(name, NUMBER, header, 1, in_words=in_words)
-
-
-def _contrast() -> Column:
-    shown = _with_error("contrast_unbiased", "contrast of the tile", 3, "contrast_unbiased_se")
-
-    def in_words(row: Row) -> str | None:
-        return "too narrow" if row["radius_50"] < TILE / 2 else shown.in_words(row)
-
-    return replace(shown, in_words=in_words)
 
 
 LOOK = Table(
@@ -58,14 +55,14 @@ LOOK = Table(
     Column("stride_h", NUMBER, "stride (px)", 0),
     Column("size_h", NUMBER, "theory (px)", 0),
     Column("kind", TEXT, "which is"),
-    _with_error("radius_50", "half within (px)", 1, "radius_50_se"),
-    _with_error("radius_90", "90 % within (px)", 1, "radius_90_se"),
-    _width("sigma_x", "σx (px)"),
-    _width("sigma_y", "σy (px)"),
+    _with_error("radius_50", "half within (px)", 1),
+    _with_error("radius_90", "90 % within (px)", 1),
+    _with_error("sigma_x", "σx (px)", 1, se="jackknife_se", instead=_no_gaussian),
+    _with_error("sigma_y", "σy (px)", 1, se="jackknife_se", instead=_no_gaussian),
     Column("r_squared", NUMBER, "R²", 2),
-    _contrast(),
+    _with_error("contrast_unbiased", "contrast of the tile", 3, instead=_too_narrow),
     *(
-        _with_error(f"edge_{side}", f"{side} edge", 2, f"edge_{side}_se")
+        _with_error(f"edge_{side}", f"{side} edge", 2)
         for side in ("top", "bottom", "left", "right")
     ),
 )
@@ -81,10 +78,7 @@ NOTES = (
 
 def table(seen: Look) -> pd.DataFrame:
     """One row a target, in columns that hold all of `LOOK`'s and the errors."""
-    key = [name for name in _KEY if name != "dataset"]
-    joined = seen.fits.merge(seen.imbalances.drop(columns="n_images"), "left", _KEY)
-    joined = joined.merge(seen.extents.drop(columns=["n_images"]), "left", _KEY)
-    return joined.merge(seen.trf.drop(columns="dataset"), "left", key)
+    return fields.joined(seen.fits, seen.trf, seen.imbalances, seen.extents)
 
 
 def sentences(seen: Look) -> list[str]:
@@ -113,12 +107,11 @@ def _checkerboard(rows: Mapping[str, Row]) -> Iterator[str]:
         return
     size, error = logits["contrast_unbiased"], logits["contrast_unbiased_se"]
     if size < 2 * error:
-        yield f"No checkerboard: within tiles of {TILE} px pixels are seen evenly, by the errors."
+        yield f"Within tiles of {TILE} px pixels are seen evenly, as far as the errors tell."
         return
     yield (
         f"Pixels are seen unevenly: by their place in a tile of {TILE} px the logits' sensitivity "
-        f"deviates by {100 * size:.1f} ± {100 * error:.1f} % from that of the pixels around, as "
-        "partially dead pixels make it."
+        f"deviates by {100 * size:.1f} ± {100 * error:.1f} % from that of the pixels around."
     )
 
 
@@ -152,7 +145,6 @@ def figures(seen: Look, image: Tensor, mean: Sequence[float], std: Sequence[floa
     """
     fits = seen.fits.set_index(["kernels", "target"])
     theory = seen.trf.set_index(["kernels", "target"])
-    theory = theory.assign(changed=0, left_odd=len(seen.odd))
     tiles = fields.tiles_of(seen.tiles)
     means = {name: field.mean for name, field in seen.fields.items()}
     maps = fields.erf_maps({"odd": means}, tiles, fits, theory, seen.model)
