@@ -383,6 +383,7 @@ def test_every_check_is_described():
     assert [name for name in described if name != "check"] == [*checks.CHECKS, *gpu.CHECKS]
 
 
+@pytest.mark.slow
 def test_nothing_stands_in_the_way_of_these_tests(capsys, monkeypatch):
     monkeypatch.chdir(ROOT)
     status = command.main(["doctor", "--offline"])
