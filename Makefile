@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo check test lint api lock timm clean
 
 demo: .venv/installed
-	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/report.html
+	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/provenance.html
 	@echo "The report is $(RESULTS)/report.html: open it in a browser."
 
 # What to run while changing things: style, types and the quick tests.
