@@ -6,11 +6,15 @@ BIN := .venv/bin
 # Set, it makes every job compile all that it imports: on some machines half of a short job's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo check test lint api lock timm clean
+.PHONY: demo doctor check test lint api lock timm clean
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --report-after-run --report $(RESULTS)/provenance.html
 	@echo "The report is $(RESULTS)/report.html: open it in a browser."
+
+# What on this machine stands in the way of a run; a GPU is tried.
+doctor: .venv/installed
+	PYTHONPATH=scripts $(BIN)/python -m deadpixel doctor
 
 # What to run while changing things: style, types and the quick tests.
 check: lint

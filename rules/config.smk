@@ -10,7 +10,19 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from snakemake.pathvars import Pathvars
+from snakemake.utils import update_config
+
 kinds = library("surgery.kinds")
+
+
+def over_defaults(settings):
+    """What a module is given is laid over config.yaml, as a file behind --configfile is."""
+    complete = strict_yaml.read(beside("config.yaml"))
+    update_config(complete, settings)
+    workflow.pathvars.update(Pathvars.from_config(complete))
+    folders = {name: workflow.pathvars.get(name) for name in complete["pathvars"]}
+    return {**complete, "pathvars": folders}
 
 
 def read_registry(path):
@@ -50,6 +62,9 @@ def schema_problems(document, schema):
 def path_problems():
     """Folders that Snakemake or the shell would take for something else."""
     paths = {name: path for name, path in config["pathvars"].items()}
+    prefixed = workflow.modifier.path_modifier.replace_prefix
+    if any(prefixed(f"{path}/") != f"{path}/" for path in paths.values()):
+        yield "the module's prefix: its jobs would not know of it; name its folders as pathvars"
     for name, path in paths.items():
         key = f"pathvars.{name}: {path!r}"
         if (
@@ -390,6 +405,10 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
         ):
             yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; use file or calibrated"
 
+
+# For a module Snakemake reads no configfile.
+if workflow.modifier.skip_configfile:
+    config = over_defaults(config)
 
 # The last map of each stride, found by the job that needs it; and the output.
 AUTO = config.get("targets") == "auto"

@@ -4,7 +4,27 @@ import importlib.util
 import sys
 from pathlib import Path
 
-ROOT = Path(str(workflow.current_basedir)).parent
+from snakemake.sourcecache import HostingProviderFile
+
+
+def root():
+    """The folder of this repository. From a Git host Snakemake copies only the files that rules name: here the rest."""
+    rules = workflow.current_basedir
+    if not isinstance(rules, HostingProviderFile):
+        return Path(str(rules)).parent
+    parts = ["Snakefile", "config.yaml", "data", "schemas", "scripts"]
+    parts += ["envs", "report", "rules"]  # which the plan reads again from here
+    listed = rules.hosted_repo.repo.git.ls_tree(
+        "-r", "--name-only", rules.ref, "--", *parts
+    )
+    copies = {
+        file: workflow.sourcecache.get_path(rules.join(f"../{file}"))
+        for file in listed.splitlines()
+    }
+    return Path(copies["Snakefile"]).parent
+
+
+ROOT = root()
 
 
 def beside(path):

@@ -23,6 +23,7 @@ rule make_plan:
         "../envs/plan.yaml"
     params:
         code=fingerprint("make_plan"),
+        snakefile=beside("Snakefile"),
         devices="GPUs" if GPU else "CPU cores",
         device=DEVICE,
         records=BENCHMARKS,

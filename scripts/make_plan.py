@@ -1,15 +1,12 @@
 """What every job of the whole workflow will cost, and all of them on 1, 2, 4, ... devices."""
 
-from pathlib import Path
-
 from deadpixel.files import atomic, parquet, schemas
 from deadpixel.operations import job, plan
 
 job.begin(snakemake)
 params = snakemake.params
 
-snakefile = Path(snakemake.scriptdir).parent / "Snakefile"
-steps = plan.listed(snakefile, {**snakemake.config, "device": params.device})
+steps = plan.listed(params.snakefile, {**snakemake.config, "device": params.device})
 jobs = plan.predict(steps, params.records)
 spans = plan.makespans(plan.schedule_jobs(jobs), params.solver_seconds)
 answer = plan.summary(jobs, spans, params.devices)

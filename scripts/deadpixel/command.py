@@ -1,14 +1,20 @@
-"""The command line: ``deadpixel look SOURCE`` says what a network looks at."""
+"""The command line: ``deadpixel look SOURCE`` says what a network looks at.
+
+``deadpixel doctor`` says what on a machine stands in the way.
+"""
 
 import argparse
+import contextlib
 import json
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from .errors import InputError, naming
+from .files import atomic
 from .logs import log
 
 EPILOG = """examples:
@@ -25,14 +31,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     log.setLevel(logging.INFO)
     logging.captureWarnings(True)
     try:
-        _look(chosen)
+        return chosen.run(chosen)
     except InputError as error:
         print(f"deadpixel: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("deadpixel: interrupted", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -40,12 +45,19 @@ def _parser() -> argparse.ArgumentParser:
         prog="deadpixel", description="Which pixels a network looks at."
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_look(commands)
+    _add_doctor(commands)
+    return parser
+
+
+def _add_look(commands: Any) -> None:
     look = commands.add_parser(
         "look",
         help="what one network looks at",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    look.set_defaults(run=_look)
     look.add_argument("source", help="torchvision:NAME, timm:NAME or FILE.py:FACTORY")
     look.add_argument(
         "--weights",
@@ -64,7 +76,20 @@ def _parser() -> argparse.ArgumentParser:
     look.add_argument("--out", type=Path, metavar="FILE.html", help="a page with maps and figures")
     look.add_argument("--json", type=Path, metavar="FILE", help="the numbers; - prints them")
     look.add_argument("--parquet", type=Path, metavar="FILE", help="the maps, as sums over images")
-    return parser
+
+
+def _add_doctor(commands: Any) -> None:
+    doctor = commands.add_parser(
+        "doctor",
+        help="what on this machine stands in the way of a run",
+        description="Check this machine; a GPU is also tried. The exit status is 1 if there is a "
+        "problem. Run it in your clone of the workflow, if you have one.",
+    )
+    doctor.set_defaults(run=_doctor)
+    doctor.add_argument("--results", type=Path, default=Path("results"), metavar="FOLDER")
+    doctor.add_argument("--offline", action="store_true", help="ask no server")
+    doctor.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto", help="to try")
+    doctor.add_argument("--json", type=Path, metavar="FILE", help="the findings; - prints them")
 
 
 def _whole(text: str) -> int:
@@ -73,14 +98,12 @@ def _whole(text: str) -> int:
     return int(text)
 
 
-def _look(chosen: argparse.Namespace) -> None:
-    for path in (chosen.out, chosen.json, chosen.parquet):
-        if path and not path.absolute().parent.is_dir():
-            raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+def _look(chosen: argparse.Namespace) -> int:
+    _check_folders(chosen.out, chosen.json, chosen.parquet)
     from . import look as looking  # which import PyTorch: --help need not wait for it
     from .data import loose
     from .data.evaluation import evaluation_transform
-    from .files import atomic, maps, parquet, schemas
+    from .files import maps, parquet, schemas
     from .networks import calibration, weights, zoo
     from .operations import devices
     from .results import look as shown
@@ -119,18 +142,60 @@ def _look(chosen: argparse.Namespace) -> None:
     if chosen.parquet:
         parquet.write(maps.block_to_frame(seen.fields), chosen.parquet, schemas.BLOCK, facts)
     if chosen.json:
-        text = json.dumps({**facts, "targets": shown.numbers(seen)}, indent=1, default=str)
-        if is_printed:
-            print(text)
-        else:
-            with atomic.writing(chosen.json) as partial:
-                partial.write_text(text)
+        _put(chosen.json, {**facts, "targets": shown.numbers(seen)})
     if chosen.out:
         colours = shown.colours_of(preprocess)
         drawn = shown.figures(seen, images[0], *colours)
         with atomic.writing(chosen.out) as partial:
             partial.write_text(shown.page(seen, said, drawn, notes), encoding="utf-8")
         log.info("The page is %s: open it in a browser.", chosen.out)
+    return 0
+
+
+def _doctor(chosen: argparse.Namespace) -> int:
+    _check_folders(chosen.json)
+    from .doctor import checks, findings
+
+    place = findings.Place(Path(), chosen.results, chosen.offline)
+    is_printed = str(chosen.json) == "-"
+    found = []
+    with _only_errors():
+        for finding in checks.examine(place, chosen.device):
+            found.append(finding)
+            if not is_printed:
+                print(finding, flush=True)
+    if not is_printed:
+        print(findings.summary(found))
+    if chosen.json:
+        _put(chosen.json, [asdict(finding) for finding in found])
+    return int(any(finding.state == "problem" for finding in found))
+
+
+@contextlib.contextmanager
+def _only_errors() -> Iterator[None]:
+    """What is called says nothing beside the findings."""
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        log.setLevel(level)
+
+
+def _check_folders(*files: Path | None) -> None:
+    for path in files:
+        if path and not path.absolute().parent.is_dir():
+            raise InputError(f"{path}: there is no folder {path.absolute().parent}; make it first")
+
+
+def _put(file: Path, content: Any) -> None:
+    """As JSON into the file; - is the terminal."""
+    text = json.dumps(content, indent=1, default=str)
+    if str(file) == "-":
+        print(text)
+    else:
+        with atomic.writing(file) as partial:
+            partial.write_text(text)
 
 
 def _preprocess(known: dict[str, Any], chosen: argparse.Namespace) -> dict[str, Any]:

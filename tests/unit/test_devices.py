@@ -94,6 +94,20 @@ def test_devices_are_named_as_others_name_them(
     assert devices.visible_ids(2) == ["17-3", "17-GPU-8a1b"]
 
 
+def test_who_looks_whether_a_device_is_leased_takes_none(gpus: Callable[[int], None]) -> None:
+    """Also where the job in a device's first slot has ended and that in its second has not."""
+    gpus(2)
+    assert devices.leased(["0", "1"]) == []
+    for _ in range(3):
+        devices.resolve("auto", jobs_per_device=2)
+    assert devices.leased(["0", "1"]) == ["0", "1"]
+    first, second, _ = devices._held
+    first.release()
+    second.release()
+    for _ in range(2):
+        assert devices.leased(["0", "1"]) == ["0"]
+
+
 @pytest.mark.parametrize("kind", ["a link", "a file", "another's"])
 def test_a_folder_of_leases_that_another_could_have_made_is_refused(
     gpus: Callable[[int], None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str

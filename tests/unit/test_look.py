@@ -152,6 +152,19 @@ def test_the_sentence_of_padding(seen):
     assert "make 3 of them even, with 1,064 weights more" in shown.sentences(seen)[-1]
 
 
+def test_profiles_lie_in_bands_of_their_standard_errors(seen, images):
+    field = seen.fields["output"]
+    row, column = np.unravel_index(np.abs(field.mean).argmax(), field.mean.shape)
+    *_, axis = shown.figures(seen, images[0], *shown.colours_of({}))[1].axes
+    cuts = ((field.mean[row], field.se[row]), (field.mean[:, column], field.se[:, column]))
+    for band, line, (values, errors) in zip(axis.collections, axis.lines, cuts, strict=True):
+        np.testing.assert_array_equal(line.get_ydata(), values)
+        (outline,) = band.get_paths()
+        edges = {x: outline.vertices[outline.vertices[:, 0] == x, 1] for x in range(len(values))}
+        np.testing.assert_allclose([min(y) for y in edges.values()], values - errors)
+        np.testing.assert_allclose([max(y) for y in edges.values()], values + errors)
+
+
 @pytest.fixture
 def source(tmp_path):
     file = tmp_path / "net.py"

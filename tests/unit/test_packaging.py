@@ -243,7 +243,7 @@ FLOORS = (
     *({"features"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
     {"tiles", "fields"},
-    *({"microobject", "look"}, {"results"}, {"operations"}, {"command", "__main__"}),
+    *({"microobject", "look"}, {"results"}, {"operations"}, {"doctor"}, {"command", "__main__"}),
 )
 
 

@@ -8,7 +8,7 @@ import os
 import stat
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -68,19 +68,11 @@ def lease(ids: Sequence[str], jobs_per_device: int = 1) -> int:
 
     Devices are filled evenly: a second job comes to one only when all others have a first.
     """
-    folder = Path(tempfile.gettempdir(), f"deadpixel-{getpass.getuser()}")
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    owner = folder.lstat()
-    if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid():
-        raise InputError(
-            f"{folder} is a link or another user's: remove it, or set TMPDIR to one of your own"
-        )
     start = time.monotonic()
     last_line = -math.inf
     while True:
         for slot, (index, device) in itertools.product(range(jobs_per_device), enumerate(ids)):
-            lock = FileLock(folder / f"device-{device}-{slot}.lock")
+            lock = FileLock(_lock_of(device, slot))
             try:
                 lock.acquire(blocking=False)
             except Timeout:
@@ -91,3 +83,34 @@ def lease(ids: Sequence[str], jobs_per_device: int = 1) -> int:
             last_line = time.monotonic()
             log.info("waiting for one of %s, for %.0f s so far", ", ".join(ids), last_line - start)
         time.sleep(_SECONDS_BETWEEN_TRIES)
+
+
+def leased(ids: Sequence[str]) -> list[str]:
+    """Those of the devices `ids` that processes of this user hold at this moment."""
+    return [device for device in ids if any(map(_is_held, _locks_of(device)))]
+
+
+def _locks_of(device: str) -> Iterator[Path]:
+    """Slots that were ever leased: the next one only when those before it were taken."""
+    slots = (_lock_of(device, slot) for slot in itertools.count())
+    return itertools.takewhile(Path.exists, slots)
+
+
+def _is_held(lock: Path) -> bool:
+    try:
+        with FileLock(lock).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _lock_of(device: str, slot: int) -> Path:
+    folder = Path(tempfile.gettempdir(), f"deadpixel-{getpass.getuser()}")
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    owner = folder.lstat()
+    if not stat.S_ISDIR(owner.st_mode) or owner.st_uid != os.getuid():
+        raise InputError(
+            f"{folder} is a link or another user's: remove it, or set TMPDIR to one of your own"
+        )
+    return folder / f"device-{device}-{slot}.lock"

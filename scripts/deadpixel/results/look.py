@@ -8,11 +8,13 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from ..data.normalisation import MEAN, STD
+from ..files.effective import Erf
 from ..look import Look
 from . import fields, pages, render
 from .render import NUMBER, TEXT, Column, Row, Table
@@ -147,7 +149,7 @@ def figures(seen: Look, image: Tensor, mean: Sequence[float], std: Sequence[floa
     tiles = fields.tiles_of(seen.tiles)
     means = {name: field.mean for name, field in seen.fields.items()}
     maps = fields.erf_maps({"odd": means}, tiles, fits, theory, seen.model)
-    return [maps, _over_image(means, _picture(image, mean, std))]
+    return [maps, _over_image(seen.fields, _picture(image, mean, std))]
 
 
 def colours_of(preprocess: Mapping[str, Any]) -> tuple[Sequence[float], Sequence[float]]:
@@ -161,25 +163,33 @@ def _picture(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> np.n
     return pixels.mean(2).clip(0, 1)
 
 
-def _over_image(maps: Mapping[str, np.ndarray], picture: np.ndarray) -> Figure:
+def _over_image(seen: Mapping[str, Erf], picture: np.ndarray) -> Figure:
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(3.3 * len(maps), 6), layout="compressed")
-        axes = figure.subplots(2, len(maps), squeeze=False)
-        for (name, field), over, through in zip(maps.items(), *axes, strict=True):
+        figure = Figure(figsize=(3.3 * len(seen), 6), layout="compressed")
+        axes = figure.subplots(2, len(seen), squeeze=False)
+        for (name, field), over, through in zip(seen.items(), *axes, strict=True):
+            strength = np.abs(field.mean)
             over.imshow(picture, cmap="gray", vmin=0, vmax=1.4)
-            share = np.abs(field) / np.percentile(np.abs(field), 99.8)
-            colour = np.zeros((*field.shape, 4))
+            colour = np.zeros((*strength.shape, 4))
             colour[..., :3] = to_rgb(colours([])["odd"])
+            share = strength / np.percentile(strength, 99.8)
             colour[..., 3] = 0.85 * share.clip(0, 1) ** 0.5
             over.imshow(colour)
             over.set(title=f"{name}, over one image", xticks=[], yticks=[])
-            row, column = np.unravel_index(np.abs(field).argmax(), field.shape)
-            through.plot(field[row], label=f"row {row}", linewidth=1)
-            through.plot(field[:, column], label=f"column {column}", linewidth=1)
+            row, column = np.unravel_index(strength.argmax(), strength.shape)
+            _profile(through, field.mean[row], field.se[row], f"row {row}")
+            _profile(through, field.mean[:, column], field.se[:, column], f"column {column}")
             through.set(xlabel="px", title="through its strongest pixel", yticks=[])
             through.legend(frameon=False)
-        axes[1, 0].set_ylabel("sensitivity")
+        axes[1, 0].set_ylabel("sensitivity ± standard error")
         return figure
+
+
+def _profile(axis: Axes, values: np.ndarray, errors: np.ndarray, name: str) -> None:
+    """A line of values (px,) in a band as wide as their standard errors over images."""
+    (line,) = axis.plot(values, label=name, linewidth=1)
+    band = {"color": line.get_color(), "alpha": 0.3, "linewidth": 0}
+    axis.fill_between(np.arange(len(values)), values - errors, values + errors, **band)
 
 
 def page(seen: Look, said: Sequence[str], drawn: Sequence[Figure], notes: Sequence[str]) -> str:

@@ -1,0 +1,1 @@
+"""What on a machine stands in the way of a run, and what to do about it."""
