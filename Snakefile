@@ -53,3 +53,5 @@ rule all:
         "<measured>/tables/receptive_fields.parquet",
         "<measured>/report.html",
     localrule: True
+    message:
+        "Everything is there"

@@ -43,5 +43,7 @@ rule make_report:
         **cost("make_report", Rate(20)),
     params:
         code=fingerprint("make_report"),
+    message:
+        "Write the report"
     script:
         "../scripts/make_report.py"
