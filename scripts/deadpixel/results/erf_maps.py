@@ -19,7 +19,7 @@ from . import arms
 from .fields import LEAST_R_SQUARED
 from .style import DIVERGING, INK, SEQUENTIAL, STYLE, WIDTH
 
-_BRIGHTEST = 99.8  # percentile of a map at which its colours end
+BRIGHTEST = 99.8  # percentile of a map at which its colours end
 _WIDEST = 99  # percentile of what tiles deviate from 1 at which theirs end
 _DARK_EDGES = [withStroke(linewidth=2, foreground=INK)]  # seen on any map
 _WHITE = {"color": "white", "linewidth": 1, "path_effects": _DARK_EDGES}
@@ -29,7 +29,7 @@ _MEANINGS: dict[Any, str] = {
     ":": "what is shown larger",
 }
 _SCALES = (
-    f"Maps: 1 is the {_BRIGHTEST}th percentile of each, without its zeros.",
+    f"Maps: 1 is the {BRIGHTEST}th percentile of each, without its zeros.",
     f"Tiles: {_WIDEST} % of their pixels are within the colours.",
 )
 _NARROWEST = 4  # inches that the longest line of the legend needs
@@ -79,14 +79,15 @@ def _colours(signed: bool) -> dict[str, Any]:
     return {"cmap": DIVERGING if signed else SEQUENTIAL, "norm": Normalize(-1.0 * signed, 1)}
 
 
-def _relative(field: np.ndarray) -> np.ndarray:
+def relative(field: np.ndarray) -> np.ndarray:
+    """A map (H, W) over the `BRIGHTEST` percentile of what its pixels are that are not zero."""
     strength = np.abs(field[field != 0])
-    return field / np.percentile(strength, _BRIGHTEST) if len(strength) else field
+    return field / np.percentile(strength, BRIGHTEST) if len(strength) else field
 
 
 def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any, signed: bool) -> None:
     height, width = field.shape
-    axes.imshow(_relative(field), **_colours(signed))
+    axes.imshow(relative(field), **_colours(signed))
     axes.set(xticks=[0, width // 2, width - 1], yticks=[0, height // 2, height - 1])
     if fit["r_squared"] >= LEAST_R_SQUARED:
         center = fit["center_x"], fit["center_y"]
@@ -107,7 +108,7 @@ def _draw_middle(axes: Axes, whole: Axes, field: np.ndarray, side: int, signed: 
         int(np.clip(round(at - side / 2), 0, length - side))
         for at, length in zip(center, field.shape, strict=True)
     )
-    part = _relative(field)[top : top + side, left : left + side]
+    part = relative(field)[top : top + side, left : left + side]
     axes.imshow(part, **_colours(signed))
     axes.set(xticks=[], yticks=[], title=f"its middle {side} px")
     xs, ys = (np.array([start, start + side]) - 0.5 for start in (left, top))

@@ -98,7 +98,7 @@ TARGETS = Table(
     Column("size_h", NUMBER, "TRF (px)", decimals=0),
     Column("size_w", NUMBER, header=None),
     Column("kind", TEXT, "which is"),
-    Column("reason", TEXT, "because", if_known=True),
+    Column("reason", TEXT, "because"),
 )
 
 
