@@ -43,8 +43,7 @@ def test_targets_are_found_and_named_and_left_out_where_a_network_has_none(tmp_p
     }
     (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(overlay))
     wanted = [
-        f"results/{path}"
-        for path in ("tables/table1.md", "figures/erf_maps/size_test/shallow.png")
+        f"results/{path}" for path in ("tables/table1.md", "figures/erf_maps/size_test/shallow.png")
     ]
     options = ("--cores", "2", "--configfile", "mine.yaml")
     status, output = checkout.snakemake(*wanted, *options)
