@@ -46,7 +46,7 @@ def test_every_key_of_the_configuration_is_described():
 
 
 def _pattern(path: str) -> str:
-    """A path of docs/outputs.md as a regular expression: capital letters and ... stand for what varies.
+    """A documented path as a regular expression: capital letters and ... stand for what varies.
 
     A column's name is one of them after its equals sign: dataset=D.
     """
