@@ -51,3 +51,5 @@ rule all:
         multiext("<measured>/", "fits.parquet", "imbalance.parquet", "extent.parquet"),
         "<measured>/tables/receptive_fields.parquet",
     localrule: True
+    message:
+        "Everything is there"

@@ -77,6 +77,8 @@ rule make_causes:
         threshold=MICROOBJECT["threshold"],
         epochs=MICROOBJECT["epochs"],
         settings=MICROOBJECT_SETTINGS,
+    message:
+        "Make the tables of the causes"
     script:
         "../scripts/make_causes.py"
 
@@ -103,6 +105,8 @@ rule plot_causes:
         **cost("plot_causes"),
     params:
         code=fingerprint("plot_causes"),
+    message:
+        "Draw the causes"
     script:
         "../scripts/plot_causes.py"
 
@@ -120,3 +124,5 @@ rule causes:
         if CAUSES_ARMS
         else [],
     localrule: True
+    message:
+        "All of causes is there"

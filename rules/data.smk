@@ -24,6 +24,8 @@ rule retrieve_file:
         published=lambda w: PUBLISHED[w.file],
         root=lambda w: config["data"]["root"],
         downloads=Path(config["pathvars"]["resources"], "downloads").as_posix(),
+    message:
+        "Retrieve {wildcards.file}"
     script:
         "../scripts/retrieve_file.py"
 
@@ -48,6 +50,8 @@ rule retrieve_hub:
         **cost("retrieve_hub"),
     params:
         downloads=Path(config["pathvars"]["resources"], "downloads/hub").as_posix(),
+    message:
+        "Retrieve {wildcards.hub_file} of {wildcards.repository}, revision {wildcards.revision}"
     script:
         "../scripts/retrieve_hub.py"
 
@@ -75,6 +79,8 @@ rule unpack_dataset:
         code=fingerprint("unpack_dataset"),
         checksum=lambda w: REGISTRY["datasets"][w.source].get("sha256"),
         inner=lambda w: REGISTRY["datasets"][w.source].get("inner"),
+    message:
+        "Unpack {wildcards.source}"
     script:
         "../scripts/unpack_dataset.py"
 
@@ -100,6 +106,8 @@ rule generate_synthetic:
         classes=lambda w: config["datasets"][w.dataset]["classes"],
         images_per_class=lambda w: config["datasets"][w.dataset]["images_per_class"],
         seed=config["seed"],
+    message:
+        "Draw the images of {wildcards.dataset}"
     script:
         "../scripts/generate_synthetic.py"
 
@@ -127,6 +135,8 @@ rule split_dataset:
         users_images=users_images,
         fractions=config["split"],
         seed=config["seed"],
+    message:
+        "Split {wildcards.dataset}"
     script:
         "../scripts/split_dataset.py"
 
@@ -153,5 +163,7 @@ rule pack_images:
     params:
         code=fingerprint("pack_images"),
         folder=lambda w: images_folder(w.dataset),
+    message:
+        "Decode the images of {wildcards.dataset}"
     script:
         "../scripts/pack_images.py"

@@ -18,7 +18,7 @@ rule compute_trf:
         "<logs>/compute_trf/{model}_{kernels}.log",
     benchmark:
         "<benchmarks>/compute_trf/{model}_{kernels}.jsonl"
-    priority: PRIORITY["look"]
+    priority: PRIORITY["check"]
     conda:
         "../envs/deadpixel.yaml"
     resources:
@@ -30,6 +30,8 @@ rule compute_trf:
         targets=lambda w: model_targets(w.model),
         input_size=lambda w: theory_size(w.model, w.kernels),
         channels=lambda w: channels_of(w.model),
+    message:
+        "Compute the theoretical fields of {wildcards.model}, {wildcards.kernels} kernels"
     script:
         "../scripts/compute_trf.py"
 
@@ -58,7 +60,7 @@ for shard, name in enumerate(SHARD_RULES):
             f"<logs>/{name}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.log",
         benchmark:
             f"<benchmarks>/{name}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.jsonl"
-        priority: PRIORITY["measure"]
+        priority: PRIORITY["look"]
         conda:
             "../envs/deadpixel.yaml"
         threads: THREADS
@@ -94,6 +96,8 @@ for shard, name in enumerate(SHARD_RULES):
             targets=lambda w: model_targets(w.model),
             preprocess=preprocess,
             seed=config["seed"],
+        message:
+            "Accumulate the fields of {wildcards.model}, {wildcards.weights}, {wildcards.kernels} kernels"
         script:
             "../scripts/accumulate_erf.py"
 
@@ -112,12 +116,15 @@ rule measure_fields:
         "<logs>/measure_fields/{dataset}+{model}_{weights}_{kernels}.log",
     benchmark:
         "<benchmarks>/measure_fields/{dataset}+{model}_{weights}_{kernels}.jsonl"
+    priority: PRIORITY["look"]
     conda:
         "../envs/deadpixel.yaml"
     resources:
         **cost("measure_fields", Rate(10)),
     params:
         code=fingerprint("measure_fields"),
+    message:
+        "Measure the fields of {wildcards.model}, {wildcards.weights}, {wildcards.kernels} kernels"
     script:
         "../scripts/measure_fields.py"
 
@@ -143,6 +150,8 @@ rule collect_fields:
         **cost("collect_fields"),
     params:
         code=fingerprint("collect_fields"),
+    message:
+        "Collect what was measured of all fields"
     script:
         "../scripts/collect_fields.py"
 
@@ -180,6 +189,8 @@ rule tabulate_receptive_fields:
         **cost("tabulate_receptive_fields"),
     params:
         code=fingerprint("tabulate_receptive_fields"),
+    message:
+        "Tabulate all fields"
     script:
         "../scripts/tabulate_receptive_fields.py"
 
@@ -202,6 +213,7 @@ rule plot_erf_maps:
         "<logs>/plot_erf_maps/{experiment}_{model}.log",
     benchmark:
         "<benchmarks>/plot_erf_maps/{experiment}_{model}.jsonl"
+    priority: PRIORITY["look"]
     conda:
         "../envs/deadpixel.yaml"
     resources:
@@ -209,5 +221,7 @@ rule plot_erf_maps:
     params:
         code=fingerprint("plot_erf_maps"),
         weights=lambda w: EXPERIMENTS[w.experiment]["weights"],
+    message:
+        "Draw which pixels {wildcards.model} looks at: {output.png}"
     script:
         "../scripts/plot_erf_maps.py"

@@ -83,6 +83,8 @@ rule train_microobject:
         stop=MICROOBJECT_STOP,
         model=lambda w: model_source(w.model),
         surgeries=surgeries,
+    message:
+        "Train {wildcards.model} to see a small square, {wildcards.kernels} kernels, seed {wildcards.seed}"
     script:
         "../scripts/train_microobject.py"
 
@@ -101,7 +103,7 @@ rule measure_starts:
         "<logs>/measure_starts/{dataset}+{model}_{kernels}.log",
     benchmark:
         "<benchmarks>/measure_starts/{dataset}+{model}_{kernels}.jsonl"
-    priority: PRIORITY["measure"]
+    priority: PRIORITY["follow"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
@@ -126,6 +128,8 @@ rule measure_starts:
         init=MICROOBJECT["init"],
         model=lambda w: model_source(w.model),
         surgeries=surgeries,
+    message:
+        "Measure the fields that runs of {wildcards.model}, {wildcards.kernels} kernels, start with"
     script:
         "../scripts/measure_starts.py"
 
@@ -167,6 +171,8 @@ rule make_table4:
         epochs=MICROOBJECT["epochs"],
         networks=known_networks(MICROOBJECT),
         settings=MICROOBJECT_SETTINGS,
+    message:
+        "Make Table 4: epochs until the square is seen"
     script:
         "../scripts/make_table4.py"
 
@@ -197,6 +203,8 @@ rule plot_microobject:
         threshold=MICROOBJECT["threshold"],
         networks=known_networks(MICROOBJECT),
         settings=MICROOBJECT_SETTINGS,
+    message:
+        "Draw Fig. 5: accuracy on the micro-object task"
     script:
         "../scripts/plot_microobject.py"
 
@@ -211,3 +219,5 @@ rule microobject:
         multiext("<results>/tables/", "first_epochs.parquet", "table4.parquet"),
         "<results>/figures/fig5.png",
     localrule: True
+    message:
+        "All of microobject is there"

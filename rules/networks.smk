@@ -22,6 +22,8 @@ rule convert_weights:
         code=fingerprint("convert_weights"),
         model=lambda w: model_source(w.model),
         preprocess=preprocess,
+    message:
+        "Verify the {wildcards.weights} weights of {wildcards.model}"
     script:
         "../scripts/convert_weights.py"
 
@@ -41,7 +43,7 @@ rule calibrate_weights:
         "<benchmarks>/calibrate_weights/{dataset}+{model}_{weights}_{kernels}.jsonl"
     wildcard_constraints:
         weights="calibrated",
-    priority: PRIORITY["calibrate"]
+    priority: PRIORITY["look"]
     conda:
         "../envs/deadpixel.yaml"
     threads: THREADS
@@ -62,6 +64,8 @@ rule calibrate_weights:
         preprocess=preprocess,
         calibration=config["calibration"],
         seed=config["seed"],
+    message:
+        "Calibrate an untrained {wildcards.model}"
     script:
         "../scripts/calibrate_weights.py"
 
@@ -74,7 +78,7 @@ rule count_flops:
         flops=FLOPS,
     log:
         "<logs>/count_flops/{model}.log",
-    priority: PRIORITY["look"]
+    priority: PRIORITY["check"]
     conda:
         "../envs/deadpixel.yaml"
     params:
@@ -83,6 +87,8 @@ rule count_flops:
         kernels=lambda w: {k: config["kernels"][k] for k in kernels_of(w.model)},
         sizes=lambda w: sizes_seen(w.model),
         channels=lambda w: channels_of(w.model),
+    message:
+        "Count the operations of {wildcards.model}"
     script:
         "../scripts/count_flops.py"
 

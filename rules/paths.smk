@@ -20,9 +20,9 @@ DEVICE = costs.assumed_device(
 GPU = int(DEVICE == "cuda")
 # On the CPU two jobs of one thread do more than one of two, and none of them waits for a GPU.
 THREADS = 2 if GPU else 1
-# Jobs that need a GPU start before those that do not, which would keep it waiting; among them the longest first, and
-# first of all what finds unknown networks and targets in seconds.
-PRIORITY = {"look": 30, "calibrate": 20, "train": 15, "measure": 10}
+# First what finds unknown networks and targets in seconds, then maps, to have something to look at while trainings run.
+# These, the longest, come before other jobs, which would keep a GPU waiting.
+PRIORITY = {"check": 40, "look": 30, "train": 20, "follow": 10}
 TARGETS = list(config["targets"])
 
 DATA = "<results>/data/dataset={dataset}"

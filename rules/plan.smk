@@ -29,6 +29,8 @@ rule make_plan:
         records=BENCHMARKS,
         finished=lambda w: finished_jobs(),
         solver_seconds=3,
+    message:
+        "Plan"
     script:
         "../scripts/make_plan.py"
 
@@ -47,6 +49,8 @@ rule plot_plan:
         "../envs/deadpixel.yaml"
     params:
         code=fingerprint("plot_plan"),
+    message:
+        "Draw the plan"
     script:
         "../scripts/plot_plan.py"
 
@@ -56,3 +60,5 @@ rule plan:
         "<results>/plan.parquet",
         "<results>/figures/plan.png",
     localrule: True
+    message:
+        "All of plan is there"

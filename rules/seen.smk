@@ -31,6 +31,8 @@ rule make_seen:
         code=fingerprint("make_seen"),
         threshold=config["microobject"]["threshold"],
         size=config["microobject"]["size"],
+    message:
+        "Make the tables of where {wildcards.model} sees the square"
     script:
         "../scripts/make_seen.py"
 
@@ -57,5 +59,7 @@ rule plot_seen:
         **cost("plot_seen"),
     params:
         code=fingerprint("plot_seen"),
+    message:
+        "Draw where {wildcards.model} sees the square"
     script:
         "../scripts/plot_seen.py"

@@ -102,6 +102,8 @@ rule finetune_model:
         init=FINETUNE["init"],
         model=lambda w: model_source(w.model),
         surgeries=surgeries,
+    message:
+        "Fine-tune {wildcards.model}, {wildcards.kernels} kernels, seed {wildcards.seed}"
     script:
         "../scripts/finetune_model.py"
 
@@ -155,6 +157,8 @@ rule make_finetune_tables:
         seed=FINETUNE["seeds"][0],
         networks=known_networks(FINETUNE),
         settings=FINETUNE_SETTINGS,
+    message:
+        "Make Tables 2 and 3: fine-tuning with even kernels"
     script:
         "../scripts/make_finetune_tables.py"
 
@@ -182,6 +186,8 @@ use rule plot_erf_maps as plot_fig1 with:
     params:
         code=fingerprint("plot_erf_maps"),
         weights=EXPERIMENTS["shape_test"]["weights"],
+    message:
+        "Draw Fig. 1: fields before and after"
 
 
 rule plot_window_references:
@@ -203,6 +209,8 @@ rule plot_window_references:
         **cost("plot_window_references"),
     params:
         code=fingerprint("plot_window_references"),
+    message:
+        "Draw Fig. 2: how often windows refer to each pixel"
     script:
         "../scripts/plot_window_references.py"
 
@@ -234,6 +242,8 @@ rule plot_padded_kernel:
         name=DRAWN["model"],
         init=FINETUNE["init"],
         seed=DRAWN["seed"],
+    message:
+        "Draw Fig. 3: a padded kernel"
     script:
         "../scripts/plot_padded_kernel.py"
 
@@ -260,6 +270,8 @@ rule plot_imbalance:
         **cost("plot_imbalance"),
     params:
         code=fingerprint("plot_imbalance"),
+    message:
+        "Draw Fig. 4: imbalance before and after"
     script:
         "../scripts/plot_imbalance.py"
 
@@ -297,6 +309,8 @@ rule plot_finetuning:
         code=fingerprint("plot_finetuning"),
         networks=known_networks(FINETUNE),
         settings={"fine-tuning": FINETUNE_SETTINGS["fine-tuning"]},
+    message:
+        "Draw accuracies and the course of fine-tuning"
     script:
         "../scripts/plot_finetuning.py"
 
@@ -318,3 +332,5 @@ rule shape_test:
             model=FINETUNE["models"],
         ),
     localrule: True
+    message:
+        "All of shape_test is there"

@@ -66,6 +66,8 @@ rule make_table1:
         },
         networks=known_networks(SIZE_TEST),
         settings=SIZE_TEST_SETTINGS,
+    message:
+        "Make Table 1: size against accuracy"
     script:
         "../scripts/make_table1.py"
 
@@ -95,6 +97,8 @@ rule plot_size_against_accuracy:
         code=fingerprint("plot_size_against_accuracy"),
         dataset=SIZE_TEST["dataset"],
         weights=SIZE_TEST["weights"],
+    message:
+        "Draw size against accuracy"
     script:
         "../scripts/plot_size_against_accuracy.py"
 
@@ -113,3 +117,5 @@ rule size_test:
             model=SIZE_TEST["models"],
         ),
     localrule: True
+    message:
+        "All of size_test is there"

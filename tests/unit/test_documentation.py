@@ -67,6 +67,7 @@ def test_the_readme_names_every_output(tmp_path):
             stem, _, rest = path.partition("{")
             parts, _, ending = rest.partition("}")
             documented |= {_pattern(stem + part + ending) for part in parts.split(",")}
+    (tmp_path / "examples").symlink_to(ROOT / "examples")  # the demo's network
     snakemake = [sys.executable, "-m", "snakemake", "all", "plan", "--summary"]
     of_demo = ["--snakefile", ROOT / "Snakefile", "--configfile", ROOT / "config.demo.yaml"]
     command = [*snakemake, *of_demo, "--directory", tmp_path]

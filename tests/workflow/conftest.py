@@ -13,7 +13,7 @@ from waiting import ended
 
 ROOT = Path(__file__).resolve().parents[2]
 PARTS = ["Makefile", "Snakefile", "config.yaml", "config.demo.yaml", "requirements.lock"]
-FOLDERS = ["data", "envs", "profiles", "report", "rules", "schemas", "scripts"]
+FOLDERS = ["data", "envs", "examples", "profiles", "report", "rules", "schemas", "scripts"]
 
 
 class Checkout:
@@ -71,6 +71,11 @@ FEWER = {
     "calibration": {"images": 16},
     "finetune": {"epochs": 2},
     "microobject": {"images": 64, "seeds": [0, 1], "epochs": 2},
+    "causes": {
+        "microobject": [
+            {"models": ["resnet10"], "kernels": ["odd", "padded", "stem"], "seeds": [0, 1]}
+        ]
+    },
 }
 
 

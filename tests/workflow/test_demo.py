@@ -34,7 +34,7 @@ from waiting import until
 
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
-MODELS, TARGETS = ("resnet18", "resnet50"), ("layer3", "layer4", "output")
+MODELS, TARGETS = ("resnet10", "resnet50"), ("layer3", "layer4", "output")
 KERNELS = ("odd", "padded")
 ARMS = ["odd", "padded", "stem"]
 IMBALANCE = schemas.measures(metrics.columns())
@@ -75,8 +75,8 @@ def test_every_file_keeps_its_contract(results):
         "tables/causes.parquet": causes.CONTRASTS.schema,
         "tables/causes_arms.parquet": causes.ARMS.schema,
         "tables/causes_runs.parquet": causes.RUNS.schema,
-        "tables/seen/causes/resnet18/shares.parquet": seen.SHARES.schema,
-        "tables/seen/microobject/resnet18/explained.parquet": explained.EXPLAINED.schema,
+        "tables/seen/causes/resnet10/shares.parquet": seen.SHARES.schema,
+        "tables/seen/microobject/resnet10/explained.parquet": explained.EXPLAINED.schema,
         "data/dataset=synthetic/manifest.parquet": schemas.MANIFEST,
     }
     for name, schema in contracts.items():
@@ -89,8 +89,8 @@ def test_every_file_keeps_its_contract(results):
         "training_curves",
         "size_against_accuracy",
         "erf_maps/size_test/resnet50",
-        "erf_maps/shape_test/resnet18",
-        "seen/causes/resnet18",
+        "erf_maps/shape_test/resnet10",
+        "seen/causes/resnet10",
     ]
     for name in figures:
         with Image.open(results / f"figures/{name}.png") as picture:
@@ -102,8 +102,8 @@ def test_every_file_keeps_its_contract(results):
     ("name", "written"),
     [
         ("size_against_accuracy", "no accuracy is published of such weights"),
-        ("erf_maps/size_test/resnet18", "calibrated weights"),
-        ("erf_maps/shape_test/resnet18", "fine-tuned on synthetic from calibrated weights"),
+        ("erf_maps/size_test/resnet10", "calibrated weights"),
+        ("erf_maps/shape_test/resnet10", "fine-tuned on synthetic from calibrated weights"),
         ("fig1", "layer4, padded kernels"),
         ("fig2", "4 x 4, stride 2"),
         ("fig3", "redrawn at random, 8 x 8"),
@@ -134,12 +134,12 @@ def images_of_the_test(results):
 
 
 def test_provenance_of_a_map(results):
-    facts = parquet.read_provenance(erf_path(results, "resnet18", "output"))
+    facts = parquet.read_provenance(erf_path(results, "resnet10", "output"))
     assert facts["n_images"] == len(images_of_the_test(results))
     assert facts["device"] == "cpu" and facts["dtype"] == "float32"
     assert facts["logit"] == "predicted" and facts["input_size"] == 224 and facts["seed"] == 0
     assert {"batch_size", "seconds", "git_commit", "versions"} <= set(facts)
-    path = "dataset=synthetic/model=resnet18/weights=finetuned/kernels=odd/target=output"
+    path = "dataset=synthetic/model=resnet10/weights=finetuned/kernels=odd/target=output"
     facts = parquet.read_provenance(results / "erf" / path / "erf.parquet")
     assert facts["logit"] == "true", "the head was made for these images"
 
@@ -147,8 +147,8 @@ def test_provenance_of_a_map(results):
 def test_the_numbers_are_those_of_the_networks(results):
     trf = parquet.read(results / "trf.parquet", schemas.TRF)
     trf = trf.set_index(["model", "kernels", "target"])["size_h"]
-    assert trf[("resnet18", "odd", "layer4")] == 435
-    assert trf[("resnet18", "padded", "layer4")] == 466
+    assert trf[("resnet10", "odd", "layer4")] == 235
+    assert trf[("resnet10", "padded", "layer4")] == 266
     assert trf[("resnet50", "odd", "layer4")] == 427
     assert trf[("resnet50", "odd", "output")] == np.inf
     fits = parquet.read(results / "fits.parquet", schemas.FITS)
@@ -157,13 +157,13 @@ def test_the_numbers_are_those_of_the_networks(results):
         assert fits.loc[(model, "layer4"), "center_x"] == pytest.approx(96, abs=OFF["calibrated"])
         assert fits.loc[(model, "layer4"), "center_y"] == pytest.approx(96, abs=OFF["calibrated"])
         assert fits.loc[(model, "layer3"), "center_x"] == pytest.approx(112, abs=OFF["calibrated"])
-    field = maps.read(erf_path(results, "resnet18", "layer3")).mean
+    field = maps.read(erf_path(results, "resnet10", "layer3")).mean
     assert field[7:218, 7:218].any()
     assert not field[:7].any() and not field[218:].any()
     assert not field[:, :7].any() and not field[:, 218:].any()
     extent = parquet.read(results / "extent.parquet", EXTENT)
     extent = extent[extent["weights"] == "calibrated"].set_index(["model", "target"])
-    layer3 = extent.loc[("resnet18", "layer3")]
+    layer3 = extent.loc[("resnet10", "layer3")]
     assert layer3["dead"] == pytest.approx(1 - (211 / 224) ** 2, abs=0.001)
     assert layer3["stride"] == 16 and layer3["mass_distance"] < 4 * layer3["mass_distance_se"] + 1
     assert (extent["radius_50_se"] < 0.1 * extent["radius_50"]).all()
@@ -200,7 +200,7 @@ def test_every_epoch_and_every_prediction_is_kept(results, settings):
     count, seeds = settings["finetune"]["epochs"], settings["finetune"]["repeated"]["seeds"]
     runs = parquet.read(results / "tables/finetune_runs.parquet", shape_test.RUNS.schema)
     assert len(runs) == len(KERNELS) * len(seeds)
-    path = "model=resnet18/weights=calibrated/kernels={}/seed=0"
+    path = "model=resnet10/weights=calibrated/kernels={}/seed=0"
     for kernels in KERNELS:
         folder = results / "finetune/epochs/dataset=synthetic" / path.format(kernels)
         epochs = parquet.read(folder / "epochs.parquet", schemas.EPOCHS)
@@ -290,7 +290,7 @@ def planned(output: str) -> dict[str, int]:
 
 def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
     """A lost map needs no network at all: its blocks are kept."""
-    path = erf_path(results, "resnet18", "layer4")
+    path = erf_path(results, "resnet10", "layer4")
     before = shutil.copy(path, tmp_path / "before.parquet")
     fits_before = parquet.read(results / "fits.parquet", schemas.FITS)
     path.unlink()
@@ -306,7 +306,7 @@ def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results,
         "all": 1,
     }
     assert planned(output) == after_it
-    network = "erf_blocks/dataset=synthetic/model=resnet18/weights=calibrated/kernels=odd"
+    network = "erf_blocks/dataset=synthetic/model=resnet10/weights=calibrated/kernels=odd"
     (results / network / "block=3/sums.parquet").unlink()
     status, output = demo.snakemake("-n", *DEMO)
     assert status == 0
