@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo doctor check test lint api lock timm clean
 
 demo: .venv/installed
-	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --quiet host reason --report-after-run --report $(RESULTS)/report.html
+	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --quiet host reason --report-after-run --report $(RESULTS)/provenance.html
 	@echo "The report is $(RESULTS)/report.html: open it in a browser."
 
 # What on this machine stands in the way of a run; a GPU is tried.

@@ -37,6 +37,7 @@ include: "rules/size_test.smk"
 include: "rules/shape_test.smk"
 include: "rules/microobject.smk"
 include: "rules/causes.smk"
+include: "rules/report.smk"
 include: "rules/plan.smk"
 
 
@@ -50,6 +51,7 @@ rule all:
         "<results>/trf.parquet",
         multiext("<measured>/", "fits.parquet", "imbalance.parquet", "extent.parquet"),
         "<measured>/tables/receptive_fields.parquet",
+        "<measured>/report.html",
     localrule: True
     message:
         "Everything is there"

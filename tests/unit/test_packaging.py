@@ -91,7 +91,8 @@ def wheel(tmp_path_factory):
 def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(wheel, tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     tables = {f"deadpixel/results/paper/table{number}.csv" for number in (1, 2, 3, 4)}
-    assert {"deadpixel/erf.py", "deadpixel/py.typed", *tables} <= names
+    templates = {f"deadpixel/results/pages/{name}" for name in ("report.html", "style.css")}
+    assert {"deadpixel/erf.py", "deadpixel/py.typed", *tables, *templates} <= names
     assert not any(name.startswith(("scripts", "tests")) for name in names)
     (entries,) = (name for name in names if name.endswith("entry_points.txt"))
     assert b"deadpixel = deadpixel.command:main" in zipfile.ZipFile(wheel).read(entries)

@@ -16,7 +16,7 @@ TABLE = render.Table(
     render.MODEL,
     Column("n", WHOLE, "images"),
     *render.with_paper(
-        Column("acc", NUMBER, "acc (%)", if_known=True),
+        Column("acc", NUMBER, "acc (%)"),
         Column("size", NUMBER, "size", decimals=0),
         Column("width", NUMBER, "width", 1, in_words=lambda row: "none" if row["n"] < 9 else None),
     ),
@@ -57,14 +57,33 @@ def test_markdown() -> None:
 def test_html_has_the_same_cells_on_a_page_of_its_own() -> None:
     page = render.html(FRAME, TABLE).replace("&lt;", "<")
     assert page.startswith("<!doctype html>") and 'charset="utf-8"' in page
-    rows = [re.findall(r"<t[hd]>(.*?)</t[hd]>", row) for row in page.split("<tr")[1:]]
+    rows = [re.findall(r"<t[hd].*?>(.*?)</t[hd]>", row) for row in page.split("<tr>")[1:]]
     assert rows == PRINTED
+
+
+def test_cells_are_sorted_by_every_digit() -> None:
+    """By what the file has where words are read; words by themselves."""
+    page = render.html(FRAME, TABLE)
+    assert '<td data-value="1.25">none</td>' in page and '<td data-value="Infinity">∞</td>' in page
+    assert '<td data-value="69.75849">69.758</td>' in page and "<td>True</td>" in page
+    assert '<td class="text">a</td>' in page and "<td>–</td>" in page
+
+
+def test_a_column_of_dashes_is_not_shown() -> None:
+    assert (
+        "width"
+        not in render.markdown(FRAME.assign(width=np.nan, n=9), TABLE).split("paper: width")[0]
+    )
+
+
+def test_a_table_without_rows_shows_what_its_columns_would_be() -> None:
+    assert "acc (%)" in render.html(FRAME[:0], TABLE)
 
 
 def test_notes_stand_below_the_table() -> None:
     assert render.markdown(FRAME, TABLE, ["one", "two"]).endswith("|\n\none\n\ntwo\n")
     page = render.html(FRAME, TABLE, ["one", "2 < 3"])
-    assert "</table>\n<p>one</p>\n<p>2 &lt; 3</p>\n</body>" in page
+    assert page.index("</table>") < page.index(">one</p>") < page.index(">2 &lt; 3</p>")
 
 
 def test_long_tables_are_whole() -> None:
@@ -83,12 +102,12 @@ def test_a_column_is_declared_once() -> None:
 
 
 def test_save_writes_each_path_by_its_suffix(tmp_path: Path) -> None:
-    """The Parquet file keeps every digit, and what the numbers are of; the others have notes."""
+    """The Parquet file keeps every digit, and what the numbers are of; all have the notes."""
     files = [tmp_path / "tables" / f"table.{suffix}" for suffix in ("html", "parquet", "md")]
     render.save(FRAME, TABLE, {"target": "layer4"}, [*map(str, files)], ["note"])
     read = parquet.read(files[1], TABLE.schema)
     pd.testing.assert_frame_equal(read, FRAME.astype({"n": "int32"}))
-    assert parquet.read_provenance(files[1]) == {"target": "layer4"}
+    assert parquet.read_provenance(files[1]) == {"target": "layer4", "notes": ["note"]}
     assert files[0].read_text(encoding="utf-8") == render.html(FRAME, TABLE, ["note"])
     assert files[2].read_text(encoding="utf-8") == render.markdown(FRAME, TABLE, ["note"])
     assert len([*files[0].parent.iterdir()]) == 3

@@ -94,22 +94,29 @@ def to_field(frame: pd.DataFrame, origin: Path | str = "a map", values: str = "m
 
 @dataclass(frozen=True)
 class StoredField:
-    """R (H, W) of one file, with what it is of: dataset, model, weights, kernels and target."""
+    """R (H, W) of one file, with what it is of: dataset, model, weights, kernels and target.
+
+    se: its standard errors (H, W) over images; NaN of one image.
+    """
 
     key: dict[str, str]
     n_images: int
     mean: np.ndarray
+    se: np.ndarray
 
 
 def read(path: Path | str) -> StoredField:
     """One ``erf.parquet``; its folders say what it is of."""
-    mean = to_field(parquet.read(path, schemas.ERF), path)
+    rows = parquet.read(path, schemas.ERF)
+    mean = to_field(rows, path)
+    of_one_image = bool(np.isnan(rows["se"]).all())
+    se = np.full_like(mean, np.nan) if of_one_image else to_field(rows, path, "se")
     n_images = parquet.read_provenance(path).get("n_images")
     if not isinstance(n_images, int):
         raise InputError(
             f"{path}: does not say how many images it is of: delete the file and run again"
         )
-    return StoredField(parquet.partitions(path), n_images, mean)
+    return StoredField(parquet.partitions(path), n_images, mean, se)
 
 
 def read_each(paths: Iterable[Path | str]) -> list[StoredField]:

@@ -33,12 +33,12 @@ _WORDS = {"first_epoch": ("epochs", "sooner", "later"), "test_acc": ("points", "
 POWER = 0.8
 RUNS = Table(
     *(MODEL, KERNELS, SEED),
-    Column("first_epoch", NUMBER, MEASURES["first_epoch"], decimals=0, if_known=True),
-    Column("first_step", NUMBER, MEASURES["first_step"], decimals=0, if_known=True),
-    Column("area", NUMBER, MEASURES["area"], decimals=2, if_known=True),
-    Column("epochs", WHOLE, "epochs", if_known=True),
-    Column("best_epoch", WHOLE, "best epoch", if_known=True),
-    Column("test_acc", NUMBER, MEASURES["test_acc"], decimals=2, if_known=True),
+    Column("first_epoch", NUMBER, MEASURES["first_epoch"], decimals=0),
+    Column("first_step", NUMBER, MEASURES["first_step"], decimals=0),
+    Column("area", NUMBER, MEASURES["area"], decimals=2),
+    Column("epochs", WHOLE, "epochs"),
+    Column("best_epoch", WHOLE, "best epoch"),
+    Column("test_acc", NUMBER, MEASURES["test_acc"], decimals=2),
 )
 CONTRASTS = Table(
     *(MODEL, Column("contrast", TEXT, "contrast"), Column("arms", TEXT, "arms")),
@@ -53,8 +53,8 @@ CONTRASTS = Table(
 )
 _EDGES = {name: f"edge_{name}" for name in extent.Edges._fields}
 ARMS = Table(
-    *(MODEL, KERNELS, Column("runs", WHOLE, "runs", if_known=True)),
-    Column("finetuned", WHOLE, "fine-tuned", if_known=True),
+    *(MODEL, KERNELS, Column("runs", WHOLE, "runs")),
+    Column("finetuned", WHOLE, "fine-tuned"),
     Column("added", WHOLE, "weights added"),
     Column("left_odd", WHOLE, "left odd"),
     Column("contrast", NUMBER, "tile contrast"),
@@ -67,7 +67,7 @@ ARMS = Table(
             Column(f"{edge}_se", NUMBER, f"± ({name})", decimals=2),
         )
     ),
-    *(Column(name, NUMBER, f"{of}, mean", 2, if_known=True) for name, of in MEASURES.items()),
+    *(Column(name, NUMBER, f"{of}, mean", 2) for name, of in MEASURES.items()),
 )
 
 

@@ -21,14 +21,14 @@ _PERIODS = (2, 4, 8, 16, 32)  # px, of what strides repeat
 _PREDICTOR = Column("predictor", TEXT, "predictor")
 _SCALE = (
     Column("sd", NUMBER, "sd of its logarithm"),
-    Column("contrast", NUMBER, "contrast of the tile", if_known=True),
+    Column("contrast", NUMBER, "contrast of the tile"),
 )
 _SLOPE = Column("slope", NUMBER, "slope (log-odds for one sd)")
 _SHARES = (
     Column("explained", NUMBER, "share explained", decimals=4),
     Column("added", NUMBER, "beyond the other", decimals=4),
 )
-_NOTE = Column("note", TEXT, "note", if_known=True)
+_NOTE = Column("note", TEXT, "note")
 EXPLAINED_RUNS = Table(
     *(MODEL, KERNELS, SEED, _PREDICTOR),
     *(Column("n_squares", WHOLE, "squares"), Column("n_decisions", WHOLE, "decisions")),

@@ -17,8 +17,8 @@ from .style import STYLE
 
 # A Gaussian that explains less of a map's variance has no widths worth printing or correlating.
 LEAST_R_SQUARED = 0.5
-_COLOURS, _SIGNED_COLOURS = "magma", "RdBu_r"
-_BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
+COLOURS, SIGNED_COLOURS, TILE_COLOURS = "magma", "RdBu_r", "PuOr_r"
+BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
 _Maps = Mapping[str, Mapping[str, np.ndarray]]
 
 
@@ -108,7 +108,7 @@ TARGETS = Table(
     Column("size_h", NUMBER, "TRF (px)", decimals=0),
     Column("size_w", NUMBER, header=None),
     Column("kind", TEXT, "which is"),
-    Column("reason", TEXT, "because", if_known=True),
+    Column("reason", TEXT, "because"),
 )
 
 
@@ -157,7 +157,7 @@ def erf_maps(
         figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
         axes = figure.subplots(2 * len(maps), columns, squeeze=False)
         reach = _reach_of_tiles(maps, tiles)
-        scale = {"cmap": "PuOr_r", "vmin": 1 - reach, "vmax": 1 + reach}
+        scale = {"cmap": TILE_COLOURS, "vmin": 1 - reach, "vmax": 1 + reach}
         for row, (kernels, fields) in enumerate(maps.items()):
             for column, (target, field) in enumerate(fields.items()):
                 panel, below = axes[2 * row, column], axes[2 * row + 1, column]
@@ -200,12 +200,16 @@ def _deviation(field: np.ndarray) -> float:
     return float(np.sqrt((weight * squares).sum() / weight.sum() / 2))
 
 
-def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
-    brightest = np.percentile(np.abs(field), _BRIGHTEST)
+def colouring(field: np.ndarray) -> dict[str, Any]:
+    """Colours of a map (H, W) and their limits, for Matplotlib: of both signs where it has both."""
+    brightest = float(np.percentile(np.abs(field), BRIGHTEST))
     if (field < 0).any():
-        axes.imshow(field, cmap=_SIGNED_COLOURS, vmin=-brightest, vmax=brightest)
-    else:
-        axes.imshow(field, cmap=_COLOURS, vmin=0, vmax=brightest)
+        return {"cmap": SIGNED_COLOURS, "vmin": -brightest, "vmax": brightest}
+    return {"cmap": COLOURS, "vmin": 0.0, "vmax": brightest}
+
+
+def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
+    axes.imshow(field, **colouring(field))
     if fit["r_squared"] >= LEAST_R_SQUARED:
         center = fit["center_x"], fit["center_y"]
         ring = {"fill": False, "edgecolor": "white", "linewidth": 1}

@@ -1,7 +1,6 @@
 """What one look at a network showed: a table, sentences and a page that stands alone."""
 
 import base64
-import html
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 from ..data.normalisation import MEAN, STD
 from ..files.effective import Erf
 from ..look import Look
-from . import fields, render
+from . import fields, pages, render
 from .render import NUMBER, TEXT, Column, Row, Table
 from .style import STYLE, colours
 
@@ -195,20 +194,16 @@ def _profile(axis: Axes, values: np.ndarray, errors: np.ndarray, name: str) -> N
 
 def page(seen: Look, said: Sequence[str], drawn: Sequence[Figure], notes: Sequence[str]) -> str:
     """HTML that needs nothing else: sentences, table, figures; notes say what it was made of."""
-    shown = render.html(table(seen), LOOK, NOTES)
-    head, _, rest = shown.partition("<body>")
-    rows, _, end = rest.rpartition("</body>")
-    parts = [f"<h1>What {html.escape(seen.model)} looks at</h1>"]
-    parts += [f"<p>{html.escape(sentence)}</p>" for sentence in said]
-    parts += [f'<div style="overflow-x: auto">{rows}</div>']
-    parts += [f'<img alt="" src="{_png(figure)}" style="max-width: 100%">' for figure in drawn]
-    parts += [f"<p>Odd kernels with stride 2:</p><ul>{_items(seen.odd)}</ul>"] if seen.odd else []
-    parts += [f"<p><small>{html.escape(note)}</small></p>" for note in notes]
-    return f"{head}<body>{''.join(parts)}</body>{end}"
-
-
-def _items(lines: Sequence[str]) -> str:
-    return "".join(f"<li>{html.escape(line)}</li>" for line in lines)
+    return pages.page(
+        "look.html",
+        name=seen.model,
+        sentences=said,
+        columns=render.readable(table(seen), LOOK),
+        notes=NOTES,
+        pictures=[_png(figure) for figure in drawn],
+        odd=seen.odd,
+        made_of=notes,
+    )
 
 
 def _png(figure: Figure) -> str:

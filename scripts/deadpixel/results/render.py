@@ -1,6 +1,5 @@
 """Tables: what their columns are in Parquet, in Markdown, and in HTML pages that stand alone."""
 
-import html as entities
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,16 +23,20 @@ def _never(_: Row) -> None:
 class Column:
     """One column of a table.
 
-    header: None keeps it out of Markdown and HTML. if_known: it is also out of them where no row
-    has a value. in_words: what to write of a row where its number would mislead, or None.
+    header: None keeps it out of Markdown and HTML. in_words: what to write of a row where its
+    number would mislead, or None.
     """
 
     name: str
     type: pa.DataType
     header: str | None
     decimals: int = 3
-    if_known: bool = False
     in_words: Callable[[Row], str | None] = _never
+
+    @property
+    def is_text(self) -> bool:
+        """Words, which are read from the left."""
+        return self.type == TEXT
 
     def cell(self, row: Row) -> str:
         """What is read of a row."""
@@ -56,11 +59,11 @@ SEED = Column("seed", WHOLE, "seed")
 
 
 def with_paper(*columns: Column) -> Iterator[Column]:
-    """Each column, and behind it the paper's numbers, where any are known."""
+    """Each column, and behind it the paper's numbers."""
     for column in columns:
         name, header = f"paper_{column.name}", f"paper: {column.header}"
         yield column
-        yield replace(column, name=name, header=header, if_known=True, in_words=_never)
+        yield replace(column, name=name, header=header, in_words=_never)
 
 
 def p_value(name: str, header: str) -> Column:
@@ -81,40 +84,60 @@ def save(
 ) -> None:
     """Write a table to each of `paths`, by the suffix: Parquet, or to be read, notes below it.
 
-    shown: what is read instead of `frame`.
+    shown: what is read instead of `frame`. The metadata of the Parquet file has the notes too.
     """
     pages = {".md": markdown, ".html": html}
     shown = frame if shown is None else shown
     for path in map(Path, paths):
         if path.suffix == ".parquet":
-            parquet.write(frame, path, table.schema, facts)
+            parquet.write(frame, path, table.schema, {**facts, "notes": [*notes]})
             continue
         with atomic.writing(path) as partial:
             partial.write_text(pages[path.suffix](shown, table, notes), encoding="utf-8")
 
 
 def markdown(frame: pd.DataFrame, table: Table, notes: Sequence[str] = ()) -> str:
-    """The columns that have a header as Markdown, rounded for reading."""
-    body = _readable(frame, table).to_markdown(index=False, disable_numparse=True)
-    return "\n\n".join([body, *notes]) + "\n"
+    """The columns that have a header and say anything as Markdown, rounded for reading."""
+    shown = readable(frame, table)
+    body = pd.DataFrame({column.header: [cell.text for cell in cells] for column, cells in shown})
+    return "\n\n".join([body.to_markdown(index=False, disable_numparse=True), *notes]) + "\n"
 
 
 def html(frame: pd.DataFrame, table: Table, notes: Sequence[str] = ()) -> str:
-    """The same as an HTML page that stands alone."""
-    body = _readable(frame, table).to_html(index=False, border=0)
-    return _PAGE.format(
-        body="\n".join([body, *(f"<p>{entities.escape(note)}</p>" for note in notes)])
-    )
+    """The same as an HTML page that stands alone, sorted by a click on a header."""
+    from . import pages  # which takes a tenth of a second to import
+
+    return pages.page("table.html", columns=readable(frame, table), notes=notes)
 
 
-def _readable(frame: pd.DataFrame, table: Table) -> pd.DataFrame:
+@dataclass(frozen=True)
+class Cell:
+    """What is read, and the number that it is sorted by, if it is one."""
+
+    text: str
+    number: str | None
+
+
+def readable(frame: pd.DataFrame, table: Table) -> list[tuple[Column, list[Cell]]]:
+    """The columns that have a header, each with its cells, without those of dashes alone."""
+    rows = frame.to_dict("records")
     shown = [
-        column
+        (column, [Cell(column.cell(row), _sorted_by(row[column.name])) for row in rows])
         for column in table.columns
-        if column.header is not None and not (column.if_known and all(frame[column.name].isna()))
+        if column.header is not None
     ]
-    rows = [[column.cell(row) for column in shown] for row in frame.to_dict("records")]
-    return pd.DataFrame(rows, columns=[column.header for column in shown])
+    return [(column, cells) for column, cells in shown if not rows or _says_anything(cells)]
+
+
+def _says_anything(cells: Sequence[Cell]) -> bool:
+    return any(cell.text not in ("", NOTHING) for cell in cells)
+
+
+def _sorted_by(value: Any) -> str | None:
+    """As JavaScript reads it."""
+    if pd.isna(value) or isinstance(value, (str, bool)):
+        return None
+    return "Infinity" if value == float("inf") else repr(float(value))
 
 
 def _number(value: float | str, decimals: int) -> str:
@@ -123,19 +146,3 @@ def _number(value: float | str, decimals: int) -> str:
     if not isinstance(value, float):
         return str(value)
     return "∞" if value == float("inf") else f"{value:.{decimals}f}"
-
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>dead pixel test</title>
-<style>
-body {{ font: 13px/1.4 system-ui, sans-serif; margin: 1em; color: #1f2430; }}
-table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
-th, td {{ padding: .3em .5em; text-align: right; }}
-td {{ white-space: nowrap; }} th {{ border-bottom: 2px solid #1f2430; vertical-align: bottom; }}
-tr:nth-child(even) td {{ background: #f3f5f9; }}
-th:first-child, td:first-child {{ text-align: left; }}
-p {{ max-width: 60em; }}
-</style></head><body>
-{body}
-</body></html>
-"""

@@ -24,8 +24,8 @@ _MEASURES = ("distance from this edge (px)",) * 2 + ("sensitivity of the tile th
 
 SHARES = Table(
     *(MODEL, KERNELS, Column("by", TEXT, "by"), Column("cell", WHOLE, "cell")),
-    Column("bin_from", NUMBER, "from", if_known=True),
-    Column("bin_to", NUMBER, "to", if_known=True),
+    Column("bin_from", NUMBER, "from"),
+    Column("bin_to", NUMBER, "to"),
     *(Column("share", NUMBER, "share seen"), *squares.INTERVAL),
     *(Column("n_runs", WHOLE, "runs"), Column("n_squares", WHOLE, "squares")),
 )

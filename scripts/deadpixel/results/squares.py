@@ -21,8 +21,8 @@ from .pairs import RUN
 from .render import NUMBER, Column
 
 INTERVAL = (
-    Column("low", NUMBER, "95 % from", if_known=True),
-    Column("high", NUMBER, "95 % to", if_known=True),
+    Column("low", NUMBER, "95 % from"),
+    Column("high", NUMBER, "95 % to"),
 )
 Maps = Mapping[tuple[str, str, int], np.ndarray]
 ROUNDING = 1e-9  # within which sensitivities, relative to their mean, are the same

@@ -1,0 +1,49 @@
+# The page that a run is read by, of all its experiments. Snakemake's own report, of where each file came from, holds it.
+SHOWN = {"tables", "figures", "erf", "trf"}
+RESULTS_SHOWN = [
+    path
+    for name in EXPERIMENTS
+    for path in getattr(rules, name).input
+    if path.endswith((".parquet", ".png")) and SHOWN & {*Path(path).parts}
+]
+
+
+rule make_report:
+    input:
+        results=list(dict.fromkeys(RESULTS_SHOWN)),
+        of_all=multiext(
+            "<measured>/tables/", "receptive_fields.parquet", "targets.parquet"
+        ),
+        trf=list(dict.fromkeys(fields_of(EXPERIMENTS, TRF) + MICROOBJECT_TRF)),
+        templates=[
+            beside(f"scripts/deadpixel/results/pages/{name}")
+            for name in (
+                "frame.html",
+                "macros.html",
+                "report.html",
+                "style.css",
+                "tables.js",
+                "explorer.js",
+            )
+        ],
+    output:
+        page=report(
+            "<measured>/report.html",
+            caption="../report/report.rst",
+            category="The report",
+            labels={"result": "What was found"},
+        ),
+    log:
+        "<logs>/make_report.log",
+    benchmark:
+        "<benchmarks>/make_report.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("make_report", Rate(20)),
+    params:
+        code=fingerprint("make_report"),
+    message:
+        "Write the report"
+    script:
+        "../scripts/make_report.py"

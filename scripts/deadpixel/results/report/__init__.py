@@ -1,0 +1,1 @@
+"""The page that a run is read by: what was found, its tables and figures, every map."""

@@ -1,0 +1,260 @@
+"""What a run found, in sentences with numbers and intervals, each from a table that is there.
+
+Every function yields the sentences of one question, none where the run has no answer.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ...imbalance import PERIOD
+from ...surgery.kinds import ODD
+from .. import causes, pairs, size_test, stats
+from ..explained import EXPLAINED
+from ..fields import FIELDS
+from ..microobject import TABLE4
+from ..render import Row, Table
+from ..shape_test import TABLE3
+from .run import Run
+
+_95 = 1.96  # standard errors of a mean
+_LOGITS = "output"  # whose map is wide enough to have a tile and edges
+ENOUGH_P = 0.05
+
+
+def words(names: Sequence[str]) -> str:
+    """``a``, ``a and b``, ``a, b and c``."""
+    *others, last = names
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _rows(run: Run, name: str, table: Table) -> Any:
+    """Rows of a table, none if it is not there."""
+    found = run.table(f"tables/{name}.parquet", table)
+    return pd.DataFrame(columns=table.names) if found is None else found.rows
+
+
+def _logits(run: Run, weights: str | None = None) -> Any:
+    """Rows of the logits' maps: of fine-tuned networks, or without `weights` of all others."""
+    rows = _rows(run, "receptive_fields", FIELDS)
+    chosen = rows["weights"] == weights if weights else rows["weights"] != "finetuned"
+    return rows[chosen & (rows["target"] == _LOGITS)]
+
+
+def theoretical_size(run: Run) -> Iterator[str]:
+    """How many networks have the paper's."""
+    known = _rows(run, "table1", size_test.TABLE1).dropna(subset=["trf", "paper_trf"])
+    if len(known):
+        same = (known["trf"] == known["paper_trf"]).sum()
+        yield (
+            f"The theoretical size is the paper's, to the pixel, for {same} of "
+            f"{_counted(len(known), 'network')}."
+        )
+
+
+def correlation(run: Run) -> Iterator[str]:
+    """Whether size tells accuracy."""
+    rows = _rows(run, "correlations", size_test.CORRELATIONS).dropna(subset=["kendall"])
+    ours = rows[rows["source"] == size_test.OURS]
+    for row in ours.to_dict("records"):
+        tells = "goes with" if row["kendall_p"] <= ENOUGH_P else "does not tell"
+        yield f"Over {_counted(row['n'], 'network')} {_correlated(row, tells)}."
+    theirs = rows[(rows["source"] == size_test.NINE) & (rows["size"] == "trf")]
+    for row in theirs.to_dict("records") if ours.empty else ():
+        yield (
+            "No accuracy is published of these weights, so none is correlated with our sizes. In "
+            f"the paper's own numbers of nine networks {_correlated(row, 'does not tell')}."
+        )
+
+
+def _correlated(row: Row, tells: str) -> str:
+    size = size_test.SIZES[row["size"]].removesuffix(" (px)")
+    exact = "exact " if row["exact"] else ""
+    return (
+        f"the {size} {tells} the accuracy: Kendall's τ {_signed(row['kendall'], 2)}, "
+        f"{exact}{_p(row['kendall_p'])}"
+    )
+
+
+def unevenness(run: Run) -> Iterator[str]:
+    """Contrast of the tile of networks as they came."""
+    rows = _logits(run)
+    known = rows[rows["kernels"] == ODD].dropna(subset=["contrast_unbiased_se"])
+    clear = known["contrast_unbiased"] > 2 * known["contrast_unbiased_se"]
+    uneven, even = known[clear], known[~clear]
+    if len(uneven):
+        sizes = [_with_error(row, "contrast_unbiased", 3) for row in uneven.to_dict("records")]
+        yield (
+            f"{_sees(uneven)} pixels unevenly: by their place in a tile of {PERIOD} px the "
+            f"sensitivity of the logits deviates by {words(sizes)} from that of the pixels around "
+            "(root mean square, as a share)."
+        )
+    if len(even):
+        yield f"{_sees(even)} pixels evenly, as far as the errors tell."
+
+
+def _sees(rows: Any) -> str:
+    return f"{words([*rows['model']])} {'sees' if len(rows) == 1 else 'see'}"
+
+
+def padding_and_the_tile(run: Run) -> Iterator[str]:
+    """What a change of kernels does to the contrast of the tile."""
+    name, rows = "contrast_unbiased", _logits(run, "finetuned").assign(seed=0)
+    for kernels, both in pairs.by_seed(rows):
+        before, after = (both[f"{name}_{when}"].to_numpy() for when in ("before", "after"))
+        errors = np.hypot(*(both[f"{name}_se_{when}"].to_numpy() for when in ("before", "after")))
+        differences = [
+            (f"in {model}", *values, _difference(values[1] - values[0], _95 * error))
+            for model, *values, error in zip(both["model"], before, after, errors, strict=True)
+            if np.isfinite(error)
+        ]
+        mean = stats.mean_difference(before, after)
+        if mean.n >= pairs.INTERVAL_PAIRS:
+            over = f"over {_counted(mean.n, 'network')}, on average,"
+            interval = _difference(mean.mean, mean.high - mean.mean)
+            differences = [(over, before.mean(), after.mean(), interval)]
+        for where, of_odd, of_kernels, difference in differences:
+            yield (
+                f"With {kernels} kernels the contrast of the tile goes {where} from {of_odd:.3f} "
+                f"to {of_kernels:.3f} ({difference})."
+            )
+
+
+def _difference(mean: float, reach: float) -> str:
+    ends = " to ".join(_minus(f"{end:.3f}") for end in (mean - reach, mean + reach))
+    shown = "" if abs(mean) > reach else "; no difference is shown"
+    return f"95 % interval of the difference {ends}{shown}"
+
+
+def edges(run: Run) -> Iterator[str]:
+    """Which edge counts less, with each kind of kernels."""
+    for weights in ("finetuned", None):
+        rows = _logits(run, weights).dropna(subset=["asymmetry_x_se"])
+        said = [_edge(row) for row in rows.to_dict("records")]
+        if said:
+            yield f"How much the left and the right edge count, of the middle: {'; '.join(said)}."
+            return
+
+
+def _edge(row: Row) -> str:
+    differ = abs(row["asymmetry_x"]) > _95 * row["asymmetry_x_se"]
+    left, right = (_with_error(row, f"edge_{side}", 2) for side in ("left", "right"))
+    same = "" if differ else " (no difference is shown)"
+    return f"{row['model']} with {row['kernels']} kernels {left} and {right}{same}"
+
+
+def accuracy(run: Run) -> Iterator[str]:
+    """What a change of kernels does to the accuracy after fine-tuning."""
+    for row in _overall(_rows(run, "table3", TABLE3)):
+        more = "higher" if row["difference"] > 0 else "lower"
+        size = f"{abs(row['difference']):.2f} points {more}" if row["difference"] else "the same"
+        yield (
+            f"After fine-tuning with {row['kernels']} kernels {_where(row)} the test accuracy is "
+            f"{size}: {row['after']:.2f} % instead of {row['before']:.2f} % "
+            f"({_evidence(row, 'signflip')})."
+        )
+
+
+def micro_object(run: Run) -> Iterator[str]:
+    """How soon a square is seen."""
+    for row in _overall(_rows(run, "table4", TABLE4)):
+        before, after = (str(row[f"runs_{when}"]) for when in ("before", "after"))
+        if row["model"] != pairs.ALL_MODELS and _never(f"{before},{after}"):
+            yield f"No run {_where(row)} saw the square in time: there is nothing to compare."
+            continue
+        difference = row["epochs_difference"]
+        more = "later" if difference > 0 else "sooner"
+        size = f"{abs(difference):.1f} epochs {more}" if difference else "as soon"
+        least = ", at least" if ">" in before + after else ""
+        yield (
+            f"With {row['kernels']} kernels {_where(row)} the square is seen {size}{least}: after "
+            f"{row['epochs_after']:.1f} epochs instead of {row['epochs_before']:.1f} "
+            f"({_evidence(row, 'logrank')})."
+        )
+
+
+def _never(runs: str) -> bool:
+    return all(run.strip().startswith(">") for run in runs.split(","))
+
+
+def _overall(rows: Any) -> Iterator[dict[str, Any]]:
+    """For each kind of kernels the row of all networks, or that of each if there is none."""
+    for _, of_kind in rows.groupby("kernels", sort=False):
+        overall = of_kind[of_kind["model"] == pairs.ALL_MODELS]
+        yield from (overall if len(overall) else of_kind).to_dict("records")
+
+
+def _where(row: Row) -> str:
+    several = row["model"] == pairs.ALL_MODELS
+    return f"in {row['n_pairs']} networks" if several else f"in {row['model']}"
+
+
+def _evidence(row: Row, test: str) -> str:
+    """Interval and p-value, as far as there are any."""
+    unit = "network" if row["model"] == pairs.ALL_MODELS else "seed"
+    known = [_counted(row["n_pairs"], unit)]
+    if pd.notna(row["low"]):
+        ends = " to ".join(_minus(f"{row[end]:.2f}") for end in ("low", "high"))
+        known.append(f"95 % interval of the difference {ends}")
+    if pd.notna(row[f"{test}_p"]):
+        smallest = row[f"{test}_smallest_p"]
+        below = f", and no p below {smallest:.2g} is possible" if smallest > ENOUGH_P else ""
+        known.append(f"{_p(row[f'{test}_p'])}{below}")
+    return "; ".join(known)
+
+
+def contrasts(run: Run) -> Iterator[str]:
+    """What of padding makes a difference, each contrast by itself."""
+    yield from causes.in_words(_rows(run, "causes", causes.CONTRASTS))
+
+
+def contrasts_in_short(run: Run) -> Iterator[str]:
+    """Which of the contrasts make a difference to how soon the square is seen."""
+    rows = _rows(run, "causes", causes.CONTRASTS)
+    whole = rows[rows["measure"] == "first_epoch"].drop_duplicates(["model", "contrast"])
+    for model, of_model in whole.groupby("model", sort=False):
+        shown = of_model["signflip_p"] <= ENOUGH_P
+        named = words([*of_model["contrast"][shown]]) if shown.any() else "none of it"
+        least = of_model["signflip_smallest_p"].min()
+        few = f" With so few seeds no p below {least:.2g} is possible."
+        yield (
+            f"Of what kernel padding changes in {model} ({words([*of_model['contrast']])}), "
+            f"{named} by itself is shown to change how soon the square is seen."
+            + (few if least > ENOUGH_P else "")
+        )
+
+
+def where_seen(run: Run) -> Iterator[str]:
+    """What explains where the square is seen."""
+    for name in run.names("tables/seen/*/explained.parquet"):
+        rows: Any = run.rows(name, EXPLAINED.schema).dropna(subset=["explained"])
+        for (model, kernels), both in rows.groupby(["model", "kernels"], sort=False):
+            share = both.set_index("predictor")["explained"]
+            if {"phase", "edge"} <= {*share.index}:
+                yield (
+                    f"Of which squares {model} with {kernels} kernels sees, the tile under them "
+                    f"explains {100 * share['phase']:.1f} % and the edges "
+                    f"{100 * share['edge']:.1f} % (of the deviance, by themselves)."
+                )
+
+
+def _with_error(row: Row, name: str, decimals: int) -> str:
+    return f"{row[name]:.{decimals}f} ± {row[f'{name}_se']:.{decimals}f}"
+
+
+def _signed(value: float, decimals: int) -> str:
+    return _minus(f"{value:+.{decimals}f}")
+
+
+def _minus(number: str) -> str:
+    return number.replace("-", "−")
+
+
+def _p(value: float) -> str:
+    return "p < 0.001" if value < 0.0005 else f"p = {value:.3f}"
+
+
+def _counted(number: int, thing: str) -> str:
+    return f"{number} {thing}{'s' if number != 1 else ''}"

@@ -1,0 +1,172 @@
+"""Sentences of the first page say what the Parquet files hold, and nothing where these are not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import reported
+from deadpixel.results.report import findings
+
+
+def said(tmp_path, finding, **changed):
+    return [*getattr(findings, finding)(reported.write(tmp_path, **changed))]
+
+
+@pytest.mark.parametrize(
+    ("finding", "sentences"),
+    [
+        (
+            "theoretical_size",
+            ["The theoretical size is the paper's, to the pixel, for 1 of 2 networks."],
+        ),
+        (
+            "correlation",
+            [
+                "Over 9 networks the theoretical size does not tell the accuracy: Kendall's τ "
+                "+0.24, exact p = 0.460.",
+                "Over 9 networks the σx of the fit goes with the accuracy: Kendall's τ −0.90, "
+                "exact p < 0.001.",
+            ],
+        ),
+        (
+            "unevenness",
+            [
+                "resnet18 sees pixels unevenly: by their place in a tile of 32 px the sensitivity "
+                "of the logits deviates by 0.150 ± 0.010 from that of the pixels around (root "
+                "mean square, as a share)."
+            ],
+        ),
+        (
+            "padding_and_the_tile",
+            [
+                "With padded kernels the contrast of the tile goes in resnet18 from 0.140 to "
+                "0.040 (95 % interval of the difference −0.128 to −0.072)."
+            ],
+        ),
+        (
+            "edges",
+            [
+                "How much the left and the right edge count, of the middle: resnet18 with odd "
+                "kernels 0.70 ± 0.02 and 0.40 ± 0.01; resnet18 with padded kernels 0.70 ± 0.02 "
+                "and 0.69 ± 0.01 (no difference is shown)."
+            ],
+        ),
+        (
+            "accuracy",
+            [
+                "After fine-tuning with padded kernels in resnet18 the test accuracy is 1.50 "
+                "points higher: 81.50 % instead of 80.00 % (3 seeds; 95 % interval of the "
+                "difference 1.00 to 2.00; p = 0.500, and no p below 0.25 is possible)."
+            ],
+        ),
+        (
+            "micro_object",
+            [
+                "With padded kernels in resnet18 the square is seen 26.0 epochs sooner, at least: "
+                "after 3.5 epochs instead of 29.5 (2 seeds; p = 0.500, and no p below 0.5 is "
+                "possible).",
+                "No run in resnet50 saw the square in time: there is nothing to compare.",
+            ],
+        ),
+        (
+            "contrasts_in_short",
+            [
+                "Of what kernel padding changes in resnet18 (checkerboard and edge), "
+                "checkerboard by itself is shown to change how soon the square is seen."
+            ],
+        ),
+    ],
+)
+def test_a_sentence_is_what_its_table_says(tmp_path, finding, sentences):
+    assert said(tmp_path, finding) == sentences
+
+
+@pytest.mark.parametrize(
+    ("finding", "table"),
+    [
+        ("theoretical_size", "table1"),
+        ("correlation", "correlations"),
+        ("unevenness", "receptive_fields"),
+        ("padding_and_the_tile", "receptive_fields"),
+        ("edges", "receptive_fields"),
+        ("accuracy", "table3"),
+        ("micro_object", "table4"),
+        ("contrasts_in_short", "causes"),
+        ("contrasts", "causes"),
+    ],
+)
+def test_without_its_table_there_is_no_sentence(tmp_path, finding, table):
+    assert said(tmp_path / "with", finding)
+    assert said(tmp_path / "without", finding, **{table: None}) == []
+
+
+def test_where_no_accuracy_is_published_the_papers_correlation_stands_alone(tmp_path):
+    theirs = reported.CORRELATIONS[2:]
+    (sentence,) = said(tmp_path, "correlation", correlations=theirs)
+    assert sentence.startswith("No accuracy is published of these weights")
+    assert "nine networks the theoretical size does not tell" in sentence
+    assert "τ +0.50, exact p = 0.060" in sentence
+
+
+def test_a_difference_within_its_error_is_not_shown(tmp_path):
+    close = reported.FIELDS.copy()
+    close.loc[2, "contrast_unbiased"] = 0.13
+    (sentence,) = said(tmp_path, "padding_and_the_tile", receptive_fields=close)
+    assert "interval of the difference −0.038 to 0.018; no difference is shown)" in sentence
+
+
+def test_three_networks_have_an_interval_over_networks(tmp_path):
+    """Student's t of -0.1, -0.2, -0.3: -0.2 ± 4.303 x 0.1 / √3."""
+    rows = [
+        reported.field_row("finetuned", kernels, value, model=f"net{number}")
+        for kernels, values in (("odd", (0.3, 0.4, 0.5)), ("padded", (0.2, 0.2, 0.2)))
+        for number, value in enumerate(values)
+    ]
+    of_three = reported.frame(reported.fields.FIELDS, *rows)
+    (sentence,) = said(tmp_path, "padding_and_the_tile", receptive_fields=of_three)
+    assert "over 3 networks, on average, from 0.400 to 0.200" in sentence
+    assert "95 % interval of the difference −0.448 to 0.048; no difference is shown" in sentence
+
+
+def test_networks_are_even_as_far_as_the_errors_tell(tmp_path):
+    even = reported.FIELDS.assign(contrast_unbiased=0.019)
+    assert said(tmp_path, "unevenness", receptive_fields=even) == [
+        "resnet18 sees pixels evenly, as far as the errors tell."
+    ]
+
+
+def test_without_fine_tuning_edges_are_those_of_networks_as_they_came(tmp_path):
+    (sentence,) = said(tmp_path, "edges", receptive_fields=reported.FIELDS[:1])
+    assert sentence.endswith("resnet18 with odd kernels 0.70 ± 0.02 and 0.40 ± 0.01.")
+    unknown = reported.FIELDS.assign(asymmetry_x_se=np.nan)
+    assert said(tmp_path, "edges", receptive_fields=unknown) == []
+
+
+def test_the_row_of_all_networks_stands_for_them(tmp_path):
+    overall = reported.TABLE3.assign(model="all", n_pairs=5, difference=-2.0)
+    both = pd.concat([reported.TABLE3, overall], ignore_index=True)
+    (sentence,) = said(tmp_path, "accuracy", table3=both)
+    assert "in 5 networks the test accuracy is 2.00 points lower" in sentence
+    assert "(5 networks; 95 %" in sentence
+
+
+def test_contrasts_that_too_few_seeds_cannot_tell_say_so(tmp_path):
+    few = reported.CAUSES.assign(signflip_p=0.5, signflip_smallest_p=0.5)
+    (sentence,) = said(tmp_path, "contrasts_in_short", causes=few)
+    assert "none of it by itself is shown" in sentence
+    assert sentence.endswith("With so few seeds no p below 0.5 is possible.")
+
+
+def test_a_wrong_number_is_another_sentence(tmp_path):
+    """What the first page says follows every digit of the file."""
+    right = said(tmp_path / "right", "padding_and_the_tile")
+    wrong = reported.FIELDS.copy()
+    wrong.loc[1, "contrast_unbiased"] += 0.001
+    assert said(tmp_path / "wrong", "padding_and_the_tile", receptive_fields=wrong) != right
+
+
+@pytest.mark.parametrize(
+    ("names", "text"), [(["a"], "a"), (["a", "b"], "a and b"), (["a", "b", "c"], "a, b and c")]
+)
+def test_names_in_words(names, text):
+    assert findings.words(names) == text
