@@ -147,8 +147,8 @@ def test_provenance_of_a_map(results):
 def test_the_numbers_are_those_of_the_networks(results):
     trf = parquet.read(results / "trf.parquet", schemas.TRF)
     trf = trf.set_index(["model", "kernels", "target"])["size_h"]
-    assert trf[("resnet10", "odd", "layer4")] == 235
-    assert trf[("resnet10", "padded", "layer4")] == 266
+    assert trf[("resnet10", "odd", "layer4")] == 195
+    assert trf[("resnet10", "padded", "layer4")] == 226
     assert trf[("resnet50", "odd", "layer4")] == 427
     assert trf[("resnet50", "odd", "output")] == np.inf
     fits = parquet.read(results / "fits.parquet", schemas.FITS)
@@ -158,13 +158,13 @@ def test_the_numbers_are_those_of_the_networks(results):
         assert fits.loc[(model, "layer4"), "center_y"] == pytest.approx(96, abs=OFF["calibrated"])
         assert fits.loc[(model, "layer3"), "center_x"] == pytest.approx(112, abs=OFF["calibrated"])
     field = maps.read(erf_path(results, "resnet10", "layer3")).mean
-    assert field[7:218, 7:218].any()
-    assert not field[:7].any() and not field[218:].any()
-    assert not field[:, :7].any() and not field[:, 218:].any()
+    assert field[63:162, 63:162].any()
+    assert not field[:63].any() and not field[162:].any()
+    assert not field[:, :63].any() and not field[:, 162:].any()
     extent = parquet.read(results / "extent.parquet", EXTENT)
     extent = extent[extent["weights"] == "calibrated"].set_index(["model", "target"])
     layer3 = extent.loc[("resnet10", "layer3")]
-    assert layer3["dead"] == pytest.approx(1 - (211 / 224) ** 2, abs=0.001)
+    assert layer3["dead"] == pytest.approx(1 - (99 / 224) ** 2, abs=0.001)
     assert layer3["stride"] == 16 and layer3["mass_distance"] < 4 * layer3["mass_distance_se"] + 1
     assert (extent["radius_50_se"] < 0.1 * extent["radius_50"]).all()
 
