@@ -16,7 +16,7 @@ from PIL import Image
 
 from deadpixel.results import style
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(style.__file__).resolve().parents[2]
 
 
 def test_same_figure_same_file(tmp_path: Path) -> None:
