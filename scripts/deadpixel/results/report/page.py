@@ -13,7 +13,7 @@ from ...imbalance import mean_tile, tile_period
 from .. import fields, pages, render
 from . import explorer, pictures, sections
 from .comparison import compared
-from .findings import ENOUGH_P
+from .findings import ENOUGH_P, words
 from .run import Filled, Run
 from .sections import SECTIONS, Section
 
@@ -31,6 +31,7 @@ def page(run: Run) -> str:
         "report.html",
         sections=shown,
         limits=[*_limits(run, shown)],
+        made_with=_made_with(run),
         hero=hero,
         gallery=[*_gallery(run, maps)],
         costs=_costs(run),
@@ -95,19 +96,28 @@ def _smallest_p(tables: list[pd.DataFrame]) -> float:
 
 def _limits(run: Run, shown: list[dict[str, Any]]) -> Iterator[str]:
     """What the numbers cannot say."""
-    for section in shown:
-        if section["smallest_p"] > ENOUGH_P:
-            yield (
-                f"{section['short']}: with so few runs no p-value below "
-                f"{section['smallest_p']:.2g} is possible, so no difference, however large, could "
-                "be told from chance."
-            )
+    few = [section for section in shown if section["smallest_p"] > ENOUGH_P]
+    if few:
+        smallest = [f"{section['smallest_p']:.2g} ({section['short']})" for section in few]
+        yield (
+            f"With so few runs no p-value below {words(smallest)} is possible: no difference, "
+            "however large, could be told from chance. Intervals over runs are Student's t, which "
+            "takes differences for normally distributed; the p-values do not."
+        )
     if run.names("tables/table3.parquet"):
         yield (
             "Errors and intervals of maps are over images, of one trained network each: they do "
             "not say how another seed would come out."
         )
     yield "p-values are each of one comparison by itself, not corrected for how many there are."
+
+
+def _made_with(run: Run) -> str:
+    """Versions and commit of the code, by the first table."""
+    facts = next(map(run.facts, run.names("tables/*.parquet")), {})
+    versions = [f"{name} {version}" for name, version in facts.get("versions", {}).items()]
+    commit = facts.get("git_commit")
+    return ", ".join([*versions, *([f"commit {commit}"] if commit else [])])
 
 
 def _costs(run: Run) -> dict[str, Any] | None:
