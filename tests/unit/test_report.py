@@ -241,7 +241,9 @@ def test_a_wide_figure_becomes_smaller_and_a_narrow_one_stays(tmp_path):
     for width, expected in ((3000, 1200), (700, 700)):
         file = tmp_path / f"{width}.png"
         Image.new("RGB", (width, 100), "red").save(file)
-        picture = decoded(pictures.of_figure(file))
+        address, shown = pictures.of_figure(file)
+        picture = decoded(address)
+        assert shown == round(width / 200 * 96), "an inch of the figure is one of the page"
         assert picture.width == expected and picture.height == round(100 * expected / width)
         assert picture.getpixel((5, 5)) == (255, 0, 0)
 

@@ -19,6 +19,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "svg.hashsalt": "deadpixel",  # the same figure is the same file
 }
+DPI = 200  # of PNG files
 GREY, INK = "#7a7f8c", "#1f2430"
 COLOURS = {"odd": "#c0392b", "padded": "#1f6fb2", "sliced": "#2e8b57"}  # of kernels
 _OTHERS = ["#8e5aa8", "#d98e04", "#0f8b8d", "#c2528b", "#6b7a1e", "#7a5c3e", "#3aa6dd", "#50555f"]
@@ -35,7 +36,7 @@ def save(figure: Figure, paths: Sequence[Path | str]) -> None:
     for path in map(Path, paths):
         bare = {"Date": None} if path.suffix == ".svg" else None
         with mpl.rc_context(STYLE), atomic.writing(path) as partial:
-            figure.savefig(partial, dpi=200, metadata=bare)
+            figure.savefig(partial, dpi=DPI, metadata=bare)
             if path.suffix == ".svg":
                 partial.write_text(_numbered(partial.read_text()))
 

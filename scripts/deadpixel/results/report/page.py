@@ -52,17 +52,18 @@ def _section(run: Run, section: Section) -> dict[str, Any]:
         "headlines": [said for find in section.headlines for said in find(run)],
         "findings": [said for find in section.findings for said in find(run)],
         "tables": [shown for _, shown in tables],
-        "figures": [
-            {
-                "picture": pictures.of_figure(run.path(name)),
-                "caption": drawn.caption + _which(drawn.file, name),
-                "link": run.link(name),
-            }
-            for drawn in section.figures
-            for name in run.names(drawn.file)
-        ],
+        "figures": [*_figures(run, section)],
         "smallest_p": _smallest_p([found.rows for found, _ in tables]),
     }
+
+
+def _figures(run: Run, section: Section) -> Iterator[dict[str, Any]]:
+    for drawn in section.figures:
+        for name in run.names(drawn.file):
+            picture, width = pictures.of_figure(run.path(name))
+            caption = drawn.caption + _which(drawn.file, name)
+            shown = {"picture": picture, "width": width}
+            yield {**shown, "caption": caption, "link": run.link(name)}
 
 
 def _tables(run: Run, section: Section) -> Iterator[tuple[Filled, dict[str, Any]]]:

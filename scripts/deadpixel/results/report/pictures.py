@@ -8,11 +8,12 @@ import matplotlib as mpl
 import numpy as np
 from PIL import Image
 
-from .. import fields
+from .. import fields, style
 
 _LEVELS = 64  # of a colour scale: with more a file is larger, and no eye sees it
 _SMALL = 128  # px, at most, of small pictures
 _WIDEST = 1200  # px of a figure
+_CSS_PX = 96  # in an inch
 
 
 def of_map(field: np.ndarray) -> str:
@@ -48,13 +49,16 @@ def palette(name: str, levels: int) -> list[int]:
     return [int(value) for value in np.rint(255 * colours).flat]
 
 
-def of_figure(path: Path) -> str:
-    """A figure's file, no wider than a screen and in 256 colours."""
+def of_figure(path: Path) -> tuple[str, int]:
+    """A figure's file, no wider than a screen and in 256 colours; and how wide it is to be shown
+    in CSS px, so that the text of all figures is of one size."""
     with Image.open(path) as opened:
         picture = opened.convert("RGB")
+    width = round(picture.width * _CSS_PX / style.DPI)
     if picture.width > _WIDEST:
         picture = picture.resize((_WIDEST, round(picture.height * _WIDEST / picture.width)))
-    return _address(picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE))
+    few = picture.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
+    return _address(few), width
 
 
 def _address(picture: Image.Image) -> str:
