@@ -94,7 +94,7 @@ rule plot_causes:
             category="Causes",
             labels={"result": "Runs by arm, and contrasts"},
         ),
-        svg="<results>/figures/causes.svg",
+        vector=multiext("<results>/figures/causes", ".svg", ".pdf"),
     log:
         "<logs>/plot_causes.log",
     benchmark:

@@ -208,7 +208,9 @@ rule plot_erf_maps:
             category="Maps",
             labels={"network": "{model}", "experiment": "{experiment}"},
         ),
-        svg="<measured>/figures/erf_maps/{experiment}/{model}.svg",
+        vector=multiext(
+            "<measured>/figures/erf_maps/{experiment}/{model}", ".svg", ".pdf"
+        ),
     log:
         "<logs>/plot_erf_maps/{experiment}_{model}.log",
     benchmark:

@@ -189,7 +189,7 @@ rule plot_microobject:
             category="Micro-object",
             labels={"result": "Fig. 5: test accuracy over epochs"},
         ),
-        svg="<results>/figures/fig5.svg",
+        vector=multiext("<results>/figures/fig5", ".svg", ".pdf"),
     log:
         "<logs>/plot_microobject.log",
     benchmark:

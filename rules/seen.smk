@@ -48,7 +48,7 @@ rule plot_seen:
             category="Micro-object",
             labels={"result": "Where it is seen: {model}, {experiment}"},
         ),
-        svg=f"<results>/figures/seen/{SEEN_OF}.svg",
+        vector=multiext(f"<results>/figures/seen/{SEEN_OF}", ".svg", ".pdf"),
     log:
         "<logs>/plot_seen/{experiment}_{model}.log",
     benchmark:

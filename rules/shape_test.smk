@@ -19,8 +19,8 @@ EXPERIMENTS["shape_test"] = {
         for kernels in FINETUNE_ARMS
     ],
     "weights": (
-        f"fine-tuned on {FINETUNE['dataset']} from {FINETUNE['weights']} weights "
-        f"(seed {FINETUNE['seeds'][0]})"
+        f"fine-tuned on {FINETUNE['dataset']} (seed {FINETUNE['seeds'][0]}), "
+        f"before that {WEIGHTS[FINETUNE['weights']]}"
     ),
 }
 TRAINED["finetuned"] = {
@@ -176,7 +176,7 @@ use rule plot_erf_maps as plot_fig1 with:
         },
     output:
         png="<measured>/figures/fig1.png",
-        svg="<measured>/figures/fig1.svg",
+        vector=multiext("<measured>/figures/fig1", ".svg", ".pdf"),
     log:
         "<logs>/plot_fig1.log",
     benchmark:
@@ -198,7 +198,7 @@ rule plot_window_references:
             category="Shape test",
             labels={"result": "Fig. 2: windows that contain a pixel"},
         ),
-        svg="<results>/figures/fig2.svg",
+        vector=multiext("<results>/figures/fig2", ".svg", ".pdf"),
     log:
         "<logs>/plot_window_references.log",
     benchmark:
@@ -227,7 +227,7 @@ rule plot_padded_kernel:
             category="Fine-tuning",
             labels={"result": "Fig. 3: a padded kernel"},
         ),
-        svg="<results>/figures/fig3.svg",
+        vector=multiext("<results>/figures/fig3", ".svg", ".pdf"),
     log:
         "<logs>/plot_padded_kernel.log",
     benchmark:
@@ -259,7 +259,7 @@ rule plot_imbalance:
             category="Fine-tuning",
             labels={"result": "Fig. 4: imbalance before and after"},
         ),
-        svg="<measured>/figures/fig4.svg",
+        vector=multiext("<measured>/figures/fig4", ".svg", ".pdf"),
     log:
         "<logs>/plot_imbalance.log",
     benchmark:
@@ -289,14 +289,14 @@ rule plot_finetuning:
             category="Fine-tuning",
             labels={"result": "Test accuracy of every run"},
         ),
-        accuracies_svg="<results>/figures/accuracies.svg",
+        accuracies_vector=multiext("<results>/figures/accuracies", ".svg", ".pdf"),
         curves_png=report(
             "<results>/figures/training_curves.png",
             caption="../report/training_curves.rst",
             category="Fine-tuning",
             labels={"result": "Course of every run"},
         ),
-        curves_svg="<results>/figures/training_curves.svg",
+        curves_vector=multiext("<results>/figures/training_curves", ".svg", ".pdf"),
     log:
         "<logs>/plot_finetuning.log",
     benchmark:

@@ -14,7 +14,7 @@ EXPERIMENTS["size_test"] = {
         for model in SIZE_TEST["models"]
         for kernels in SIZE_TEST_ARMS
     ],
-    "weights": f"{SIZE_TEST['weights']} weights",
+    "weights": WEIGHTS[SIZE_TEST["weights"]],
 }
 SIZE_TEST_SETTINGS = {
     "size test": {
@@ -84,7 +84,7 @@ rule plot_size_against_accuracy:
             category="Size test",
             labels={"result": "Size against accuracy"},
         ),
-        svg="<measured>/figures/size_against_accuracy.svg",
+        vector=multiext("<measured>/figures/size_against_accuracy", ".svg", ".pdf"),
     log:
         "<logs>/plot_size_against_accuracy.log",
     benchmark:
@@ -96,7 +96,7 @@ rule plot_size_against_accuracy:
     params:
         code=fingerprint("plot_size_against_accuracy"),
         dataset=SIZE_TEST["dataset"],
-        weights=SIZE_TEST["weights"],
+        weights=EXPERIMENTS["size_test"]["weights"],
     message:
         "Draw size against accuracy"
     script:

@@ -7,7 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[2]
 LONGEST = 120
@@ -46,7 +48,7 @@ def test_every_key_of_the_configuration_is_described():
 
 
 def _pattern(path: str) -> str:
-    """A path of the README as a regular expression: capital letters and ... stand for what varies.
+    """A documented path as a regular expression: capital letters and ... stand for what varies.
 
     A column's name is one of them after its equals sign: dataset=D.
     """
@@ -56,9 +58,9 @@ def _pattern(path: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_readme_names_every_output(tmp_path):
+def test_every_output_is_documented(tmp_path):
     """All that Snakemake would make of the demo, and nothing else."""
-    section = (ROOT / "README.md").read_text().split("## What comes out")[1].split("\n## ")[0]
+    section = (ROOT / "docs/outputs.md").read_text()
     documented = set()
     for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE):
         for path in re.findall(r"`([^`]+)`", cell):
@@ -78,6 +80,22 @@ def test_the_readme_names_every_output(tmp_path):
     for pattern in documented:
         of_jobs = pattern.startswith("benchmarks/")  # which Snakemake lists only once they have run
         assert of_jobs or any(re.fullmatch(pattern, file) for file in results), pattern
+
+
+@pytest.mark.slow
+def test_the_lines_of_python_in_the_readme_run_as_they_are(tmp_path, monkeypatch):
+    blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
+    (library,) = (block for block in blocks if "from deadpixel import" in block)
+    monkeypatch.chdir(tmp_path)
+    found: dict = {}
+    with torch.random.fork_rng([]):
+        torch.manual_seed(0)
+        exec(library, found)
+    assert Image.open("layer4.png").size == (224, 224)
+    assert found["maps"]["layer4"].count == len(found["images"])
+    assert "layer4.0.conv2" in found["changed"]
+    size = found["receptive_field"].theoretical(found["model"], "layer4").size
+    assert f'theoretical(model, "layer4").size  # {size} px' in library
 
 
 FOLDERS = (".", "docs", "docs/findings", "results", "examples/*")

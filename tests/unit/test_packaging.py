@@ -3,13 +3,16 @@
 import ast
 import functools
 import importlib
+import os
 import re
 import subprocess
 import sys
 import tomllib
+import venv
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +20,8 @@ import pytest
 import torch
 import torchvision
 import yaml
+from packaging.requirements import Requirement
+from PIL import Image
 from torch import nn
 
 import forked
@@ -73,11 +78,17 @@ def test_the_lock_is_hashed_has_no_duplicates_and_names_no_index():
     assert "://" not in text
 
 
-@pytest.mark.slow
-def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(tmp_path):
-    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.mark.slow
+def test_the_wheel_holds_the_library_its_types_and_the_papers_numbers(wheel, tmp_path):
     names = set(zipfile.ZipFile(wheel).namelist())
     tables = {f"deadpixel/results/paper/table{number}.csv" for number in (1, 2, 3, 4)}
     templates = {f"deadpixel/results/pages/{name}" for name in ("report.html", "style.css")}
@@ -96,6 +107,72 @@ def rows_of_the_papers_table(site: Path) -> int:
     published = importlib.import_module("deadpixel.results.published")
     assert Path(importlib.import_module("deadpixel.erf").__file__).is_relative_to(site)
     return len(published.table(1))
+
+
+@pytest.fixture
+def programs(wheel, tmp_path):
+    """Programs of a new environment with the wheel and what it says that it needs.
+
+    pip refuses to install what needs more than the links to this environment's packages.
+    """
+    environment = tmp_path / "environment"
+    venv.create(environment, symlinks=True)
+    (site,) = environment.glob("lib/python*/site-packages")
+    for distribution in needed_distributions():
+        files = distribution.files or []
+        for name in {file.parts[0] for file in files} - {"..", "__pycache__"}:
+            if not (site / name).exists():
+                (site / name).symlink_to(distribution.locate_file(name))
+    pip = [sys.executable, "-m", "pip", "--python", environment / "bin/python", "--quiet"]
+    subprocess.run([*pip, "install", "--no-index", wheel], check=True)
+    return environment / "bin"
+
+
+def needed_distributions() -> Iterator[metadata.Distribution]:
+    """What the library needs, and what that needs, and so on, of what is installed here."""
+    seen = set()
+    left = [Requirement(line) for line in PROJECT["dependencies"]]
+    while left:
+        needed = left.pop()
+        for extra in ("", *needed.extras):
+            if (needed.name, extra) in seen:
+                continue
+            seen.add((needed.name, extra))
+            distribution = metadata.distribution(needed.name)
+            yield distribution
+            further = map(Requirement, distribution.requires or [])
+            left += [of for of in further if not of.marker or of.marker.evaluate({"extra": extra})]
+
+
+NETWORK = """
+from torch import nn
+
+def build():
+    halves = [nn.Conv2d(3, 8, 3, 2, 1), nn.ReLU(), nn.Conv2d(8, 8, 3, 2, 1), nn.ReLU()]
+    return nn.Sequential(*halves, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
+"""
+
+
+@pytest.mark.slow
+def test_what_pip_installs_looks_at_a_network_of_ones_own(programs, tmp_path):
+    """Outside of the clone, without the workflow's packages, and the doctor says so."""
+    (tmp_path / "mine.py").write_text(NETWORK)
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        Image.new("RGB", (90, 80), (80 * number, 9, 9)).save(tmp_path / f"photos/{number}.png")
+    alone = {name: of for name, of in os.environ.items() if not name.startswith("PYTHON")}
+
+    def printed(*arguments: str) -> str:
+        command = [programs / "deadpixel", *arguments]
+        run = subprocess.run(command, cwd=tmp_path, env=alone, capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr + run.stdout
+        return run.stdout
+
+    options = ("--images", "photos", "--crop", "64", "--out", "mine.html")
+    table = printed("look", "mine.py:build", *options)
+    assert "Images: 2 from photos." in table and "| stride4  |" in table
+    assert "data:image/png" in (tmp_path / "mine.html").read_text()
+    assert "workflow: no workflow here, but the library alone" in printed("doctor", "--offline")
 
 
 def forget(packages: set[str]) -> None:

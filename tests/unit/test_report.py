@@ -243,7 +243,7 @@ def test_a_wide_figure_becomes_smaller_and_a_narrow_one_stays(tmp_path):
         Image.new("RGB", (width, 100), "red").save(file)
         address, shown = pictures.of_figure(file)
         picture = decoded(address)
-        assert shown == round(width / 200 * 96), "an inch of the figure is one of the page"
+        assert shown == round(0.6 * width), "120 px for an inch of 200"
         assert picture.width == expected and picture.height == round(100 * expected / width)
         assert picture.getpixel((5, 5)) == (255, 0, 0)
 

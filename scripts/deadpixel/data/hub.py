@@ -14,7 +14,7 @@ from pathlib import Path
 from ..errors import InputError, in_one_line
 from ..files import atomic
 from ..logs import log
-from . import retrieval
+from . import links
 
 
 @dataclass(frozen=True)
@@ -63,7 +63,7 @@ def retrieve(address: Address, cache: Path, link: Path, facts: Path) -> None:
         "endpoint": constants.ENDPOINT,
     }
     log.info("%s is %s", address, known)
-    retrieval.lead(link, blob)
+    links.lead(link, blob)
     with atomic.writing(facts) as partial:
         partial.write_text(json.dumps(known, indent=2) + "\n")
 
@@ -126,7 +126,7 @@ def _verify(address: Address, found: Path, etag: str) -> str:
     """
     if not re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", etag):
         raise InputError(f"{address}: the server's etag {etag!r} is no checksum: set HF_ENDPOINT")
-    sha256 = retrieval.digest(found)
+    sha256 = links.digest(found)
     actual = sha256 if len(etag) == len(sha256) else _git_digest(found.read_bytes())
     if actual != etag:
         found.resolve().unlink()

@@ -1,7 +1,6 @@
 """Published files: downloaded whole or on from where they were cut, and verified by checksum."""
 
 import contextlib
-import errno
 import hashlib
 import os
 import re
@@ -20,6 +19,7 @@ from urllib3.util import Retry
 from ..errors import InputError
 from ..files import atomic
 from ..logs import log, progress
+from .links import digest, lead, nothing_in_the_way
 
 _CHUNK = 1 << 20  # bytes; also the unit of the progress line
 _TIMEOUT = (10, 60)  # seconds to connect, and to wait for the next bytes
@@ -120,17 +120,6 @@ def _is_right(file: Path, published: Published, first_seen: Path) -> bool:
     return True
 
 
-def digest(file: Path) -> str:
-    """SHA-256 of a file; raises `InputError` if it cannot be read."""
-    try:
-        with file.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
-    except OSError as error:
-        raise InputError(
-            f"{file} cannot be read ({error.strerror}): make it readable or remove it"
-        ) from error
-
-
 @contextlib.contextmanager
 def _alone(file: Path) -> Iterator[None]:
     """Wait for another process that downloads `file`: one whose Snakemake was killed lives on."""
@@ -153,7 +142,7 @@ def _alone(file: Path) -> Iterator[None]:
 
 
 def _make_room(published: Published, file: Path, partial: Path) -> None:
-    with _nothing_in_the_way():
+    with nothing_in_the_way():
         partial.touch()
     missing = published.bytes - partial.stat().st_size
     free = shutil.disk_usage(file.parent).free
@@ -247,26 +236,3 @@ def _reason(error: BaseException) -> str:
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error)
-
-
-def lead(link: Path, file: Path) -> None:
-    """Make `link` a symbolic link to `file`, whatever it was before."""
-    partial = link.with_name(f".{link.name}.partial")
-    with _nothing_in_the_way():
-        link.parent.mkdir(parents=True, exist_ok=True)
-        partial.unlink(missing_ok=True)
-        partial.symlink_to(file.resolve())
-        partial.replace(link)
-
-
-@contextlib.contextmanager
-def _nothing_in_the_way() -> Iterator[None]:
-    """Name what lies where something is to be written; a full disk stays what it is."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            raise
-        raise InputError(
-            f"{error.filename} is in the way ({error.strerror}): remove it and run again"
-        ) from error

@@ -10,7 +10,8 @@ import pandas as pd
 
 from ...files.maps import StoredField
 from ...imbalance import mean_tile, tile_period
-from .. import fields, pages, render
+from .. import erf_maps, pages, render
+from ..style import DIVERGING, SEQUENTIAL
 from . import explorer, pictures, sections
 from .comparison import compared
 from .findings import ENOUGH_P, words
@@ -196,13 +197,13 @@ def _explorer(held: Mapping[str, Any], start: list[str]) -> dict[str, Any]:
         "start": start,
         "steps": explorer.STEPS,
         "error_steps": explorer.ERROR_STEPS,
-        "brightest": fields.BRIGHTEST,
+        "brightest": erf_maps.BRIGHTEST,
         "colours": {
             name: pictures.palette(scale, _LEVELS)
             for name, scale in {
-                "positive": fields.COLOURS,
-                "signed": fields.SIGNED_COLOURS,
-                "tile": fields.TILE_COLOURS,
+                "positive": SEQUENTIAL,
+                "signed": DIVERGING,
+                "tile": DIVERGING,
             }.items()
         },
         "maps": held,
