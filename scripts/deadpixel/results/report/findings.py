@@ -203,8 +203,9 @@ def _evidence(row: Row, test: str) -> str:
         smallest = row[f"{test}_smallest_p"]
         below = f", and no p below {smallest:.2g} is possible" if smallest > ENOUGH_P else ""
         known.append(f"{_p(row[f'{test}_p'])}{below}")
-    if pd.notna(row.get("mcnemar_p")):
-        known.append(f"over the images of the first seed McNemar's {_p(row['mcnemar_p'])}")
+    of_images: Any = row.get("mcnemar_p")
+    if pd.notna(of_images):
+        known.append(f"over the images of the first seed McNemar's {_p(of_images)}")
     return "; ".join(known)
 
 
