@@ -160,6 +160,6 @@ def accuracy_over_epochs(epochs: pd.DataFrame, threshold: float, paper: pd.DataF
             panel.set(title=model, xlabel="epoch", ylim=(lowest, 1.02))
             panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes[0].set_ylabel("test accuracy (%)")
-        axes[0].yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         legend_beside(figure, axes)
         return figure

@@ -115,7 +115,7 @@ def where_seen(shares: pd.DataFrame, title: str) -> Figure:
         for panel, label in zip(axes[-1, 1:], _MEASURES, strict=True):
             panel.set_xlabel(label)
         bar = figure.colorbar(image, ax=axes[:, 0], location="left", shrink=min(1, 3 / len(kinds)))
-        bar.formatter = PercentFormatter(1, symbol="")
+        bar.formatter = PercentFormatter(1, decimals=0, symbol="")
         bar.set_label("squares seen (%); dashed: chance")
         bar.ax.axhline(CHANCE, color="white", linestyle="--")
         figure.suptitle(f"{title}: where the square is seen; bands: 95 % over runs")
@@ -168,5 +168,5 @@ def _share_limits(panels: Iterable[Axes], rows: pd.DataFrame) -> None:
     low, high = np.nanmin(values), np.nanmax(values)
     for panel in panels:
         panel.axhline(CHANCE, color=GREY, linestyle="--", linewidth=1)
-        panel.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         panel.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

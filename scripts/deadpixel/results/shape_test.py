@@ -173,7 +173,7 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
             accuracy.set_xlabel("epoch")
         columns[0, 0].set_ylabel("training loss")
         columns[0, 1].set_ylabel("validation acc. (%)")
-        columns[0, 1].yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
+        columns[0, 1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         legend_beside(figure, columns[:, 0])
         return figure
 
