@@ -32,7 +32,7 @@ _MEASURED = (
 TABLE1 = Table(MODEL, KERNELS, N_IMAGES, *with_paper(*_MEASURED))
 CORRELATIONS = Table(
     Column("source", TEXT, "numbers of"),
-    Column("size", TEXT, "size"),
+    Column("size", TEXT, "size", in_words=lambda row: SIZES[row["size"]]),
     Column("n", WHOLE, "networks"),
     Column("kendall", NUMBER, "Kendall τ-b"),
     p_value("kendall_p", "p (τ-b)"),

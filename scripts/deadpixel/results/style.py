@@ -53,6 +53,7 @@ STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "deadpixel",  # the same figure is the same file
 }
+DPI = 200  # of PNG files
 _UNDATED = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}
 
 
@@ -98,7 +99,7 @@ def save(figure: Figure, paths: Sequence[Path | str]) -> None:
         for image in figure.findobj(AxesImage):
             image.set_interpolation("none" if vector else "auto")
         with mpl.rc_context(STYLE), atomic.writing(path) as partial:
-            figure.savefig(partial, dpi=200, metadata=_UNDATED.get(path.suffix))
+            figure.savefig(partial, dpi=DPI, metadata=_UNDATED.get(path.suffix))
             if path.suffix == ".svg":
                 partial.write_text(_numbered(partial.read_text()))
 
