@@ -6,7 +6,9 @@ BIN := .venv/bin
 # Set, it makes every job compile all that it imports: on some machines half of a short job's time.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo doctor check test lint api lock timm clean
+.PHONY: setup demo doctor check test lint api lock timm clean
+
+setup: .venv/installed
 
 demo: .venv/installed
 	$(BIN)/snakemake --cores $(CORES) --configfile config.demo.yaml --quiet host reason --report-after-run --report $(RESULTS)/provenance.html

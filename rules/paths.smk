@@ -58,6 +58,12 @@ wildcard_constraints:
     target="|".join(map(re.escape, TARGETS)),
 
 
+# What weights are, in words.
+WEIGHTS = {
+    "imagenet": "trained on ImageNet",
+    "calibrated": "untrained, batch norms measured on its images",
+    "file": "with weights from a file",
+}
 # Each experiment's file adds itself under its name, as which all its results can be asked for:
 # settings: its part of the configuration, with a dataset and models.
 # kernels: every kind that it computes with.

@@ -41,7 +41,7 @@ rule plot_plan:
         makespans="<results>/plan_makespans.parquet",
     output:
         png="<results>/figures/plan.png",
-        svg="<results>/figures/plan.svg",
+        vector=multiext("<results>/figures/plan", ".svg", ".pdf"),
     log:
         "<logs>/plot_plan.log",
     localrule: True

@@ -2,7 +2,7 @@
 
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import fields, style
+from deadpixel.results import erf_maps, fields, style
 
 job.begin(snakemake)
 stored = maps.read_each(snakemake.input.erf)
@@ -15,9 +15,9 @@ for field in stored:
     means.setdefault(field.key["kernels"], {})[field.key["target"]] = field.mean
 facts = parquet.read_provenance(snakemake.input.erf[0])
 logit = {"mean": "mean of all logits"}.get(facts["logit"], f"logit of the {facts['logit']} class")
-images = f"{stored[0].n_images} images of {stored[0].key['dataset']}"
+images = f"{stored[0].n_images:,} images of {stored[0].key['dataset']}"
 definition = "" if facts["definition"] == "kim" else f"; {facts['definition']} gradients"
-figure = fields.erf_maps(
+figure = erf_maps.figure(
     means,
     fields.tiles_of(tiles),
     fits.set_index(["kernels", "target"]),

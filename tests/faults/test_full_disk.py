@@ -121,6 +121,7 @@ WRITERS = {
     "weights.safetensors": lambda file: checkpoints.save(torch.nn.Linear(200, 200), file, {}),
     "figure.png": _write_figure,
     "figure.svg": _write_figure,
+    "figure.pdf": _write_figure,
     "image_0003.jpg": lambda file: synthetic.generate(
         file.parent, classes=1, images_per_class=9, seed=0
     ),

@@ -139,7 +139,7 @@ def assert_finished(folder: Path, reference: Path) -> None:
     assert_same(results(folder), results(reference))
     assert files(folder) == files(reference)
     for path in files(reference):
-        if path.suffix in {".png", ".svg", ".md", ".html", ".jpg"}:
+        if path.suffix in {".png", ".svg", ".pdf", ".md", ".html", ".jpg"}:
             assert (folder / path).read_bytes() == (reference / path).read_bytes(), path
 
 

@@ -22,8 +22,8 @@ from small import NETWORK, OVERLAY
 from workflow.conftest import FOLDERS, PARTS, ROOT
 
 SECONDS = 60
-# Of files behind --configfile, which Snakemake parses before any Snakefile. README.md lists
-# them, since most name no file.
+# Of files behind --configfile, which Snakemake parses before any Snakefile. docs/troubleshooting.md
+# lists them, since most name no file.
 FOREIGN = re.compile(
     r"Config file must be given as JSON or YAML|Config file is not valid JSON or YAML|"
     r"Config file \S+ not found|UnicodeDecodeError: 'utf-8' codec|RecursionError: maximum|"

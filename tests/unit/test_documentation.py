@@ -49,7 +49,7 @@ def test_every_key_of_the_configuration_is_described():
 
 
 def _pattern(path: str) -> str:
-    """A path of the README as a regular expression: capital letters and ... stand for what varies.
+    """A documented path as a regular expression: capital letters and ... stand for what varies.
 
     A column's name is one of them after its equals sign: dataset=D.
     """
@@ -59,9 +59,9 @@ def _pattern(path: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_readme_names_every_output(tmp_path):
+def test_every_output_is_documented(tmp_path):
     """All that Snakemake would make of the demo, and nothing else."""
-    section = (ROOT / "README.md").read_text().split("## What comes out")[1].split("\n## ")[0]
+    section = (ROOT / "docs/outputs.md").read_text()
     documented = set()
     for cell in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE):
         for path in re.findall(r"`([^`]+)`", cell):
@@ -84,9 +84,10 @@ def test_the_readme_names_every_output(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_lines_of_python_in_the_readme_run_as_they_are(tmp_path, monkeypatch):
+def test_the_ten_lines_of_python_in_the_readme_run_as_they_are(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     (library,) = (block for block in blocks if "from deadpixel import" in block)
+    assert len([line for line in library.splitlines() if line]) == 10
     monkeypatch.chdir(tmp_path)
     found: dict = {}
     with torch.random.fork_rng([]):
@@ -95,8 +96,10 @@ def test_the_lines_of_python_in_the_readme_run_as_they_are(tmp_path, monkeypatch
     assert Image.open("layer4.png").size == (224, 224)
     assert found["maps"]["layer4"].count == len(found["images"])
     assert "layer4.0.conv2" in found["changed"]
-    size = found["receptive_field"].theoretical(found["model"], "layer4").size
-    assert f'theoretical(model, "layer4").size  # {size} px' in library
+    size, sigma, others = capsys.readouterr().out.splitlines()
+    assert f"  # {size} px" in library
+    radius, l1 = map(float, others.split())
+    assert 20 < float(sigma) < radius < 224 and 0 < l1 < 2
 
 
 FOLDERS = (".", "docs", "docs/findings", "results", "examples/*")

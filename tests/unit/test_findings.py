@@ -17,7 +17,7 @@ def said(tmp_path, finding, **changed):
     [
         (
             "theoretical_size",
-            ["The theoretical size is the paper's, to the pixel, for 1 of 2 networks."],
+            ["The theoretical size of 1 of 2 networks is the paper's, to the pixel."],
         ),
         (
             "correlation",
@@ -39,16 +39,16 @@ def said(tmp_path, finding, **changed):
         (
             "padding_and_the_tile",
             [
-                "With padded kernels the contrast of the tile goes in resnet18 from 0.140 to "
-                "0.040 (95 % interval of the difference −0.128 to −0.072)."
+                "In resnet18, padded kernels lower the contrast of the tile: 0.040 instead of "
+                "0.140 (95 % interval of the difference −0.128 to −0.072)."
             ],
         ),
         (
             "edges",
             [
-                "How much the left and the right edge count, of the middle: resnet18 with odd "
-                "kernels 0.70 ± 0.02 and 0.40 ± 0.01; resnet18 with padded kernels 0.70 ± 0.02 "
-                "and 0.69 ± 0.01 (no difference is shown)."
+                "In resnet18 with odd kernels the left edge counts 0.70 ± 0.02 of the middle, the "
+                "right one 0.40 ± 0.01; in resnet18 with padded kernels the left edge counts 0.70 "
+                "± 0.02 of the middle, the right one 0.69 ± 0.01 (no difference is shown)."
             ],
         ),
         (
@@ -71,8 +71,8 @@ def said(tmp_path, finding, **changed):
         (
             "contrasts_in_short",
             [
-                "Of what kernel padding changes in resnet18 (checkerboard and edge), "
-                "checkerboard by itself is shown to change how soon the square is seen."
+                "Of the contrasts in resnet18 (checkerboard and edge) checkerboard is shown to "
+                "change how soon the square is seen."
             ],
         ),
     ],
@@ -112,7 +112,8 @@ def test_a_difference_within_its_error_is_not_shown(tmp_path):
     close = reported.FIELDS.copy()
     close.loc[2, "contrast_unbiased"] = 0.13
     (sentence,) = said(tmp_path, "padding_and_the_tile", receptive_fields=close)
-    assert "interval of the difference −0.038 to 0.018; no difference is shown)" in sentence
+    assert "padded kernels are not shown to change the contrast of the tile" in sentence
+    assert "0.130 instead of 0.140 (95 % interval of the difference −0.038 to 0.018)" in sentence
 
 
 def test_three_networks_have_an_interval_over_networks(tmp_path):
@@ -124,8 +125,18 @@ def test_three_networks_have_an_interval_over_networks(tmp_path):
     ]
     of_three = reported.frame(reported.fields.FIELDS, *rows)
     (sentence,) = said(tmp_path, "padding_and_the_tile", receptive_fields=of_three)
-    assert "over 3 networks, on average, from 0.400 to 0.200" in sentence
-    assert "95 % interval of the difference −0.448 to 0.048; no difference is shown" in sentence
+    assert sentence.startswith("On average over 3 networks, padded kernels are not shown to ")
+    assert "0.200 instead of 0.400 (95 % interval of the difference −0.448 to 0.048)" in sentence
+    steady = of_three.assign(contrast_unbiased=[0.3, 0.4, 0.5, 0.4, 0.51, 0.6])
+    (sentence,) = said(tmp_path / "steady", "padding_and_the_tile", receptive_fields=steady)
+    assert "padded kernels raise the contrast of the tile: 0.503 instead of 0.400" in sentence
+
+
+def test_all_networks_of_the_papers_size_are_named(tmp_path):
+    both = reported.TABLE1.assign(trf=reported.TABLE1["paper_trf"])
+    assert said(tmp_path, "theoretical_size", table1=both) == [
+        "The theoretical size of resnet18 and resnet50 is the paper's, to the pixel."
+    ]
 
 
 def test_networks_are_even_as_far_as_the_errors_tell(tmp_path):
@@ -137,12 +148,15 @@ def test_networks_are_even_as_far_as_the_errors_tell(tmp_path):
 
 def test_without_fine_tuning_edges_are_those_of_networks_as_they_came(tmp_path):
     (sentence,) = said(tmp_path, "edges", receptive_fields=reported.FIELDS[:1])
-    assert sentence.endswith("resnet18 with odd kernels 0.70 ± 0.02 and 0.40 ± 0.01.")
+    assert sentence.startswith("In resnet18 with odd kernels the left edge counts 0.70 ± 0.02")
+    assert sentence.endswith("the right one 0.40 ± 0.01.")
     unknown = reported.FIELDS.assign(asymmetry_x_se=np.nan)
     assert said(tmp_path, "edges", receptive_fields=unknown) == []
 
 
 def test_the_row_of_all_networks_stands_for_them(tmp_path):
+    (own,) = said(tmp_path / "own", "accuracy", table3=reported.TABLE3.assign(mcnemar_p=0.0412))
+    assert own.endswith("is possible; over the images of the first seed McNemar's p = 0.041).")
     overall = reported.TABLE3.assign(model="all", n_pairs=5, difference=-2.0)
     both = pd.concat([reported.TABLE3, overall], ignore_index=True)
     (sentence,) = said(tmp_path, "accuracy", table3=both)
@@ -153,7 +167,7 @@ def test_the_row_of_all_networks_stands_for_them(tmp_path):
 def test_contrasts_that_too_few_seeds_cannot_tell_say_so(tmp_path):
     few = reported.CAUSES.assign(signflip_p=0.5, signflip_smallest_p=0.5)
     (sentence,) = said(tmp_path, "contrasts_in_short", causes=few)
-    assert "none of it by itself is shown" in sentence
+    assert "(checkerboard and edge) none is shown to change" in sentence
     assert sentence.endswith("With so few seeds no p below 0.5 is possible.")
 
 

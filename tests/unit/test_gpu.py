@@ -130,7 +130,8 @@ def test_a_step_that_is_not_in_bfloat16_is_seen(monkeypatch):
         ((1, 1 + 1e-7, 1, 1), "problem"),
         ((1, 1, 1.03, 1.03), "problem"),
         ((1, float("nan"), 1, 1), "problem"),
-        ((1, 1, 1, 1 + 1e-15), "problem"),
+        ((1, 1, 1, 1 + 1e-7), "ok"),
+        ((1, 1, 1, 1.001), "problem"),
     ],
 )
 def test_maps_that_differ_are_seen(monkeypatch, factors, expected):

@@ -169,7 +169,7 @@ def test_fig5_has_thin_runs_thick_means_and_the_papers_epochs() -> None:
     assert lines["odd, mean"].get_ydata() == pytest.approx([0.56, 0.57])
     assert lines["odd, mean"].get_linewidth() > 2
     assert lines["padded, first epoch in the paper"].get_xdata()[0] == 10.2
-    assert [*first.lines[6].get_ydata()] == [0.9, 0.9]
+    assert [*lines["threshold, 90 %"].get_ydata()] == [0.9, 0.9]
     assert lines["odd, first epoch in the paper"].get_xdata()[0] == 28.2
     assert lines["padded, mean"].get_color() == style.COLOURS["padded"]
     different = published.beside(4, {"resnet101": "resnet101"}, {"data set"})

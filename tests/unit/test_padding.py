@@ -47,11 +47,22 @@ def _titles(figure: Figure) -> list[str]:
 
 
 def test_fig2_counts() -> None:
-    titles = _titles(padding.window_references())
-    assert "3 x 3, stride 2\n1 to 4 windows" in titles
-    assert "4 x 4, stride 2\neach in 4" in titles
-    assert "1 x 1, stride 2\n0 to 1 windows" in titles
-    assert "8 x 8, stride 2\neach in 16" in titles
+    figure = padding.window_references()
+    titles = _titles(figure)
+    assert "3 × 3, stride 2: 1 to 4 windows" in titles
+    assert "4 × 4, stride 2: each in 4" in titles
+    assert "1 × 1, stride 2: 0 to 1 windows" in titles
+    assert "8 × 8, stride 2: each in 16" in titles
+    assert {axes.images[0].get_clim() for axes in figure.axes if axes.images} == {(0, 1)}
+
+
+def test_fig2_writes_the_count_of_each_pixel_on_its_colour() -> None:
+    panels = [axes for axes in padding.window_references().axes if axes.images]
+    for panel, most in zip(panels, (1, 4, 16) * 2, strict=True):
+        drawn = panel.images[0].get_array()
+        written = {text.get_position(): int(text.get_text()) for text in panel.texts}
+        assert written == {(x, y): round(most * drawn[y, x]) for y, x in np.ndindex(drawn.shape)}
+    assert [text.get_text() for text in panels[1].texts[:9]] == [*"42424242", "2"]
 
 
 def test_fig3_shows_each_kernel_on_one_scale() -> None:
@@ -61,9 +72,19 @@ def test_fig3_shows_each_kernel_on_one_scale() -> None:
         {"before": old, "zero-padded": new, "fine-tuned": new - 1}, (3, 3), "mine, conv1"
     )
     images = [axes.images[0] for axes in figure.axes if axes.images]
-    assert _titles(figure) == ["before, 3 x 3", "zero-padded, 4 x 4", "fine-tuned, 4 x 4"]
+    assert _titles(figure) == ["before, 3 × 3", "zero-padded, 4 × 4", "fine-tuned, 4 × 4"]
     assert np.array_equal(images[2].get_array(), new - 1)
     assert {image.get_clim() for image in images} == {(-8.0, 8.0)}
+
+
+def test_fig3_frames_the_old_kernel_on_a_scale_about_zero() -> None:
+    old = -np.arange(6.0).reshape(2, 3)
+    figure = padding.padded_kernel({"before": old, "after": np.ones((3, 4))}, (2, 3), "mine")
+    panels = [axes for axes in figure.axes if axes.images]
+    for panel in panels:
+        (frame,) = panel.patches
+        assert (*frame.get_xy(), frame.get_width(), frame.get_height()) == (-0.5, -0.5, 3, 2)
+        assert panel.images[0].get_clim() == (-5, 5)
 
 
 def stem() -> nn.Module:
@@ -86,7 +107,7 @@ def _run(folder: Path, files: dict[str, str], model: str, init: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("init", "title"), [("zero", "zero-padded, 8 x 8"), ("random", "redrawn at random, 8 x 8")]
+    ("init", "title"), [("zero", "zero-padded, 8 × 8"), ("random", "redrawn at random, 8 × 8")]
 )
 def test_the_middle_panel_is_what_training_starts_from(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, init: str, title: str
@@ -103,13 +124,13 @@ def test_the_middle_panel_is_what_training_starts_from(
     _run(tmp_path, files, model=f"{__file__}:stem", init=init)
 
     panels = [axes for axes in drawn[0].axes if axes.get_title()]
-    assert [panel.get_title() for panel in panels] == ["before, 7 x 7", title, "fine-tuned, 8 x 8"]
+    assert [panel.get_title() for panel in panels] == ["before, 7 × 7", title, "fine-tuned, 8 × 8"]
     old = before.conv1.weight.detach().flatten(0, 1)
     strongest = int(old.flatten(1).norm(dim=1).argmax())
     for panel, network in zip(panels, (before, start, tuned), strict=True):
         weight = network.conv1.weight.detach().flatten(0, 1)[strongest].numpy()
         assert np.array_equal(panel.images[0].get_array(), weight)
-    assert drawn[0].get_suptitle() == f"mine, conv1: filter {strongest // 3}"
+    assert drawn[0].get_suptitle().startswith(f"mine, conv1: filter {strongest // 3};")
 
 
 def test_a_network_of_which_only_pools_change_has_no_kernel_to_show(tmp_path: Path) -> None:

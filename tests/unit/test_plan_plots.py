@@ -28,7 +28,11 @@ def jobs():
 def test_before_a_run_each_rule_has_its_share(jobs):
     figure = plan_plots.plan(jobs, MAKESPANS, "GPUs")
     spans, shares = figure.axes
-    assert spans.get_xlabel() == "GPUs"
+    assert spans.get_xlabel() == "GPUs (log scale)"
+    assert (spans.get_xscale(), spans.get_yscale()) == ("log", "log")
+    assert spans.get_ylabel() == "time until all is done (log scale)"
+    ticks = [label.get_text() for label in spans.get_yticklabels()]
+    assert ticks and all(tick.split()[1] in {"s", "min", "h", "days"} for tick in ticks)
     listed, best = (line for line in spans.lines if line.get_marker() != "None")
     assert [*listed.get_ydata()] == [*MAKESPANS["list_seconds"]]
     assert [*best.get_ydata()] == [*MAKESPANS["optimum_seconds"]]

@@ -79,13 +79,12 @@ def test_the_first_page_says_what_the_numbers_are_of_and_cannot_say(folder):
         "drawn at random and never trained",
         "Caltech-101, photographs of objects. Trained for 7 epochs from weights trained on",
         "Trained from scratch, at most 50 epochs",
-        "Shape test: with so few runs no p-value below 0.25 is possible",
-        "Micro-object: with so few runs no p-value below 0.5 is possible",
+        "With so few runs no p-value below 0.25 (Shape test) and 0.5 (Micro-object) is possible",
         "note of table3",
-        "the contrast of the tile goes in resnet18 from 0.140 to 0.040",
+        "lower the contrast of the tile: 0.040 instead of 0.140",
     ):
         assert said in " ".join(text.split()), said
-    assert "Causes: with so few runs" not in text
+    assert "(Causes)" not in text
 
 
 def test_an_experiment_that_is_not_there_has_no_place(tmp_path):
@@ -242,7 +241,9 @@ def test_a_wide_figure_becomes_smaller_and_a_narrow_one_stays(tmp_path):
     for width, expected in ((3000, 1200), (700, 700)):
         file = tmp_path / f"{width}.png"
         Image.new("RGB", (width, 100), "red").save(file)
-        picture = decoded(pictures.of_figure(file))
+        address, shown = pictures.of_figure(file)
+        picture = decoded(address)
+        assert shown == round(0.6 * width), "120 px for an inch of 200"
         assert picture.width == expected and picture.height == round(100 * expected / width)
         assert picture.getpixel((5, 5)) == (255, 0, 0)
 

@@ -260,18 +260,20 @@ def test_fig4_has_a_bar_for_each_network_and_kernel_and_its_noise(kernels) -> No
     rows = [np.array([1.0, 1 + len(kernels)]) + number for number in range(len(kernels))]
     for panel in panels[0]:
         assert _heights(panel) == [
-            (name, [*(10 + row)]) for name, row in zip(kernels, rows, strict=True)
+            (f"{name} kernels", [*(10 + row)]) for name, row in zip(kernels, rows, strict=True)
         ]
     for scale, below in ((1, panels[1]), (4, panels[2, :2])):
         for panel in below:
             found = _heights(panel)
             for number, name in enumerate(kernels):
                 whole, noise = found[2 * number : 2 * number + 2]
-                assert whole == (name, [*(scale * rows[number])])
-                assert noise == ("noise floor", pytest.approx(scale * rows[number] / 10))
+                assert whole == (f"{name} kernels", [*(scale * rows[number])])
+                assert noise == ("of noise alone", pytest.approx(scale * rows[number] / 10))
     bars = [c for c in panels[0, 0].containers if isinstance(c, BarContainer)]
     segments = bars[0].errorbar.lines[2][0].get_segments()
     assert segments[0][:, 1].tolist() == pytest.approx([10.9, 11.1])
+    assert [panel.get_title() for panel in panels[0]] == ["L1", "L2", "contrast"]
+    assert all(panel.get_ylabel() for panel in panels[:, 0])
     figure.draw_without_rendering()
     named = [
         [
@@ -300,8 +302,8 @@ def test_accuracies_join_the_pairs_and_show_the_papers() -> None:
     first, second = figure.axes
     assert [(line.get_label(), *line.get_ydata()) for line in first.lines] == [
         ("always the commonest class", 20, 20),
-        ("one seed", 95, 94),
-        ("one seed", 97, 93),
+        ("one seed, before and after", 95, 94),
+        ("one seed, before and after", 97, 93),
         ("mean", 96, 93.5),
         ("the paper", 95.28, 94.07),
     ]
@@ -310,7 +312,7 @@ def test_accuracies_join_the_pairs_and_show_the_papers() -> None:
     for drawn in (figure, rest):
         (legend,) = drawn.legends
         assert sorted(text.get_text() for text in legend.get_texts()) == [
-            *("always the commonest class", "mean", "one seed", "the paper")
+            *("always the commonest class", "mean", "one seed, before and after", "the paper")
         ]
     assert [axes.get_title() for axes in figure.axes] == ["resnet101", "mine"]
     assert [*second.lines[-1].get_ydata()] == [50, 60]  # the mean of one run
@@ -329,4 +331,8 @@ def test_training_curves_have_a_line_for_each_run() -> None:
     columns = ["model", "kernels", "seed", "epoch", "train_loss", "valid_acc"]
     figure = shape_test.training_curves(pd.DataFrame(rows, columns=columns))
     assert [len(axes.lines) for axes in figure.axes] == [4, 4]
-    assert figure.axes[1].lines[0].get_ydata().tolist() == [0.05, 0.1, 0.15]
+    loss, accuracy = figure.axes
+    assert loss.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
+    assert accuracy.lines[0].get_ydata().tolist() == [0.05, 0.1, 0.15]
+    (legend,) = figure.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["odd, a run", "padded, a run"]

@@ -263,25 +263,28 @@ def test_sizes_of_the_papers_networks_and_ours() -> None:
     assert trf[:2] == [[9, 60], [435, 69.758]]  # the infinite one has no place
     assert sigma_x[:2] == [[76, 69.758], [50, 75]]  # the poor fit's 7 px are not drawn
     assert sigma_y[:2] == [[75, 69.758], [40, 75]]
-    assert "ours (n = 3): τ-b +1.00, p = 0.33" in panels[0].get_title(loc="left")
-    assert "ours (n = 2): τ-b -1.00, p = 1.00" in panels[1].get_title(loc="left")
+    assert "ours (n = 3):\nτ-b +1.00, p = 0.33" in panels[0].get_title(loc="left")
+    assert "ours (n = 2):\nτ-b −1.00, p = 1.00" in panels[1].get_title(loc="left")
     for panel in panels:
         assert "same networks" not in panel.get_title(loc="left")
         assert "the paper, all nine (n = 9)" in panel.get_title(loc="left")
-    assert "the paper, all nine (n = 9): τ-b +0.24, p = 0.46" in panels[0].get_title(loc="left")
+    assert "the paper, all nine (n = 9):\nτ-b +0.24, p = 0.46" in panels[0].get_title(loc="left")
     (legend,) = figure.legends
     texts = [text.get_text() for text in legend.get_texts()]
     assert texts[:4] == [
-        *("the paper (CUB-200-2011)", "ours (birds, own weights)", "1 resnet18", "2 resnet34")
+        *("ours (birds, own weights)", "the paper (CUB-200-2011)", "1 resnet18", "2 resnet34")
     ]
-    numbers = {text.get_text(): text.xy for text in panels[0].texts}
-    assert numbers["3"] == (427, 76.13) and len(numbers) == 9
+    assert texts[10:] == ["9 resnext101_32x8d", "10 poor", "11 global", "12 mine"]
+    numbers = {text.get_text(): text.xy for text in panels[1].texts}
+    assert numbers["3"] == (64.82, 76.13) and numbers["11"] == (50, 75) and len(numbers) == 10
+    (joined,) = (line.get_xydata().tolist() for line in panels[1].lines)
+    assert joined == [[76, 69.758], [76.534, 69.758]]  # ours and the paper's resnet18
     assert figure.get_suptitle() == ""
     assert panels[0].get_ylabel() == "ImageNet acc@1 (%), published"
 
 
 def test_one_network_has_no_correlation() -> None:
-    assert "ours (n = 1): τ-b undefined" in _sizes(1).axes[0].get_title(loc="left")
+    assert "ours (n = 1):\nτ-b undefined" in _sizes(1).axes[0].get_title(loc="left")
 
 
 def test_networks_without_a_published_accuracy_are_not_drawn_and_that_is_said() -> None:
@@ -290,5 +293,5 @@ def test_networks_without_a_published_accuracy_are_not_drawn_and_that_is_said() 
         assert [*_drawn(panel)] == ["the paper (CUB-200-2011)"]
         assert "ours" not in panel.get_title(loc="left")
     assert figure.get_suptitle() == (
-        "Ours (birds, own weights) are not drawn: no accuracy is published of such weights"
+        "Ours (birds, own weights) are not drawn:\nno accuracy is published of such weights"
     )

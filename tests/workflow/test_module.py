@@ -69,7 +69,7 @@ def test_rules_run_in_the_folder_of_another_workflow(
     status, output = run_theirs(checkout, theirs, snakefile, "-n")
     assert status == 0, output
     planned = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
-    assert planned["deadpixel_make_table1"] == planned["compare"] == "1"
+    assert planned["deadpixel_make_size_test"] == planned["compare"] == "1"
     assert planned["deadpixel_count_flops"] == "2", "networks of their configuration, and no others"
 
 

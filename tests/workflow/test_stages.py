@@ -43,8 +43,7 @@ def test_targets_are_found_and_named_and_left_out_where_a_network_has_none(tmp_p
     }
     (checkout.folder / "mine.yaml").write_text(yaml.safe_dump(overlay))
     wanted = [
-        f"results/{path}"
-        for path in ("tables/table1.md", "trf.parquet", "figures/erf_maps/size_test/shallow.png")
+        f"results/{path}" for path in ("tables/table1.md", "figures/erf_maps/size_test/shallow.png")
     ]
     options = ("--cores", "2", "--configfile", "mine.yaml")
     status, output = checkout.snakemake(*wanted, *options)
@@ -52,7 +51,8 @@ def test_targets_are_found_and_named_and_left_out_where_a_network_has_none(tmp_p
     assert (
         "Without stride16, and so not here: shallow." in (checkout.folder / wanted[0]).read_text()
     )
-    trf = parquet.read(checkout.folder / "results/trf.parquet", schemas.TRF)
+    networks = (checkout.folder / f"results/trf/model={name}" for name in ("deep", "shallow"))
+    trf = parquet.read_all([each / "kernels=odd/trf.parquet" for each in networks], schemas.TRF)
     table = fields.targets(trf).set_index(["model", "target"])
     assert table.loc["deep"]["reading"].to_dict() == {
         "stride4": "{module: 0, layout: nchw}",

@@ -22,7 +22,9 @@ def test_maps_are_of_the_size_of_the_networks_own_transform(tmp_path):
     overlay = copy.deepcopy(OVERLAY)
     overlay["models"]["mine"]["preprocess"] = OWN
     overlay["finetune"]["epochs"] = 1
-    asked = (erf, "results/extent.parquet", "--cores", "1")
+    run = "dataset=drawn/model=mine/weights=calibrated/kernels=odd/seed=0/epochs.parquet"
+    tuned = f"results/finetune/epochs/{run}"
+    asked = (erf, tuned, "--cores", "1")
     status, output = checkout.snakemake(*asked, overlay=overlay)
     assert status == 0, output
     field = parquet.read(checkout.folder / erf, schemas.ERF)
@@ -34,5 +36,5 @@ def test_maps_are_of_the_size_of_the_networks_own_transform(tmp_path):
     assert sorted({tuple(row["size"]) for row in flops}) == [(32, 48), (64, 64)]
     trf = checkout.folder / "results/trf/model=mine/kernels=odd/trf.parquet"
     assert parquet.read_provenance(trf)["input_size"] == [32, 48]
-    epochs = next(checkout.folder.glob("results/finetune/epochs/**/epochs.parquet"))
+    epochs = checkout.folder / tuned
     assert parquet.read_provenance(epochs)["normalisation"]["std"] == OWN["std"]

@@ -4,6 +4,7 @@ Each check takes the device, so that the tests hold it against a CPU, and agains
 """
 
 import contextlib
+import gc
 import itertools
 import tempfile
 import time
@@ -26,7 +27,8 @@ _CPU = torch.device("cpu")
 _IMAGES, _SIDE = 4, 96
 # Relative L2 norms of differences. Rounding flips ReLUs: in maps of float32 by up to a percent.
 _MAPS = {torch.float64: 1e-9, torch.float32: 0.02}
-_FLOAT32 = 2e-5  # of products; those of TF32 differ by 3e-4
+_FLOAT32 = 5e-5  # of products; those of TF32 differ by 3e-4
+_AGAIN = 1e-5  # gradients of max pools are summed in any order on a GPU
 _BFLOAT16 = 0.1  # of what a training step changes
 _TOO_MANY = 2**46  # numbers: more than any memory or address space has
 _STRANGE = "report it; until then use `device: cpu`, or another build of PyTorch"
@@ -43,12 +45,13 @@ def maps(device: torch.device) -> Iterator[Finding]:
     start = time.monotonic()
     again = _fields(network, device, torch.float32)
     seconds = time.monotonic() - start
-    same = all((found[name].total == again[name].total).all() for name in truth)
+    apart = _worst(_distance(again[name].mean, found[name].mean) for name in truth)
     told = ", ".join(f"{worst[dtype]:.1e} in {dtype}" for dtype in worst)
-    told = f"they differ from the CPU's by {told.replace('torch.', '')}"
-    if not same:
-        yield Finding("problem", f"two passes give two maps; {told}", _STRANGE)
-    elif any(not worst[dtype] <= allowed for dtype, allowed in _MAPS.items()):
+    told = (
+        f"they differ from the CPU's by {told.replace('torch.', '')}, in two passes by {apart:.1e}"
+    )
+    right = all(worst[dtype] <= allowed for dtype, allowed in _MAPS.items())
+    if not (right and apart <= _AGAIN):
         yield Finding("problem", told, _STRANGE)
     else:
         yield Finding("ok", f"{told}; {_IMAGES} images in {seconds:.1f} s")
@@ -187,6 +190,7 @@ def memory(device: torch.device) -> Iterator[Finding]:
         message = str(error)
     else:
         message = "none"
+    gc.collect()
     kept = _allocated(device) - before
     erf.accumulate(_small(), _drawn(2, 3, 32, 32), ["output"], device=device)
     if "memory" not in message.lower():

@@ -64,7 +64,7 @@ def addresses(place: Place) -> Iterator[Finding]:
         refusals = dict(zip(servers, pool.map(_refusal, servers), strict=True))
     for server, reason in refusals.items():
         if reason:
-            do = "put its files into resources/ (README: offline), or set HTTPS_PROXY"
+            do = "put its files into resources/ (docs/experiments.md: offline), or set HTTPS_PROXY"
             yield Finding("warning", f"{server} cannot be reached ({reason})", do)
         else:
             yield Finding("ok", f"{server} answers")

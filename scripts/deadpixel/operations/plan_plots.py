@@ -9,15 +9,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from ..results.style import STYLE
+from ..results.style import COLOURS, GREY, STYLE, WIDTH
 from .plan import duration, measured_jobs
 
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
 _TICKS = [
     *(1, 3, 10, 30),
-    *(n * _MINUTE for n in (2, 5, 15, 30)),
+    *(n * _MINUTE for n in (2, 5, 10, 20, 40)),
     *(n * _HOUR for n in (2, 6, 12)),
-    *(n * _DAY for n in (1, 3, 7, 30, 90)),
+    *(n * _DAY for n in (1, 3, 7, 14, 30, 60, 120)),
 ]
 _MOST_TICKS = 8
 _BAND = 0.3  # of the measured time
@@ -30,7 +30,7 @@ def plan(jobs: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> Figure:
     the right panel shows each rule's share, after that each job's predicted over its measured time.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(9.6, 4.2), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         spans, right = figure.subplots(1, 2)
         _draw_makespans(spans, makespans, devices)
         measured = measured_jobs(jobs)
@@ -44,36 +44,40 @@ def plan(jobs: pd.DataFrame, makespans: pd.DataFrame, devices: str) -> Figure:
 def _draw_makespans(axes: Axes, makespans: pd.DataFrame, devices: str) -> None:
     n, listed = makespans["devices"], makespans["list_seconds"]
     best, bound = makespans["optimum_seconds"], makespans["bound_seconds"]
-    axes.plot(n, listed[0] / n, color="0.8", linewidth=1, label="time of one / number")
-    axes.plot(n, listed, "o-", label="by the scheduler's rule")
-    axes.plot(n, best, "s--", markersize=4, label="best schedule found")
-    axes.fill_between(n, bound, best, alpha=0.2, label="none is shorter than its lower edge")
+    axes.plot(n, listed[0] / n, color=GREY, linewidth=0.8, label="if work could be divided at will")
+    axes.plot(n, listed, "o-", markersize=5, label="by the scheduler's rule")
+    axes.plot(n, best, "s--", markersize=3, label="best schedule found")
+    bounds = {"alpha": 0.3, "linewidth": 0, "label": "down to the proven bound"}
+    axes.fill_between(n, bound, best, color=COLOURS["padded"], **bounds)
     axes.set_xscale("log", base=2)
     axes.set_xticks(n, [str(number) for number in n])
     _scale_seconds(axes, "y", [*listed, *bound])
-    axes.set(xlabel=devices, ylabel="time until all is done")
-    axes.legend(frameon=False)
+    axes.set(xlabel=f"{devices} (log scale)", ylabel="time until all is done (log scale)")
+    axes.legend()
 
 
 def _draw_comparison(axes: Axes, jobs: pd.DataFrame) -> None:
     extremes = [*jobs["measured_seconds"], *jobs["predicted_seconds"]]
     ends = np.array([0.7 * min(extremes), 1.4 * max(extremes)])
-    axes.fill_between(ends, (1 - _BAND) * ends, (1 + _BAND) * ends, color="0.92")
-    axes.plot(ends, ends, color="0.6", linewidth=1)
+    band = {"color": "0.92", "linewidth": 0, "label": f"within {100 * _BAND:.0f} %"}
+    axes.fill_between(ends, (1 - _BAND) * ends, (1 + _BAND) * ends, **band)
+    axes.plot(ends, ends, color=GREY, linewidth=0.8)
+    dots = {"linestyle": "none", "marker": "o", "markersize": 4, "alpha": 0.7}
     for rule, rows in _by_cost(jobs):
-        axes.plot(rows["measured_seconds"], rows["predicted_seconds"], "o", alpha=0.7, label=rule)
+        axes.plot(rows["measured_seconds"], rows["predicted_seconds"], label=rule, **dots)
     for name in "xy":
         _scale_seconds(axes, name, extremes)
     axes.set(
-        xlabel="measured", ylabel="predicted from other jobs", title=f"grey: within {_BAND:.0%}"
+        xlabel="measured time of a job (log scale)",
+        ylabel="predicted from other jobs (log scale)",
     )
-    axes.legend(frameon=False, fontsize=7)
+    axes.legend(fontsize=6)
 
 
 def _draw_shares(axes: Axes, jobs: pd.DataFrame) -> None:
     by_cost = _by_cost(jobs)[::-1]
     shares = {rule: float(rows["predicted_seconds"].to_numpy().sum()) for rule, rows in by_cost}
-    bars = axes.barh([*shares], [*shares.values()], color="tab:blue")
+    bars = axes.barh([*shares], [*shares.values()], color=COLOURS["padded"])
     axes.bar_label(bars, [duration(own) for own in shares.values()], padding=3)
     axes.set(
         xlabel="predicted time of all jobs of a rule",

@@ -14,12 +14,13 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import t
 
 from .. import blocks, extent, imbalance
 from . import pairs, stats
 from .render import KERNELS, MODEL, NUMBER, SEED, TEXT, WHOLE, Column, Table
-from .style import GREY, INK, STYLE, colours
+from .style import GREY, INK, STYLE, WIDTH, colours, legend_beneath
 
 Pair = Sequence[str]  # names of two arms
 # How soon, how soon more finely, and how well; which of them there are depends on the task.
@@ -212,7 +213,7 @@ def figure(runs: pd.DataFrame, table: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         models, measures = [*runs["model"].unique()], _measures(runs)
         lines = [_lines(runs, table, model) for model in models]
-        size = 3.2 * (1 + len(measures)), 0.28 * sum(lines) + 0.9 * len(models)
+        size = WIDTH, 0.22 * sum(lines) + 0.7 * len(models) + 0.3
         drawn = Figure(figsize=size, layout="constrained")
         shape = len(models), 1 + len(measures)
         axes = drawn.subplots(*shape, squeeze=False, height_ratios=lines)
@@ -224,8 +225,9 @@ def figure(runs: pd.DataFrame, table: pd.DataFrame) -> Figure:
             places = {key: place for place, key in enumerate(_keys(of_both))}
             for panel, measure in zip(others, measures, strict=True):
                 _draw_contrasts(panel, _of(of_both, measure=measure), places)
-                panel.set_xlabel(f"difference in {MEASURES[measure]}")
+                panel.set_xlabel(f"difference,\n{MEASURES[measure]}")
                 panel.tick_params(labelleft=panel is others[0])
+        legend_beneath(drawn, axes.flat)
         return drawn
 
 
@@ -250,12 +252,15 @@ def _draw_runs(panel: Axes, runs: pd.DataFrame, measure: str, colour_of: Mapping
     kinds = [*known["kernels"].unique()]
     for place, kernels in enumerate(kinds):
         values = _of(known, kernels=kernels)[measure].to_numpy()
-        style = {"color": colour_of[kernels], "markersize": 4, "alpha": 0.5}
+        style = {"color": colour_of[kernels], "markersize": 3, "alpha": 0.6}
         panel.plot(values, place + _apart(values), "o", **style)
-        panel.plot(values.mean(), place, "|", color=INK, markersize=14, markeredgewidth=2)
+        bar = {"color": INK, "markersize": 10, "markeredgewidth": 1.5, "linestyle": "none"}
+        panel.plot(values.mean(), place, marker="|", label="mean of an arm's runs", **bar)
     panel.set_yticks(range(len(kinds)), kinds)
     panel.set_ylim(len(kinds) - 0.5, -0.5)
-    panel.set_xlabel(f"{MEASURES[measure]}, each run, and the mean")
+    panel.set_xlabel(f"{MEASURES[measure]},\neach run")
+    if (known[measure] % 1 == 0).all():
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=4))
 
 
 def _apart(values: np.ndarray) -> np.ndarray:
@@ -270,9 +275,10 @@ def _draw_contrasts(panel: Axes, table: pd.DataFrame, places: dict[tuple[str, st
     whole = {name: key for key in reversed(places) for name in key[:1]}
     for row in table.to_dict("records"):
         key = row["contrast"], row["arms"]
-        color = INK if key in whole.values() else GREY
-        panel.plot([row["low"], row["high"]], [places[key]] * 2, color=color, linewidth=1.4)
-        panel.plot(row["difference"], places[key], "o", color=color, markersize=4)
+        color, of = (INK, "contrast") if key in whole.values() else (GREY, "one pair of arms")
+        panel.plot([row["low"], row["high"]], [places[key]] * 2, color=color)
+        dot = {"color": color, "markersize": 4, "label": f"{of}, with its 95 % interval"}
+        panel.plot(row["difference"], places[key], "o", **dot)
     labels = [key[0] if key in whole.values() else f"({key[1]})" for key in places]
     panel.set_yticks([*places.values()], labels)
     panel.set_ylim(len(places) - 0.5, -0.5)

@@ -1,25 +1,15 @@
-"""Every map of the experiments: a table of them all, and the maps of a network with their tiles."""
+"""Every map of the experiments in one table, and their mean tiles."""
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.patches import Ellipse, Rectangle
 
 from .. import extent, imbalance
-from . import arms
 from .render import KERNELS, MODEL, NOTHING, NUMBER, TEXT, WHOLE, Column, Row, Table
-from .style import STYLE
 
 # A Gaussian that explains less of a map's variance has no widths worth printing or correlating.
 LEAST_R_SQUARED = 0.5
-COLOURS, SIGNED_COLOURS, TILE_COLOURS = "magma", "RdBu_r", "PuOr_r"
-BRIGHTEST = 99.8  # percentile of the map at which the colour scale ends
-_Maps = Mapping[str, Mapping[str, np.ndarray]]
 
 
 def _no_gaussian(row: Row) -> str | None:
@@ -140,95 +130,3 @@ def tiles_of(rows: pd.DataFrame) -> dict[str, dict[str, np.ndarray]]:
         places = tile.set_index(["row", "col"])["sensitivity"]
         found.setdefault(kernels, {})[target] = places.unstack().to_numpy()  # noqa: PD010, NaN stays
     return found
-
-
-def erf_maps(
-    maps: _Maps, tiles: _Maps, fits: pd.DataFrame, trf: pd.DataFrame, title: str
-) -> Figure:
-    """Effective receptive fields of one network as in Fig. 1, and their mean tiles.
-
-    maps: R (H, W) by kernels and target; each kind of kernels has a row of maps and one of tiles,
-    (period, period) likewise. fits and trf: this network's rows, indexed by kernels and target.
-    Dashed: the theoretical field of the central feature; ellipse: one sigma of the fitted Gaussian,
-    where one fits.
-    """
-    with mpl.rc_context(STYLE):
-        columns = max(len(fields) for fields in maps.values())
-        figure = Figure(figsize=(3.3 * columns, 6.6 * len(maps)), layout="compressed")
-        axes = figure.subplots(2 * len(maps), columns, squeeze=False)
-        reach = _reach_of_tiles(maps, tiles)
-        scale = {"cmap": TILE_COLOURS, "vmin": 1 - reach, "vmax": 1 + reach}
-        for row, (kernels, fields) in enumerate(maps.items()):
-            for column, (target, field) in enumerate(fields.items()):
-                panel, below = axes[2 * row, column], axes[2 * row + 1, column]
-                fit, theory = fits.loc[(kernels, target)], trf.loc[(kernels, target)]
-                _draw_map(panel, field, fit, theory)
-                heading = target
-                if len(maps) > 1:
-                    called = arms.label(kernels, *theory[["changed", "left_odd"]])
-                    heading = f"{target}, {called} kernels"
-                panel.set_title(f"{heading}\n{_describe(fit, theory)}")
-                tile = tiles[kernels][target]
-                image = below.imshow(tile, **scale)
-                below.set_title(f"mean {len(tile)} x {len(tile)} px tile")
-            ratio = "sensitivity / mean around"
-            beyond = any((tile > 1 + reach).any() for tile in tiles[kernels].values())
-            style = {"label": ratio, "shrink": 0.8, "extend": "both" if beyond else "neither"}
-            figure.colorbar(image, ax=axes[2 * row + 1], **style)
-        figure.suptitle(title)
-        return figure
-
-
-def _reach_of_tiles(maps: _Maps, tiles: _Maps) -> float:
-    """How far tiles go from 1: a map narrower than its tile has a peak there, so others count."""
-    wide, narrow = [], []
-    for kernels, fields in maps.items():
-        for target, field in fields.items():
-            tile = tiles[kernels][target]
-            reach = np.abs(np.nan_to_num(tile - 1)).max()
-            (wide if _deviation(field) >= len(tile) else narrow).append(reach)
-    return max(wide or narrow)
-
-
-def _deviation(field: np.ndarray) -> float:
-    """Root mean squared distance per axis, in px, of what a map has from its centre of mass."""
-    if not field.any():
-        return 0.0
-    weight, (row, column) = np.abs(field), np.indices(field.shape)
-    y, x = extent.center_of_mass(weight)
-    squares = (row - y) ** 2 + (column - x) ** 2
-    return float(np.sqrt((weight * squares).sum() / weight.sum() / 2))
-
-
-def colouring(field: np.ndarray) -> dict[str, Any]:
-    """Colours of a map (H, W) and their limits, for Matplotlib: of both signs where it has both."""
-    brightest = float(np.percentile(np.abs(field), BRIGHTEST))
-    if (field < 0).any():
-        return {"cmap": SIGNED_COLOURS, "vmin": -brightest, "vmax": brightest}
-    return {"cmap": COLOURS, "vmin": 0.0, "vmax": brightest}
-
-
-def _draw_map(axes: Axes, field: np.ndarray, fit: Any, theory: Any) -> None:
-    axes.imshow(field, **colouring(field))
-    if fit["r_squared"] >= LEAST_R_SQUARED:
-        center = fit["center_x"], fit["center_y"]
-        ring = {"fill": False, "edgecolor": "white", "linewidth": 1}
-        axes.add_patch(Ellipse(center, 2 * fit["sigma_x"], 2 * fit["sigma_y"], **ring))
-    height, width = field.shape
-    axes.set(xticks=[0, width // 2, width - 1], yticks=[0, height // 2, height - 1])
-    if theory["size_h"] < 2 * height:
-        w, h = theory["size_w"], theory["size_h"]
-        corner = theory["center_w"] - w / 2, theory["center_h"] - h / 2
-        dashed = {"fill": False, "color": "white", "linestyle": "--"}
-        axes.add_patch(Rectangle(corner, w, h, **dashed))
-    axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
-
-
-def _describe(fit: Any, theory: Any) -> str:
-    size = theory["size_h"]
-    known = "TRF ∞" if size == np.inf else "TRF unknown" if pd.isna(size) else f"TRF {size:.0f} px"
-    if pd.isna(fit["r_squared"]):
-        return f"{known}, no Gaussian fits"
-    if fit["r_squared"] < LEAST_R_SQUARED:
-        return f"{known}, no Gaussian (R² {fit['r_squared']:.3f})"
-    return f"{known}, σ {fit['sigma_x']:.1f} x {fit['sigma_y']:.1f} px, R² {fit['r_squared']:.3f}"

@@ -16,7 +16,7 @@ from torch import Tensor
 from ..data.normalisation import MEAN, STD
 from ..files.effective import Erf
 from ..look import Look
-from . import fields, pages, render
+from . import erf_maps, fields, pages, render
 from .render import NUMBER, TEXT, Column, Row, Table
 from .style import STYLE, colours
 
@@ -148,7 +148,7 @@ def figures(seen: Look, image: Tensor, mean: Sequence[float], std: Sequence[floa
     theory = seen.trf.set_index(["kernels", "target"])
     tiles = fields.tiles_of(seen.tiles)
     means = {name: field.mean for name, field in seen.fields.items()}
-    maps = fields.erf_maps({"odd": means}, tiles, fits, theory, seen.model)
+    maps = erf_maps.figure({"odd": means}, tiles, fits, theory, seen.model)
     return [maps, _over_image(seen.fields, _picture(image, mean, std))]
 
 

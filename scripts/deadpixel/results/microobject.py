@@ -7,11 +7,12 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from . import pairs, stats
 from .pairs import RUN
 from .render import KERNELS, MODEL, NUMBER, SEED, WHOLE, Column, Table, with_paper
-from .style import GREY, STYLE, colours, legend_beside
+from .style import GREY, STYLE, colours, legend_beside, panels
 
 FIRST_EPOCHS = Table(
     *(MODEL, KERNELS, SEED),
@@ -129,26 +130,36 @@ def accuracy_over_epochs(epochs: pd.DataFrame, threshold: float, paper: pd.DataF
     """
     with mpl.rc_context(STYLE):
         models = [*epochs["model"].unique()]
-        figure = Figure(figsize=(3.6 * len(models) + 1.6, 3.6), layout="constrained")
-        axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        figure, columns = panels(len(models), 1.9, 2.8)
+        axes = [*columns[:, 0]]
         printed = paper.dropna()
         colour_of = colours(epochs["kernels"])
         for panel, model in zip(axes, models, strict=True):
             of_model = epochs[epochs["model"] == model]
             for kernels, of_kernels in of_model.groupby("kernels", sort=False):
                 colour = colour_of[str(kernels)]
+                thin = {"color": colour, "linewidth": 0.5, "marker": ".", "markersize": 1.5}
                 for _, run in of_kernels.groupby("seed"):
-                    panel.plot(run["epoch"], run["test_acc"], color=colour, linewidth=0.6)
+                    panel.plot(run["epoch"], run["test_acc"], **thin, label=f"{kernels}, a run")
                 of_all = of_kernels.pivot_table(index="epoch", columns="seed", values="test_acc")
                 mean: Any = of_all.dropna().mean(axis=1)
-                panel.plot(mean.index, mean, color=colour, linewidth=2.2, label=f"{kernels}, mean")
-            panel.axhline(threshold, color=GREY, linestyle="--", linewidth=1)
+                thick = {"color": colour, "linewidth": 2.2, "label": f"{kernels}, mean"}
+                panel.plot(mean.index, mean, **thick)
+            reached = {
+                "color": GREY,
+                "linestyle": "--",
+                "label": f"threshold, {100 * threshold:.0f} %",
+            }
+            panel.axhline(threshold, linewidth=1, **reached)
             if model in printed.index:
                 for kernels, when in (("odd", "before"), ("padded", "after")):
                     style = {"color": colour_of[kernels], "linestyle": ":"}
                     label = f"{kernels}, first epoch in the paper"
                     panel.axvline(printed.loc[model, when], label=label, **style)
-            panel.set(title=model, xlabel="epoch", ylim=(0.4, 1.02))
-        axes[0].set_ylabel("test accuracy")
+            lowest = min(0.4, epochs["test_acc"].min() - 0.02)
+            panel.set(title=model, xlabel="epoch", ylim=(lowest, 1.02))
+            panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[0].set_ylabel("test accuracy (%)")
+        axes[0].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         legend_beside(figure, axes)
         return figure

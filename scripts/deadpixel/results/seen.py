@@ -9,17 +9,18 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
+from matplotlib.ticker import PercentFormatter
 
 from . import squares
 from .pairs import RUN
 from .render import KERNELS, MODEL, NUMBER, TEXT, WHOLE, Column, Table
 from .squares import Maps, Run
-from .style import GREY, INK, STYLE
+from .style import GREY, INK, OTHERS, SEQUENTIAL, STYLE, WIDTH, ink_on
 
 QUARTERS, EIGHTHS, FIFTHS = 4, 8, 5  # of the image's sides, of distances, of sensitivities
 CHANCE = 0.5
-_NEAR_AND_FAR = ("#8e5aa8", "#d98e04")  # the edges at the first pixel, and at the last
-_HEADINGS = ("by place (%)", "by columns", "by rows", "by phase of the tile")
+_NEAR_AND_FAR = OTHERS[:2]  # the edges at the first pixel, and at the last
+_HEADINGS = ("by place", "columns", "rows", "by phase of the tile")
 _MEASURES = ("distance from this edge (px)",) * 2 + ("sensitivity of the tile there",)
 
 SHARES = Table(
@@ -92,7 +93,7 @@ def where_seen(shares: pd.DataFrame, title: str) -> Figure:
     """
     with mpl.rc_context(STYLE):
         kinds = [*shares["kernels"].unique()]
-        figure = Figure(figsize=(9.6, 1.2 + 1.5 * len(kinds)), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 0.9 + 1.25 * len(kinds)), layout="constrained")
         axes = figure.subplots(len(kinds), 4, squeeze=False, width_ratios=[1, 1.5, 1.5, 1.5])
         places = shares.loc[shares["by"] == "place", "share"]
         scale = {"vmin": min(CHANCE - 0.02, places.min()), "vmax": places.max()}
@@ -101,6 +102,7 @@ def where_seen(shares: pd.DataFrame, title: str) -> Figure:
             by: Any = dict([*of_kind.groupby("by")])
             image = _draw_places(row[0], by["place"], scale)
             row[0].set_ylabel(kernels)
+            row[1].set_ylabel("squares seen (%)")
             for panel, edges in zip(row[1:3], (("left", "right"), ("top", "bottom")), strict=True):
                 _draw_distances(panel, by, edges)
             _draw_phases(row[3], by.get("phase"))
@@ -109,25 +111,26 @@ def where_seen(shares: pd.DataFrame, title: str) -> Figure:
             panel.set_title(heading, loc="left")
         for panel in axes[0, 1:3]:
             above: Any = {"loc": "lower right", "bbox_to_anchor": (1, 0.98), "handlelength": 1.0}
-            panel.legend(frameon=False, fontsize=8, ncols=2, borderaxespad=0, **above)
+            panel.legend(ncols=2, borderaxespad=0, columnspacing=1, **above)
         for panel, label in zip(axes[-1, 1:], _MEASURES, strict=True):
             panel.set_xlabel(label)
         bar = figure.colorbar(image, ax=axes[:, 0], location="left", shrink=min(1, 3 / len(kinds)))
-        bar.set_label("share seen (dashed: chance)")
+        bar.formatter = PercentFormatter(1, decimals=0, symbol="")
+        bar.set_label("squares seen (%); dashed: chance")
         bar.ax.axhline(CHANCE, color="white", linestyle="--")
-        figure.suptitle(title)
+        figure.suptitle(f"{title}: where the square is seen; bands: 95 % over runs")
         return figure
 
 
 def _draw_places(panel: Axes, rows: pd.DataFrame, scale: Mapping[str, float]) -> AxesImage:
     grid = np.full(QUARTERS**2, np.nan)
     grid[rows["cell"]] = rows["share"]
-    image = panel.imshow(grid.reshape(QUARTERS, QUARTERS), cmap="viridis", **scale)  # pyright: ignore[reportArgumentType]
-    middle = (scale["vmin"] + scale["vmax"]) / 2
+    image = panel.imshow(grid.reshape(QUARTERS, QUARTERS), cmap=SEQUENTIAL, **scale)  # pyright: ignore[reportArgumentType]
+    place_on_scale: Any = image.norm
     for cell, share in zip(rows["cell"], rows["share"], strict=True):
         at = cell % QUARTERS, cell // QUARTERS
-        ink = INK if share > middle else "white"
-        panel.text(*at, f"{100 * share:.0f}", ha="center", va="center", color=ink, fontsize=7)
+        style = {"color": ink_on(place_on_scale(share)), "fontsize": 6}
+        panel.text(*at, f"{100 * share:.0f}", ha="center", va="center", **style)
     panel.set(xticks=[], yticks=[])
     panel.spines[:].set_visible(False)
     return image
@@ -144,7 +147,8 @@ def _draw_phases(panel: Axes, rows: pd.DataFrame | None) -> None:
         panel.set_xticks([])
         return
     _draw_shares(panel, rows["cell"], rows, INK)
-    panel.set_xticks(rows["cell"], [f"{middle:.3f}" for middle in _middles(rows)])
+    every_other: Any = rows[rows["cell"] % 2 == 0]
+    panel.set_xticks(every_other["cell"], [f"{middle:.3f}" for middle in _middles(every_other)])
 
 
 def _middles(rows: pd.DataFrame) -> Any:
@@ -164,4 +168,5 @@ def _share_limits(panels: Iterable[Axes], rows: pd.DataFrame) -> None:
     low, high = np.nanmin(values), np.nanmax(values)
     for panel in panels:
         panel.axhline(CHANCE, color=GREY, linestyle="--", linewidth=1)
+        panel.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
         panel.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))

@@ -1,17 +1,20 @@
 """What fine-tuning with even kernels changes: every run, Tables 2 and 3, Fig. 4."""
 
+from typing import Any
+
 import matplotlib as mpl
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..errors import InputError
 from ..imbalance import METRICS
 from . import pairs, stats
 from .fields import FIT, TRF
 from .render import KERNELS, MODEL, NUMBER, SEED, WHOLE, Column, Table, p_value, with_paper
-from .style import GREY, INK, STYLE, colours, legend_beside
+from .style import GREY, INK, STYLE, WIDTH, colours, legend_beside, panels
 
 _VALID = Column("valid_acc", NUMBER, "valid acc (%)", decimals=2)
 _TEST = Column("test_acc", NUMBER, "test acc (%)", decimals=2)
@@ -37,6 +40,7 @@ TABLE3 = Table(
     Column("only_after", WHOLE, "right only after"),
     p_value("mcnemar_p", "p (McNemar)"),
 )
+_ROWS = ("noise taken off,\n± standard error", "with noise", "with noise,\nthe paper's scale")
 _NOISE = {"color": "#c9ccd3", "edgecolor": GREY, "hatch": "////", "linewidth": 0}
 
 
@@ -128,8 +132,8 @@ def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
     with mpl.rc_context(STYLE):
         models = [*runs["model"].unique()]
         kinds = [*runs["kernels"].unique()]
-        figure = Figure(figsize=(1.5 * len(models) + 2.4, 3.6), layout="constrained")
-        axes = figure.subplots(1, len(models), sharey=True, squeeze=False)[0]
+        figure, columns = panels(len(models), 1.4, 2.2)
+        axes = [*columns[:, 0]]
         printed = paper.dropna()
         for panel, model in zip(axes, models, strict=True):
             guessing = runs.loc[runs["model"] == model, "commonest_acc"].max()
@@ -139,12 +143,14 @@ def accuracies(runs: pd.DataFrame, paper: pd.DataFrame) -> Figure:
                 index="seed", columns="kernels", values="test_acc"
             )[kinds]
             for _, row in wide.iterrows():
-                panel.plot(kinds, row, "o-", color=GREY, markersize=4, label="one seed")
+                panel.plot(
+                    kinds, row, "o-", color=GREY, markersize=4, label="one seed, before and after"
+                )
             panel.plot(kinds, wide.mean(), "_", color=INK, markersize=22, label="mean")
             if model in printed.index and "padded" in kinds:
                 theirs = printed.loc[model, ["before", "after"]]
                 panel.plot(["odd", "padded"], theirs, "x", color=INK, label="the paper")
-            panel.set_title(model, fontsize=8)
+            panel.set_title(model)
             panel.margins(x=0.35)
         axes[0].set_ylabel("test accuracy (%)")
         legend_beside(figure, axes)
@@ -158,25 +164,28 @@ def training_curves(epochs: pd.DataFrame) -> Figure:
     """
     with mpl.rc_context(STYLE):
         models = [*epochs["model"].unique()]
-        figure = Figure(figsize=(2.6 * len(models) + 1.4, 5), layout="constrained")
-        axes = figure.subplots(2, len(models), sharex=True, sharey="row", squeeze=False)
-        for column, model in enumerate(models):
-            axes[0, column].set_title(model)
-            axes[1, column].set_xlabel("epoch")
-            _draw_curves(axes[0, column], epochs[epochs["model"] == model], "train_loss")  # pyright: ignore[reportArgumentType]
-            _draw_curves(axes[1, column], epochs[epochs["model"] == model], "valid_acc")  # pyright: ignore[reportArgumentType]
-        axes[0, 0].set_ylabel("training loss")
-        axes[1, 0].set_ylabel("validation accuracy")
-        axes[0, -1].legend(title="kernels", frameon=False)
+        figure, columns = panels(len(models), 1.4, 1.6, each=2)
+        for (loss, accuracy), model in zip(columns, models, strict=True):
+            of_model: Any = epochs[epochs["model"] == model]
+            loss.set_title(model)
+            _draw_curves(loss, of_model, "train_loss")
+            _draw_curves(accuracy, of_model, "valid_acc")
+            accuracy.set_xlabel("epoch")
+        columns[0, 0].set_ylabel("training loss")
+        columns[0, 1].set_ylabel("validation acc. (%)")
+        columns[0, 1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=""))
+        legend_beside(figure, columns[:, 0])
         return figure
 
 
 def _draw_curves(axes: Axes, epochs: pd.DataFrame, column: str) -> None:
     colour_of = colours(epochs["kernels"])
     for kernels, of_kernels in epochs.groupby("kernels", sort=False):
-        for number, (_, run) in enumerate(of_kernels.groupby("seed")):
-            style = {"color": colour_of[str(kernels)], "label": None if number else kernels}
-            axes.plot(run["epoch"], run[column], linewidth=1, **style)
+        style: Any = {"color": colour_of[str(kernels)], "linewidth": 0.7}
+        style |= {"marker": ".", "markersize": 1.5}
+        for _, run in of_kernels.groupby("seed"):
+            axes.plot(run["epoch"], run[column], label=f"{kernels}, a run", **style)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
@@ -189,39 +198,39 @@ def imbalance_before_and_after(imbalance: pd.DataFrame, target: str) -> Figure:
     bars = imbalance[["model", "kernels"]]
     models = imbalance["model"].unique()
     with mpl.rc_context(STYLE | {"hatch.linewidth": 0.6}):  # pyright: ignore[reportArgumentType]
-        width = len(METRICS) * max(2.6, 0.45 * len(models) + 1) + 1.2
-        figure = Figure(figsize=(width, 7.6), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 6), layout="constrained")
         axes = figure.subplots(3, len(METRICS), sharex=True)
         for (above, middle, below), (name, metric) in zip(axes.T, METRICS.items(), strict=True):
             index, noise = imbalance[name], imbalance[f"{name}_floor"]
             root, error = imbalance[f"{name}_unbiased"], imbalance[f"{name}_unbiased_se"]
-            _draw_bars(above, bars.assign(value=root, error=error), f"{metric.header}, unbiased")
-            above.axhline(0, color=INK, linewidth=0.8)
-            _draw_bars(
-                middle, bars.assign(value=index, noise=noise), f"{metric.header}, with noise"
-            )
+            _draw_bars(above, bars.assign(value=root, error=error))
+            above.axhline(0, color=INK, linewidth=0.6)
+            above.set_title(metric.header)
+            _draw_bars(middle, bars.assign(value=index, noise=noise))
             below.set_visible(metric.in_paper)
             if metric.in_paper:
                 raw = imbalance[f"{name}_raw"]
-                raw_bars = bars.assign(value=raw, noise=noise * raw / index)
-                _draw_bars(below, raw_bars, f"{metric.header} as in the paper")
+                _draw_bars(below, bars.assign(value=raw, noise=noise * raw / index))
             lowest = below if metric.in_paper else middle
             lowest.set_xticks(range(len(models)), models, rotation=40, ha="right")
             lowest.tick_params(labelbottom=True)
+        for panel, label in zip(axes[:, 0], _ROWS, strict=True):
+            panel.set_ylabel(label)
         legend_beside(figure, axes.flat)
         figure.suptitle(f"Pixel sensitivity imbalance of the {target}")
         return figure
 
 
-def _draw_bars(axes: Axes, bars: pd.DataFrame, title: str) -> None:
+def _draw_bars(axes: Axes, bars: pd.DataFrame) -> None:
     """Of column value for each model and kind of kernels; with error or noise, where there is."""
     models, kinds = bars["model"].unique(), bars["kernels"].unique()
     width, colour_of = 0.7 / len(kinds), colours(kinds)
     for number, kernels in enumerate(kinds):
         of_kernels = bars[bars["kernels"] == kernels].set_index("model").reindex(models)
         place = np.arange(len(models)) + 0.8 * ((number + 0.5) / len(kinds) - 0.5)
-        style = {"color": colour_of[kernels], "label": kernels, "capsize": 2}
+        style: Any = {"color": colour_of[kernels], "label": f"{kernels} kernels"}
+        style["error_kw"] = {"capsize": 1.5, "elinewidth": 0.6, "capthick": 0.6}
         axes.bar(place, of_kernels["value"], width, yerr=of_kernels.get("error"), **style)
         if "noise" in of_kernels:
-            axes.bar(place, of_kernels["noise"], width, label="noise floor", **_NOISE)
-    axes.set_title(title)
+            axes.bar(place, of_kernels["noise"], width, label="of noise alone", **_NOISE)
+    axes.ticklabel_format(axis="y", scilimits=(-2, 3), useMathText=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 import matplotlib as mpl
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -14,7 +15,7 @@ from ..surgery.kinds import ODD
 from . import published, stats
 from .fields import FIT, LEAST_R_SQUARED, N_IMAGES, TRF
 from .render import KERNELS, MODEL, NUMBER, TEXT, TRUTH, WHOLE, Column, Table, p_value, with_paper
-from .style import GREY, STYLE, colours
+from .style import GREY, STYLE, WIDTH, colours
 
 SIZES = {
     "trf": "theoretical size (px)",
@@ -22,6 +23,7 @@ SIZES = {
     "sigma_y": "σy of the fit (px)",
 }
 OURS, SAME, NINE = "ours", "the paper, same networks", "the paper, all nine"  # what is correlated
+_PAPER = "the paper (CUB-200-2011)"
 _MEASURED = (
     Column("acc1", NUMBER, "acc@1 (%)"),
     Column("acc5", NUMBER, "acc@5 (%)"),
@@ -30,7 +32,7 @@ _MEASURED = (
 TABLE1 = Table(MODEL, KERNELS, N_IMAGES, *with_paper(*_MEASURED))
 CORRELATIONS = Table(
     Column("source", TEXT, "numbers of"),
-    Column("size", TEXT, "size"),
+    Column("size", TEXT, "size", in_words=lambda row: SIZES[row["size"]]),
     Column("n", WHOLE, "networks"),
     Column("kendall", NUMBER, "Kendall τ-b"),
     p_value("kendall_p", "p (τ-b)"),
@@ -138,34 +140,51 @@ def size_against_accuracy(
     does not fit. correlated: of `correlations`. ours: what our numbers are of, for the legend.
     """
     with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(11.5, 3.8), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.subplots(1, len(SIZES), sharey=True)
         colour_of = colours(table["kernels"])
+        names = dict.fromkeys([*paper["model"], *table["model"]])
+        numbers = {model: str(number) for number, model in enumerate(names, start=1)}
         for panel, (size, label) in zip(axes, SIZES.items(), strict=True):
-            theirs = {"facecolors": "none", "edgecolors": GREY}
-            panel.scatter(paper[size], paper["acc1"], label="the paper (CUB-200-2011)", **theirs)
             drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
             known: Any = drawn[drawn["acc1"].notna()]  # pyright: ignore[reportAttributeAccessIssue]
             for kernels, of_kernels in known.groupby("kernels", sort=False):
                 whose = f"ours ({ours})" if kernels == ODD else f"ours, {kernels}"
-                style = {"color": colour_of[str(kernels)], "marker": "x", "label": whose}
-                panel.scatter(of_kernels[size], of_kernels["acc1"], **style)
-            for number, place in enumerate(zip(paper[size], paper["acc1"], strict=True), start=1):
-                panel.annotate(number, place, (6, -2), textcoords="offset points", fontsize=7)
+                colour = colour_of[str(kernels)]
+                _join(panel, of_kernels.merge(paper, on="model"), size, colour)
+                style = {"facecolors": "none", "edgecolors": colour, "marker": "s", "label": whose}
+                panel.scatter(of_kernels[size], of_kernels["acc1"], s=100, **style)
+                strange = of_kernels[~of_kernels["model"].isin(paper["model"])]
+                _write_numbers(panel, strange, size, numbers)
+            theirs = {"facecolors": "white", "edgecolors": GREY}
+            panel.scatter(paper[size], paper["acc1"], s=60, label=_PAPER, **theirs)
+            _write_numbers(panel, paper, size, numbers)
             panel.set(xlabel=label)
-            panel.set_title(_correlation_text(correlated, size), fontsize=8, loc="left")
+            panel.set_title(_correlation_text(correlated, size), fontsize=7, loc="left")
             panel.margins(x=0.1)
         axes[0].set_ylabel("ImageNet acc@1 (%), published")
-        names = [f"{number} {model}" for number, model in enumerate(paper["model"], start=1)]
         handles, labels = axes[0].get_legend_handles_labels()
-        unseen = [Line2D([], [], linestyle="none") for _ in names]
+        unseen = [Line2D([], [], linestyle="none") for _ in numbers]
+        labels += [f"{number} {model}" for model, number in numbers.items()]
         beside: Any = "outside right"  # unknown to the stubs
-        figure.legend(handles + unseen, labels + names, loc=beside, frameon=False)
+        figure.legend(handles + unseen, labels, loc=beside)
         if all(table["acc1"].isna()):
             figure.suptitle(
-                f"Ours ({ours}) are not drawn: no accuracy is published of such weights"
+                f"Ours ({ours}) are not drawn:\nno accuracy is published of such weights"
             )
         return figure
+
+
+def _join(panel: Axes, both: pd.DataFrame, size: str, colour: str) -> None:
+    """Lines from the paper's networks to ours: what was found otherwise."""
+    for _, row in both.iterrows():
+        ends = [row[f"{size}_x"], row[f"{size}_y"]], [row["acc1_x"], row["acc1_y"]]
+        panel.plot(*ends, color=colour, linewidth=0.6, zorder=0)
+
+
+def _write_numbers(panel: Axes, rows: pd.DataFrame, size: str, numbers: Mapping[str, str]) -> None:
+    for model, x, y in rows[["model", size, "acc1"]].itertuples(index=False):
+        panel.annotate(numbers[model], (x, y), fontsize=6, ha="center", va="center_baseline")
 
 
 def _correlation_text(correlated: pd.DataFrame, size: str) -> str:
@@ -174,5 +193,6 @@ def _correlation_text(correlated: pd.DataFrame, size: str) -> str:
         if row["source"] != SAME:
             known = not math.isnan(row["kendall"])
             value = f"{row['kendall']:+.2f}, p = {row['kendall_p']:.2f}" if known else "undefined"
-            lines.append(f"{row['source']} (n = {row['n']}): τ-b {value}")
+            value = value.replace("-", "\N{MINUS SIGN}")
+            lines.append(f"{row['source']} (n = {row['n']}):\nτ-b {value}")
     return "\n".join(lines)

@@ -29,8 +29,8 @@
       errors[pixel] = (bytes[2 * size + pixel] / error_steps) ** 2 * largest_error;
     }
     const mean = values.reduce((sum, value) => sum + value, 0) / size;
-    const sorted = values.map(Math.abs).sort();
-    const bright = sorted[Math.floor((brightest / 100) * (size - 1))];
+    const sorted = values.map(Math.abs).filter((value) => value > 0).sort();
+    const bright = sorted[Math.floor((brightest / 100) * (sorted.length - 1))] ?? 0;
     const found = { height, width, values, errors, mean, bright, signed: values.some((value) => value < 0) };
     unpacked.set(name, found);
     return found;

@@ -47,11 +47,9 @@ def theoretical_size(run: Run) -> Iterator[str]:
     """How many networks have the paper's."""
     known = _rows(run, "table1", size_test.TABLE1).dropna(subset=["trf", "paper_trf"])
     if len(known):
-        same = (known["trf"] == known["paper_trf"]).sum()
-        yield (
-            f"The theoretical size is the paper's, to the pixel, for {same} of "
-            f"{_counted(len(known), 'network')}."
-        )
+        same = known["trf"] == known["paper_trf"]
+        whose = words([*known["model"]]) if same.all() else f"{same.sum()} of {len(known)} networks"
+        yield f"The theoretical size of {whose} is the paper's, to the pixel."
 
 
 def correlation(run: Run) -> Iterator[str]:
@@ -106,26 +104,27 @@ def padding_and_the_tile(run: Run) -> Iterator[str]:
         before, after = (both[f"{name}_{when}"].to_numpy() for when in ("before", "after"))
         errors = np.hypot(*(both[f"{name}_se_{when}"].to_numpy() for when in ("before", "after")))
         differences = [
-            (f"in {model}", *values, _difference(values[1] - values[0], _95 * error))
-            for model, *values, error in zip(both["model"], before, after, errors, strict=True)
+            (f"In {model}", of_odd, of_kernels, _95 * error)
+            for model, of_odd, of_kernels, error in zip(
+                both["model"], before, after, errors, strict=True
+            )
             if np.isfinite(error)
         ]
         mean = stats.mean_difference(before, after)
         if mean.n >= pairs.INTERVAL_PAIRS:
-            over = f"over {_counted(mean.n, 'network')}, on average,"
-            interval = _difference(mean.mean, mean.high - mean.mean)
-            differences = [(over, before.mean(), after.mean(), interval)]
-        for where, of_odd, of_kernels, difference in differences:
-            yield (
-                f"With {kernels} kernels the contrast of the tile goes {where} from {of_odd:.3f} "
-                f"to {of_kernels:.3f} ({difference})."
+            on_average = f"On average over {mean.n} networks"
+            differences = [(on_average, before.mean(), after.mean(), mean.high - mean.mean)]
+        for where, of_odd, of_kernels, reach in differences:
+            difference = of_kernels - of_odd
+            is_shown = abs(difference) > reach
+            verb = (
+                ("raise" if difference > 0 else "lower") if is_shown else "are not shown to change"
             )
-
-
-def _difference(mean: float, reach: float) -> str:
-    ends = " to ".join(_minus(f"{end:.3f}") for end in (mean - reach, mean + reach))
-    shown = "" if abs(mean) > reach else "; no difference is shown"
-    return f"95 % interval of the difference {ends}{shown}"
+            ends = " to ".join(_minus(f"{difference + end:.3f}") for end in (-reach, reach))
+            yield (
+                f"{where}, {kernels} kernels {verb} the contrast of the tile: {of_kernels:.3f} "
+                f"instead of {of_odd:.3f} (95 % interval of the difference {ends})."
+            )
 
 
 def edges(run: Run) -> Iterator[str]:
@@ -134,15 +133,17 @@ def edges(run: Run) -> Iterator[str]:
         rows = _logits(run, weights).dropna(subset=["asymmetry_x_se"])
         said = [_edge(row) for row in rows.to_dict("records")]
         if said:
-            yield f"How much the left and the right edge count, of the middle: {'; '.join(said)}."
+            yield f"In {'; in '.join(said)}."
             return
 
 
 def _edge(row: Row) -> str:
     differ = abs(row["asymmetry_x"]) > _95 * row["asymmetry_x_se"]
     left, right = (_with_error(row, f"edge_{side}", 2) for side in ("left", "right"))
-    same = "" if differ else " (no difference is shown)"
-    return f"{row['model']} with {row['kernels']} kernels {left} and {right}{same}"
+    return (
+        f"{row['model']} with {row['kernels']} kernels the left edge counts {left} of the middle, "
+        f"the right one {right}{'' if differ else ' (no difference is shown)'}"
+    )
 
 
 def accuracy(run: Run) -> Iterator[str]:
@@ -202,6 +203,9 @@ def _evidence(row: Row, test: str) -> str:
         smallest = row[f"{test}_smallest_p"]
         below = f", and no p below {smallest:.2g} is possible" if smallest > ENOUGH_P else ""
         known.append(f"{_p(row[f'{test}_p'])}{below}")
+    of_images: Any = row.get("mcnemar_p")
+    if pd.notna(of_images):
+        known.append(f"over the images of the first seed McNemar's {_p(of_images)}")
     return "; ".join(known)
 
 
@@ -216,13 +220,12 @@ def contrasts_in_short(run: Run) -> Iterator[str]:
     whole = rows[rows["measure"] == "first_epoch"].drop_duplicates(["model", "contrast"])
     for model, of_model in whole.groupby("model", sort=False):
         shown = of_model["signflip_p"] <= ENOUGH_P
-        named = words([*of_model["contrast"][shown]]) if shown.any() else "none of it"
+        named = words([*of_model["contrast"][shown]]) if shown.any() else "none"
         least = of_model["signflip_smallest_p"].min()
         few = f" With so few seeds no p below {least:.2g} is possible."
         yield (
-            f"Of what kernel padding changes in {model} ({words([*of_model['contrast']])}), "
-            f"{named} by itself is shown to change how soon the square is seen."
-            + (few if least > ENOUGH_P else "")
+            f"Of the contrasts in {model} ({words([*of_model['contrast']])}) {named} is shown to "
+            "change how soon the square is seen." + (few if least > ENOUGH_P else "")
         )
 
 

@@ -10,10 +10,11 @@ import pandas as pd
 
 from ...files.maps import StoredField
 from ...imbalance import mean_tile, tile_period
-from .. import fields, pages, render
+from .. import erf_maps, pages, render
+from ..style import DIVERGING, SEQUENTIAL
 from . import explorer, pictures, sections
 from .comparison import compared
-from .findings import ENOUGH_P
+from .findings import ENOUGH_P, words
 from .run import Filled, Run
 from .sections import SECTIONS, Section
 
@@ -31,6 +32,7 @@ def page(run: Run) -> str:
         "report.html",
         sections=shown,
         limits=[*_limits(run, shown)],
+        made_with=_made_with(run),
         hero=hero,
         gallery=[*_gallery(run, maps)],
         costs=_costs(run),
@@ -51,17 +53,18 @@ def _section(run: Run, section: Section) -> dict[str, Any]:
         "headlines": [said for find in section.headlines for said in find(run)],
         "findings": [said for find in section.findings for said in find(run)],
         "tables": [shown for _, shown in tables],
-        "figures": [
-            {
-                "picture": pictures.of_figure(run.path(name)),
-                "caption": drawn.caption + _which(drawn.file, name),
-                "link": run.link(name),
-            }
-            for drawn in section.figures
-            for name in run.names(drawn.file)
-        ],
+        "figures": [*_figures(run, section)],
         "smallest_p": _smallest_p([found.rows for found, _ in tables]),
     }
+
+
+def _figures(run: Run, section: Section) -> Iterator[dict[str, Any]]:
+    for drawn in section.figures:
+        for name in run.names(drawn.file):
+            picture, width = pictures.of_figure(run.path(name))
+            caption = drawn.caption + _which(drawn.file, name)
+            shown = {"picture": picture, "width": width}
+            yield {**shown, "caption": caption, "link": run.link(name)}
 
 
 def _tables(run: Run, section: Section) -> Iterator[tuple[Filled, dict[str, Any]]]:
@@ -95,19 +98,28 @@ def _smallest_p(tables: list[pd.DataFrame]) -> float:
 
 def _limits(run: Run, shown: list[dict[str, Any]]) -> Iterator[str]:
     """What the numbers cannot say."""
-    for section in shown:
-        if section["smallest_p"] > ENOUGH_P:
-            yield (
-                f"{section['short']}: with so few runs no p-value below "
-                f"{section['smallest_p']:.2g} is possible, so no difference, however large, could "
-                "be told from chance."
-            )
+    few = [section for section in shown if section["smallest_p"] > ENOUGH_P]
+    if few:
+        smallest = [f"{section['smallest_p']:.2g} ({section['short']})" for section in few]
+        yield (
+            f"With so few runs no p-value below {words(smallest)} is possible: no difference, "
+            "however large, could be told from chance. Intervals over runs are Student's t, which "
+            "takes differences for normally distributed; the p-values do not."
+        )
     if run.names("tables/table3.parquet"):
         yield (
             "Errors and intervals of maps are over images, of one trained network each: they do "
             "not say how another seed would come out."
         )
     yield "p-values are each of one comparison by itself, not corrected for how many there are."
+
+
+def _made_with(run: Run) -> str:
+    """Versions and commit of the code, by the first table."""
+    facts = next(map(run.facts, run.names("tables/*.parquet")), {})
+    versions = [f"{name} {version}" for name, version in facts.get("versions", {}).items()]
+    commit = facts.get("git_commit")
+    return ", ".join([*versions, *([f"commit {commit}"] if commit else [])])
 
 
 def _costs(run: Run) -> dict[str, Any] | None:
@@ -185,13 +197,13 @@ def _explorer(held: Mapping[str, Any], start: list[str]) -> dict[str, Any]:
         "start": start,
         "steps": explorer.STEPS,
         "error_steps": explorer.ERROR_STEPS,
-        "brightest": fields.BRIGHTEST,
+        "brightest": erf_maps.BRIGHTEST,
         "colours": {
             name: pictures.palette(scale, _LEVELS)
             for name, scale in {
-                "positive": fields.COLOURS,
-                "signed": fields.SIGNED_COLOURS,
-                "tile": fields.TILE_COLOURS,
+                "positive": SEQUENTIAL,
+                "signed": DIVERGING,
+                "tile": DIVERGING,
             }.items()
         },
         "maps": held,

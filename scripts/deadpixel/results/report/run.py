@@ -62,13 +62,16 @@ class Run:
         """A table, if it is there; raises `InputError` if its columns are others."""
         if name not in self._files:
             return None
-        rows = self.rows(name, table.schema)
-        facts = parquet.read_provenance(self._files[name])
+        rows, facts = self.rows(name, table.schema), self.facts(name)
         return Filled(rows, self._labelled(rows), facts.get("notes", []), facts.get("settings", {}))
 
     def rows(self, name: str, schema: pa.Schema) -> pd.DataFrame:
         """Of a file that is there."""
         return parquet.read(self._files[name], schema)
+
+    def facts(self, name: str) -> dict[str, Any]:
+        """What the metadata of a file that is there says."""
+        return parquet.read_provenance(self._files[name])
 
     def _labelled(self, rows: pd.DataFrame) -> pd.DataFrame:
         if self._trf is None or not {"model", "kernels"} <= {*rows}:
