@@ -276,7 +276,8 @@ def test_sizes_of_the_papers_networks_and_ours() -> None:
     ]
     assert texts[10:] == ["9 resnext101_32x8d", "10 poor", "11 global", "12 mine"]
     numbers = {text.get_text(): text.xy for text in panels[1].texts}
-    assert numbers["3"] == (64.82, 76.13) and numbers["11"] == (50, 75) and len(numbers) == 10
+    assert numbers["3"] == (64.82, 76.13) and numbers["11"] == (50, 75)
+    assert len(numbers) == len(panels[1].texts) == 10
     (joined,) = (line.get_xydata().tolist() for line in panels[1].lines)
     assert joined == [[76, 69.758], [76.534, 69.758]]  # ours and the paper's resnet18
     assert figure.get_suptitle() == ""
