@@ -63,6 +63,13 @@ rule make_causes:
             category="Causes",
             labels={"result": "Contrasts: what makes a difference"},
         ),
+        png=report(
+            "<results>/figures/causes.png",
+            caption="../report/causes_figure.rst",
+            category="Causes",
+            labels={"result": "Runs by arm, and contrasts"},
+        ),
+        vector=multiext("<results>/figures/causes", ".svg", ".pdf"),
     log:
         "<logs>/make_causes.log",
     benchmark:
@@ -78,37 +85,9 @@ rule make_causes:
         epochs=MICROOBJECT["epochs"],
         settings=MICROOBJECT_SETTINGS,
     message:
-        "Make the tables of the causes"
+        "Tabulate and draw the causes"
     script:
         "../scripts/make_causes.py"
-
-
-rule plot_causes:
-    input:
-        runs="<results>/tables/causes_runs.parquet",
-        contrasts="<results>/tables/causes.parquet",
-    output:
-        png=report(
-            "<results>/figures/causes.png",
-            caption="../report/causes_figure.rst",
-            category="Causes",
-            labels={"result": "Runs by arm, and contrasts"},
-        ),
-        vector=multiext("<results>/figures/causes", ".svg", ".pdf"),
-    log:
-        "<logs>/plot_causes.log",
-    benchmark:
-        "<benchmarks>/plot_causes.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("plot_causes"),
-    params:
-        code=fingerprint("plot_causes"),
-    message:
-        "Draw the causes"
-    script:
-        "../scripts/plot_causes.py"
 
 
 rule causes:

@@ -140,29 +140,6 @@ rule collect_fields:
         fits="<measured>/fits.parquet",
         imbalance="<measured>/imbalance.parquet",
         extent="<measured>/extent.parquet",
-    log:
-        "<logs>/collect_fields.log",
-    benchmark:
-        "<benchmarks>/collect_fields.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("collect_fields"),
-    params:
-        code=fingerprint("collect_fields"),
-    message:
-        "Collect what was measured of all fields"
-    script:
-        "../scripts/collect_fields.py"
-
-
-rule tabulate_receptive_fields:
-    input:
-        fits="<measured>/fits.parquet",
-        trf="<results>/trf.parquet",
-        imbalance="<measured>/imbalance.parquet",
-        extent="<measured>/extent.parquet",
-    output:
         table="<measured>/tables/receptive_fields.parquet",
         markdown="<measured>/tables/receptive_fields.md",
         html=report(
@@ -180,19 +157,19 @@ rule tabulate_receptive_fields:
             labels={"result": "Every target: its module, how it is read"},
         ),
     log:
-        "<logs>/tabulate_receptive_fields.log",
+        "<logs>/collect_fields.log",
     benchmark:
-        "<benchmarks>/tabulate_receptive_fields.jsonl"
+        "<benchmarks>/collect_fields.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     resources:
-        **cost("tabulate_receptive_fields"),
+        **cost("collect_fields"),
     params:
-        code=fingerprint("tabulate_receptive_fields"),
+        code=fingerprint("collect_fields"),
     message:
-        "Tabulate all fields"
+        "Collect and tabulate what was measured of all fields"
     script:
-        "../scripts/tabulate_receptive_fields.py"
+        "../scripts/collect_fields.py"
 
 
 rule plot_erf_maps:

@@ -134,7 +134,7 @@ rule measure_starts:
         "../scripts/measure_starts.py"
 
 
-rule make_table4:
+rule make_microobject:
     input:
         epochs=runs_of(MICROOBJECT_EPOCHS, MICROOBJECT_RUNS),
         steps=runs_of(MICROOBJECT_STEPS, MICROOBJECT_RUNS),
@@ -157,32 +157,6 @@ rule make_table4:
             category="Micro-object",
             labels={"result": "Table 4: epochs until the square is seen"},
         ),
-    log:
-        "<logs>/make_table4.log",
-    benchmark:
-        "<benchmarks>/make_table4.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("make_table4"),
-    params:
-        code=fingerprint("make_table4"),
-        threshold=MICROOBJECT["threshold"],
-        epochs=MICROOBJECT["epochs"],
-        networks=known_networks(MICROOBJECT),
-        settings=MICROOBJECT_SETTINGS,
-    message:
-        "Make Table 4: epochs until the square is seen"
-    script:
-        "../scripts/make_table4.py"
-
-
-rule plot_microobject:
-    input:
-        epochs=runs_of(MICROOBJECT_EPOCHS, MICROOBJECT_RUNS),
-        trf=MICROOBJECT_TRF,
-        paper=beside("scripts/deadpixel/results/paper/table4.csv"),
-    output:
         png=report(
             "<results>/figures/fig5.png",
             caption="../report/fig5.rst",
@@ -191,22 +165,23 @@ rule plot_microobject:
         ),
         vector=multiext("<results>/figures/fig5", ".svg", ".pdf"),
     log:
-        "<logs>/plot_microobject.log",
+        "<logs>/make_microobject.log",
     benchmark:
-        "<benchmarks>/plot_microobject.jsonl"
+        "<benchmarks>/make_microobject.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     resources:
-        **cost("plot_microobject"),
+        **cost("make_microobject"),
     params:
-        code=fingerprint("plot_microobject"),
+        code=fingerprint("make_microobject"),
         threshold=MICROOBJECT["threshold"],
+        epochs=MICROOBJECT["epochs"],
         networks=known_networks(MICROOBJECT),
         settings=MICROOBJECT_SETTINGS,
     message:
-        "Draw Fig. 5: accuracy on the micro-object task"
+        "Make Table 4 and Fig. 5: epochs until the square is seen"
     script:
-        "../scripts/plot_microobject.py"
+        "../scripts/make_microobject.py"
 
 
 rule microobject:

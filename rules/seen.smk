@@ -19,6 +19,13 @@ rule make_seen:
         ),
         runs=EXPLAINED_EACH,
         runs_markdown=f"<results>/tables/seen/{SEEN_OF}/explained_runs.md",
+        png=report(
+            SEEN_FIGURE,
+            caption="../report/seen.rst",
+            category="Micro-object",
+            labels={"result": "Where it is seen: {model}, {experiment}"},
+        ),
+        vector=multiext(f"<results>/figures/seen/{SEEN_OF}", ".svg", ".pdf"),
     log:
         "<logs>/make_seen/{experiment}_{model}.log",
     benchmark:
@@ -32,34 +39,6 @@ rule make_seen:
         threshold=config["microobject"]["threshold"],
         size=config["microobject"]["size"],
     message:
-        "Make the tables of where {wildcards.model} sees the square"
+        "Tabulate and draw where {wildcards.model} sees the square"
     script:
         "../scripts/make_seen.py"
-
-
-rule plot_seen:
-    input:
-        shares=SHARES,
-        trf=lambda w: runs_of(TRF, micro_runs(w)),
-    output:
-        png=report(
-            SEEN_FIGURE,
-            caption="../report/seen.rst",
-            category="Micro-object",
-            labels={"result": "Where it is seen: {model}, {experiment}"},
-        ),
-        vector=multiext(f"<results>/figures/seen/{SEEN_OF}", ".svg", ".pdf"),
-    log:
-        "<logs>/plot_seen/{experiment}_{model}.log",
-    benchmark:
-        "<benchmarks>/plot_seen/{experiment}_{model}.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("plot_seen"),
-    params:
-        code=fingerprint("plot_seen"),
-    message:
-        "Draw where {wildcards.model} sees the square"
-    script:
-        "../scripts/plot_seen.py"

@@ -108,11 +108,12 @@ rule finetune_model:
         "../scripts/finetune_model.py"
 
 
-rule make_finetune_tables:
+rule make_shape_test:
     input:
         epochs=runs_of(EPOCHS, FINETUNE_RUNS),
         predictions=runs_of(PREDICTIONS, FINETUNE_RUNS),
         fits=fields_of(["shape_test"], FITS),
+        imbalance=fields_of(["shape_test"], IMBALANCE),
         trf=fields_of(["shape_test"], TRF),
         paper=[
             beside("scripts/deadpixel/results/paper/table2.csv"),
@@ -143,24 +144,45 @@ rule make_finetune_tables:
             category="Fine-tuning",
             labels={"result": "Table 3: before and after kernel padding"},
         ),
+        accuracies_png=report(
+            "<results>/figures/accuracies.png",
+            caption="../report/accuracies.rst",
+            category="Fine-tuning",
+            labels={"result": "Test accuracy of every run"},
+        ),
+        accuracies_vector=multiext("<results>/figures/accuracies", ".svg", ".pdf"),
+        curves_png=report(
+            "<results>/figures/training_curves.png",
+            caption="../report/training_curves.rst",
+            category="Fine-tuning",
+            labels={"result": "Course of every run"},
+        ),
+        curves_vector=multiext("<results>/figures/training_curves", ".svg", ".pdf"),
+        imbalance_png=report(
+            "<measured>/figures/fig4.png",
+            caption="../report/fig4.rst",
+            category="Fine-tuning",
+            labels={"result": "Fig. 4: imbalance before and after"},
+        ),
+        imbalance_vector=multiext("<measured>/figures/fig4", ".svg", ".pdf"),
     log:
-        "<logs>/make_finetune_tables.log",
+        "<logs>/make_shape_test.log",
     benchmark:
-        "<benchmarks>/make_finetune_tables.jsonl"
+        "<benchmarks>/make_shape_test.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     resources:
-        **cost("make_finetune_tables"),
+        **cost("make_shape_test"),
     params:
-        code=fingerprint("make_finetune_tables"),
+        code=fingerprint("make_shape_test"),
         target=config["size_test"]["target"],
         seed=FINETUNE["seeds"][0],
         networks=known_networks(FINETUNE),
         settings=FINETUNE_SETTINGS,
     message:
-        "Make Tables 2 and 3: fine-tuning with even kernels"
+        "Make Tables 2 and 3, Fig. 4 and the course of fine-tuning"
     script:
-        "../scripts/make_finetune_tables.py"
+        "../scripts/make_shape_test.py"
 
 
 use rule plot_erf_maps as plot_fig1 with:
@@ -246,73 +268,6 @@ rule plot_padded_kernel:
         "Draw Fig. 3: a padded kernel"
     script:
         "../scripts/plot_padded_kernel.py"
-
-
-rule plot_imbalance:
-    input:
-        imbalance=fields_of(["shape_test"], IMBALANCE),
-        trf=fields_of(["shape_test"], TRF),
-    output:
-        png=report(
-            "<measured>/figures/fig4.png",
-            caption="../report/fig4.rst",
-            category="Fine-tuning",
-            labels={"result": "Fig. 4: imbalance before and after"},
-        ),
-        vector=multiext("<measured>/figures/fig4", ".svg", ".pdf"),
-    log:
-        "<logs>/plot_imbalance.log",
-    benchmark:
-        "<benchmarks>/plot_imbalance.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("plot_imbalance"),
-    params:
-        code=fingerprint("plot_imbalance"),
-    message:
-        "Draw Fig. 4: imbalance before and after"
-    script:
-        "../scripts/plot_imbalance.py"
-
-
-rule plot_finetuning:
-    input:
-        runs="<results>/tables/finetune_runs.parquet",
-        epochs=runs_of(EPOCHS, FINETUNE_RUNS),
-        trf=fields_of(["shape_test"], TRF),
-        paper=beside("scripts/deadpixel/results/paper/table3.csv"),
-    output:
-        accuracies_png=report(
-            "<results>/figures/accuracies.png",
-            caption="../report/accuracies.rst",
-            category="Fine-tuning",
-            labels={"result": "Test accuracy of every run"},
-        ),
-        accuracies_vector=multiext("<results>/figures/accuracies", ".svg", ".pdf"),
-        curves_png=report(
-            "<results>/figures/training_curves.png",
-            caption="../report/training_curves.rst",
-            category="Fine-tuning",
-            labels={"result": "Course of every run"},
-        ),
-        curves_vector=multiext("<results>/figures/training_curves", ".svg", ".pdf"),
-    log:
-        "<logs>/plot_finetuning.log",
-    benchmark:
-        "<benchmarks>/plot_finetuning.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("plot_finetuning"),
-    params:
-        code=fingerprint("plot_finetuning"),
-        networks=known_networks(FINETUNE),
-        settings={"fine-tuning": FINETUNE_SETTINGS["fine-tuning"]},
-    message:
-        "Draw accuracies and the course of fine-tuning"
-    script:
-        "../scripts/plot_finetuning.py"
 
 
 rule shape_test:

@@ -25,7 +25,7 @@ SIZE_TEST_SETTINGS = {
 }
 
 
-rule make_table1:
+rule make_size_test:
     input:
         fits=fields_of(["size_test"], FITS),
         trf=fields_of(["size_test"], TRF),
@@ -47,16 +47,23 @@ rule make_table1:
             category="Size test",
             labels={"result": "Rank correlations"},
         ),
+        png=report(
+            "<measured>/figures/size_against_accuracy.png",
+            caption="../report/size_against_accuracy.rst",
+            category="Size test",
+            labels={"result": "Size against accuracy"},
+        ),
+        vector=multiext("<measured>/figures/size_against_accuracy", ".svg", ".pdf"),
     log:
-        "<logs>/make_table1.log",
+        "<logs>/make_size_test.log",
     benchmark:
-        "<benchmarks>/make_table1.jsonl"
+        "<benchmarks>/make_size_test.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     resources:
-        **cost("make_table1"),
+        **cost("make_size_test"),
     params:
-        code=fingerprint("make_table1"),
+        code=fingerprint("make_size_test"),
         target=SIZE_TEST["target"],
         # whose maps are of the very weights that torchvision publishes accuracies of
         published_weights={
@@ -66,41 +73,12 @@ rule make_table1:
         },
         networks=known_networks(SIZE_TEST),
         settings=SIZE_TEST_SETTINGS,
-    message:
-        "Make Table 1: size against accuracy"
-    script:
-        "../scripts/make_table1.py"
-
-
-rule plot_size_against_accuracy:
-    input:
-        table="<measured>/tables/table1.parquet",
-        correlations="<measured>/tables/correlations.parquet",
-        paper=beside("scripts/deadpixel/results/paper/table1.csv"),
-    output:
-        png=report(
-            "<measured>/figures/size_against_accuracy.png",
-            caption="../report/size_against_accuracy.rst",
-            category="Size test",
-            labels={"result": "Size against accuracy"},
-        ),
-        vector=multiext("<measured>/figures/size_against_accuracy", ".svg", ".pdf"),
-    log:
-        "<logs>/plot_size_against_accuracy.log",
-    benchmark:
-        "<benchmarks>/plot_size_against_accuracy.jsonl"
-    conda:
-        "../envs/deadpixel.yaml"
-    resources:
-        **cost("plot_size_against_accuracy"),
-    params:
-        code=fingerprint("plot_size_against_accuracy"),
         dataset=SIZE_TEST["dataset"],
         weights=EXPERIMENTS["size_test"]["weights"],
     message:
-        "Draw size against accuracy"
+        "Make Table 1 and its figure: size against accuracy"
     script:
-        "../scripts/plot_size_against_accuracy.py"
+        "../scripts/make_size_test.py"
 
 
 # Every result a user opens is asked for by name, or a lost one would not be missed.

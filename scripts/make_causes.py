@@ -1,11 +1,11 @@
-"""What of kernel padding makes a difference: every run, every arm, every contrast."""
+"""What of kernel padding makes a difference: every run, every arm, every contrast; as a figure."""
 
 import pandas as pd
 
 from deadpixel import extent
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import arms, causes, microobject, render, shape_test
+from deadpixel.results import arms, causes, microobject, render, shape_test, style
 
 job.begin(snakemake)
 params, inputs, output = snakemake.params, snakemake.input, snakemake.output
@@ -44,3 +44,5 @@ for name, frame, table, below in (
     paths = [output[f"{name}{ending}"] for ending in ("", "_markdown", "_html")]
     shown = arms.labelled(frame, trf) if "kernels" in frame else frame
     render.save(frame, table, facts, paths, below, shown=shown)
+
+style.save(causes.figure(runs, contrasts), [output.png, *output.vector])

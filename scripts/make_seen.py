@@ -4,7 +4,7 @@ import pandas as pd
 
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import arms, explained, render, seen, squares
+from deadpixel.results import arms, explained, render, seen, squares, style
 from deadpixel.surgery import kinds
 
 job.begin(snakemake)
@@ -26,3 +26,6 @@ for name, frame, table, notes in (
 ):
     paths = [path for key, path in output.items() if key.partition("_")[0] == name]
     render.save(frame, table, facts, paths, notes, shown=arms.labelled(frame, trf))
+
+figure = seen.where_seen(arms.labelled(shares, trf), snakemake.wildcards.model)
+style.save(figure, [output.png, *output.vector])

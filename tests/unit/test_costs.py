@@ -74,7 +74,7 @@ def test_without_records_speed_is_assumed_for_the_device():
 
 
 def test_a_job_without_work_takes_as_long_as_others_of_its_rule():
-    tables = [record("make_table1", seconds) for seconds in (3, 4, 8)]
+    tables = [record("make_size_test", seconds) for seconds in (3, 4, 8)]
     assert costs.seconds(costs.Rate(9), None, tables, "cpu") == 4
     assert costs.seconds(costs.Rate(9), None, [], "cpu") == 9
 
@@ -104,11 +104,11 @@ def test_records_are_read_as_snakemake_writes_them(tmp_path):
     (folder / "a.jsonl").write_text(json.dumps(row) + "\n")
     (folder / "b.jsonl").write_text("")
     (folder / "c.jsonl").write_text(json.dumps({"s": 3.0, "max_rss": 1.0}))
-    short = {"rule_name": "make_table1", "wildcards": {}, "resources": {}, "s": 0.1}
+    short = {"rule_name": "make_size_test", "wildcards": {}, "resources": {}, "s": 0.1}
     (tmp_path / "d.jsonl").write_text(json.dumps({**short, "max_rss": "NA"}))
     found = costs.read_records(tmp_path)
     assert found == [
-        record("make_table1", 0.1, path=str(tmp_path / "d.jsonl")),
+        record("make_size_test", 0.1, path=str(tmp_path / "d.jsonl")),
         record("finetune_model", 12.5, 7, str(folder / "a.jsonl"), 900.5, model="m", seed="1"),
     ]
     assert costs.read_records(tmp_path / "none") == []

@@ -6,6 +6,7 @@ import sys
 import tomllib
 from pathlib import Path
 
+import nbformat
 import pytest
 import torch
 import yaml
@@ -118,6 +119,20 @@ def test_links_of_markdown_lead_to_files():
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", file.read_text()):
             if "://" not in target:
                 assert (file.parent / target).exists(), f"{file.name}: {target}"
+
+
+def test_the_notebook_is_kept_as_it_ran_and_small():
+    """With its figure, for who reads it on the web. A test of the demo runs it."""
+    file = ROOT / "docs/inspect_results.ipynb"
+    notebook = nbformat.read(file, as_version=4)
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == [*range(1, len(cells) + 1)]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert {output.output_type for output in outputs} == {"execute_result", "display_data"}
+    assert any("image/png" in output.data for output in outputs)
+    assert file.stat().st_size < 200_000
+    for target in re.findall(r"\]\(([^)#]+)", file.read_text()):
+        assert (file.parent / target).exists(), target
 
 
 def test_the_version_is_the_same_everywhere():

@@ -70,6 +70,38 @@ def test_the_environment_of_scripts_has_all_but_what_schedules_them():
     assert {CONDA_NAMES.get(name, name) for name in names} == expected
 
 
+def test_the_environment_of_the_plan_has_all_that_it_imports():
+    lines = yaml.safe_load((ROOT / "envs/plan.yaml").read_text())["dependencies"]
+    names = {line.split(" =")[0] for line in lines}
+    missing = NEEDED.union(*EXTRAS.values()) - {CONDA_NAMES.get(name, name) for name in names}
+    modules = ("operations.job", "files.parquet")
+    forked.result(functools.partial(import_without, missing, *modules, then=share_out_jobs))
+    for needed in ("pandas", "pulp"):
+        with pytest.raises(AssertionError, match=f"No module named '{needed}'"):
+            forked.result(functools.partial(import_without, [needed], then=share_out_jobs))
+
+
+def share_out_jobs() -> None:
+    """So that no simple list is the best, and the integer programme is asked."""
+    from deadpixel.operations import plan, schedule
+
+    seconds = enumerate((3.0, 3.0, 2.0, 2.0, 2.0))
+    jobs = [schedule.Job(f"job {number}", own, True, 0, ()) for number, own in seconds]
+    spans = plan.makespans(jobs, solver_seconds=3).set_index("devices")
+    assert spans.loc[2, "list_seconds"] == 7 and spans.loc[2, "optimum_seconds"] == 6
+
+
+def test_the_catalogue_of_workflows_finds_what_it_reads():
+    usage = yaml.safe_load((ROOT / ".snakemake-workflow-catalog.yml").read_text())["usage"]
+    assert usage.keys() == {"mandatory-flags", "software-stack-deployment", "report"}
+    assert usage["mandatory-flags"].keys() == {"desc", "flags"} and usage["report"] is True
+    deployment = usage["software-stack-deployment"]
+    assert deployment.keys() == {"conda", "apptainer", "apptainer+conda"}
+    assert all(isinstance(works, bool) for works in deployment.values())
+    readme = (ROOT / "README.md").read_text().lower()
+    assert "snakemake" in readme and "workflow" in readme
+
+
 def test_the_lock_is_hashed_has_no_duplicates_and_names_no_index():
     text = (ROOT / "requirements.lock").read_text()
     entries = re.split(r"^(?=[a-z0-9-]+==)", text, flags=re.MULTILINE)[1:]

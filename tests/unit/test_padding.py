@@ -77,6 +77,16 @@ def test_fig3_shows_each_kernel_on_one_scale() -> None:
     assert {image.get_clim() for image in images} == {(-8.0, 8.0)}
 
 
+def test_fig3_frames_the_old_kernel_on_a_scale_about_zero() -> None:
+    old = -np.arange(6.0).reshape(2, 3)
+    figure = padding.padded_kernel({"before": old, "after": np.ones((3, 4))}, (2, 3), "mine")
+    panels = [axes for axes in figure.axes if axes.images]
+    for panel in panels:
+        (frame,) = panel.patches
+        assert (*frame.get_xy(), frame.get_width(), frame.get_height()) == (-0.5, -0.5, 3, 2)
+        assert panel.images[0].get_clim() == (-5, 5)
+
+
 def stem() -> nn.Module:
     layers = {"conv1": nn.Conv2d(3, 8, 7, 2, 3), "pool": nn.AdaptiveAvgPool2d(1)}
     return nn.Sequential(OrderedDict(layers | {"flat": nn.Flatten(), "fc": nn.Linear(8, 4)}))

@@ -16,7 +16,7 @@ from PIL import Image
 
 from deadpixel.results import style
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+SCRIPTS = Path(style.__file__).resolve().parents[2]
 
 
 def test_same_figure_same_file(tmp_path: Path) -> None:
@@ -158,7 +158,9 @@ def test_panels_stay_within_a_page_and_do_not_touch(count: int, rows: int, colum
     assert figure.get_figwidth() <= style.WIDTH
     for number, column in enumerate(panels):
         for part, panel in enumerate(column):
-            panel.set(title="resnext101_32x8d", ylim=(0, 1 + part))
+            panel.set_title("resnext101_32x8d")
+            if number == 0:
+                panel.set_ylim(0, 1 + part)
             place = panel.get_subplotspec()
             assert place.get_gridspec().get_geometry() == (2 * rows, columns)
             assert place.rowspan.start == 2 * (number // columns) + part

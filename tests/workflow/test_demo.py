@@ -9,7 +9,10 @@ import re
 import shutil
 import signal
 import time
+from pathlib import Path
 
+import nbclient
+import nbformat
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -32,6 +35,7 @@ from deadpixel.results import (
 )
 from waiting import until
 
+NOTEBOOK = Path(__file__).resolve().parents[2] / "docs/inspect_results.ipynb"
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
 MODELS, TARGETS = ("resnet10", "resnet50"), ("layer3", "layer4", "output")
@@ -196,6 +200,30 @@ def test_padding_moves_the_field_and_lessens_the_imbalance(results):
         assert fall > ERRORS * np.hypot(*output[f"{index}_se"])
 
 
+def test_the_notebook_reads_the_results_as_they_are(demo, results):
+    folder, names = demo.folder / "docs", ("checkerboard", "fitted")
+    folder.mkdir()
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    keep = "\n".join(f"{name}.to_parquet('{name}.parquet')" for name in names)
+    notebook.cells.append(nbformat.v4.new_code_cell(keep))
+    beside = {"metadata": {"path": folder}}
+    nbclient.NotebookClient(notebook, timeout=300, resources=beside).execute()
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    shown = [output["data"] for output in outputs]  # and nothing printed, as warnings are
+    assert sum("image/png" in data for data in shown) == 1
+    asked, fitted = (pd.read_parquet(folder / f"{name}.parquet") for name in names)
+    assert len(asked) == len([*results.glob("erf/**/erf.parquet")])
+    assert (asked["pixels"] == 224 * 224).all()
+    ratios = asked.set_index(["weights", "kernels"])["odd_over_even"]
+    assert ratios["calibrated"].min() > STRONGER
+    assert ratios["finetuned", "odd"].min() > ratios["finetuned", "padded"].max()
+    fits = parquet.read(results / "fits.parquet", schemas.FITS)
+    of = "model == 'resnet10' and weights == 'calibrated' and target == 'layer4'"
+    sigma_x = fits.query(of)["sigma_x"].item()
+    assert fitted.loc["sigma_x", "stored"] == sigma_x
+    assert np.allclose(fitted["again"], fitted["stored"], rtol=1e-6)
+
+
 def test_every_epoch_and_every_prediction_is_kept(results, settings):
     count, seeds = settings["finetune"]["epochs"], settings["finetune"]["repeated"]["seeds"]
     runs = parquet.read(results / "tables/finetune_runs.parquet", shape_test.RUNS.schema)
@@ -299,9 +327,7 @@ def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results,
     after_it = {
         "measure_fields": 1,
         "collect_fields": 1,
-        "make_table1": 1,
-        "tabulate_receptive_fields": 1,
-        "plot_size_against_accuracy": 1,
+        "make_size_test": 1,
         "plot_erf_maps": 1,
         "make_report": 1,
         "all": 1,

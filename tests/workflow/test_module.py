@@ -1,4 +1,4 @@
-"""The workflow as a Snakemake module in someone else's Snakefile, as docs/module.md has it."""
+"""The workflow as a Snakemake module in someone else's Snakefile, as docs/reuse.md has it."""
 
 import re
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON, YAML = re.findall(
-    r"```(?:python|yaml)\n(.*?)```", (ROOT / "docs/module.md").read_text(), re.DOTALL
+    r"```(?:python|yaml)\n(.*?)```", (ROOT / "docs/reuse.md").read_text(), re.DOTALL
 )
 HOSTED = re.search(r"github\(.*\)", PYTHON)[0]
 TRF = "results/fields/trf/model=resnet18/kernels=odd/trf.parquet"
@@ -69,7 +69,7 @@ def test_rules_run_in_the_folder_of_another_workflow(
     status, output = run_theirs(checkout, theirs, snakefile, "-n")
     assert status == 0, output
     planned = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
-    assert planned["deadpixel_make_table1"] == planned["compare"] == "1"
+    assert planned["deadpixel_make_size_test"] == planned["compare"] == "1"
     assert planned["deadpixel_count_flops"] == "2", "networks of their configuration, and no others"
 
 

@@ -58,7 +58,7 @@ def test_another_definition_is_measured_beside_the_papers(finished):
     status, output = finished.snakemake("-n", "--configfile", "other.yaml")
     assert status == 0, output
     rules = set(re.findall(r"^(?:local)?rule (\w+):", output, re.MULTILINE))
-    assert {"accumulate_erf", "measure_fields", "collect_fields", "make_table1"} <= rules
+    assert {"accumulate_erf", "measure_fields", "collect_fields", "make_size_test"} <= rules
     assert not rules & {"calibrate_weights", "finetune_model", "compute_trf"}
     outputs = re.findall(r"^    output: (.*)$", output, re.MULTILINE)
     files = ", ".join(outputs).split(", ")

@@ -15,9 +15,9 @@ from .plan import duration, measured_jobs
 _MINUTE, _HOUR, _DAY = 60, 3600, 24 * 3600
 _TICKS = [
     *(1, 3, 10, 30),
-    *(n * _MINUTE for n in (2, 5, 15, 30)),
+    *(n * _MINUTE for n in (2, 5, 10, 20, 40)),
     *(n * _HOUR for n in (2, 6, 12)),
-    *(n * _DAY for n in (1, 3, 7, 30, 90)),
+    *(n * _DAY for n in (1, 3, 7, 14, 30, 60, 120)),
 ]
 _MOST_TICKS = 8
 _BAND = 0.3  # of the measured time

@@ -1,8 +1,8 @@
-"""Table 4: epochs until the micro-object is seen, before and after the change of kernels."""
+"""Table 4 and Fig. 5: epochs until the micro-object is seen, before and after kernels change."""
 
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import arms, microobject, pairs, published, render
+from deadpixel.results import arms, microobject, pairs, published, render, style
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
@@ -19,7 +19,14 @@ shown = arms.labelled(firsts, trf)
 render.save(firsts, microobject.FIRST_EPOCHS, facts, paths, shown=shown)
 
 differ = published.differences(params.settings)
-table4 = microobject.table4(firsts, published.beside(4, params.networks, differ))
+paper = published.beside(4, params.networks, differ)
+table4 = microobject.table4(firsts, paper)
 notes = [*pairs.few(table4), *published.note(4, differ)]
 paths = output.table4, output.table4_markdown, output.table4_html
 render.save(table4, microobject.TABLE4, facts, paths, notes, shown=arms.labelled(table4, trf))
+
+titles = arms.titles(trf)
+figure = microobject.accuracy_over_epochs(
+    epochs.replace({"model": titles}), params.threshold, paper.rename(index=titles)
+)
+style.save(figure, [output.png, *output.vector])

@@ -1,9 +1,9 @@
-"""Table 1: does the size of the receptive field predict accuracy?"""
+"""Table 1 and its figure: does the size of the receptive field predict accuracy?"""
 
 from deadpixel.files import parquet, schemas
 from deadpixel.networks import zoo
 from deadpixel.operations import job
-from deadpixel.results import fields, published, render, size_test
+from deadpixel.results import fields, published, render, size_test, style
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
@@ -26,3 +26,7 @@ paths = output.table, output.markdown, output.html
 render.save(table1, size_test.TABLE1, facts, paths, notes)
 paths = output.correlations, output.correlations_markdown, output.correlations_html
 render.save(correlations, size_test.CORRELATIONS, facts, paths, notes)
+
+ours = f"{params.dataset}, {params.weights}"
+figure = size_test.size_against_accuracy(table1, published.table(1), correlations, ours)
+style.save(figure, [output.png, *output.vector])

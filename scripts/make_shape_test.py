@@ -1,8 +1,9 @@
-"""Tables 2 and 3: what fine-tuning with even kernels does to accuracy and to the fields."""
+"""Tables 2 and 3 and their figures: what even kernels do to accuracy and to the fields."""
 
+from deadpixel import imbalance
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
-from deadpixel.results import arms, fields, pairs, published, render, shape_test
+from deadpixel.results import arms, fields, pairs, published, render, shape_test, style
 
 job.begin(snakemake)
 params, output = snakemake.params, snakemake.output
@@ -31,3 +32,14 @@ table3 = shape_test.table3(runs, predictions, paper)
 notes = [*pairs.few(table3), *published.note(3, differ)]
 paths = output.table3, output.table3_markdown, output.table3_html
 render.save(table3, shape_test.TABLE3, facts, paths, notes, shown=arms.labelled(table3, trf))
+
+titles = arms.titles(trf)
+of_paper = paper.rename(index=titles)
+accuracies = shape_test.accuracies(runs.replace({"model": titles}), of_paper)
+style.save(accuracies, [output.accuracies_png, *output.accuracies_vector])
+curves = shape_test.training_curves(epochs.replace({"model": titles}))
+style.save(curves, [output.curves_png, *output.curves_vector])
+measured = parquet.read_all(snakemake.input.imbalance, schemas.measures(imbalance.columns()))
+of_output = measured.query("target == 'output'").replace({"model": titles})
+figure = shape_test.imbalance_before_and_after(of_output, "output")
+style.save(figure, [output.imbalance_png, *output.imbalance_vector])
