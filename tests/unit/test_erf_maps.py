@@ -260,6 +260,25 @@ def test_each_kind_of_kernels_has_its_rows() -> None:
         assert image.get_clim() == pytest.approx((0.6, 1.4))
 
 
+def test_no_title_runs_into_the_next_or_out_of_the_page() -> None:
+    targets = ["layer3", "layer4", "output"]
+    index = pd.MultiIndex.from_product([["odd", "padded"], targets])
+    maps = {kernels: dict.fromkeys(targets, _bell(64, 64)) for kernels in ("odd", "padded")}
+    tiles = {kernels: dict.fromkeys(targets, np.ones((32, 32))) for kernels in maps}
+    fits = pd.DataFrame([FITTED | {"sigma_x": 150.0, "sigma_y": 150.0}] * 6, index)
+    trf = pd.DataFrame([_theory(1451)] * 6, index).assign(changed=7, left_odd=1)
+    title = "wide_resnet101_2, fine-tuned on caltech101 (seed 0), before that trained on ImageNet"
+    figure = erf_maps.figure(maps, tiles, fits, trf, title)
+    figure.draw_without_rendering()
+    boxes = [axes.title.get_window_extent() for axes in figure.axes if axes.get_title()]
+    assert len(boxes) == 18
+    for number, box in enumerate(boxes):
+        assert not any(box.overlaps(other) for other in boxes[:number])
+    for text in figure.texts + [text for legend in figure.legends for text in legend.get_texts()]:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= figure.bbox.x1
+
+
 def test_a_narrow_map_does_not_take_over_the_scale_of_tiles() -> None:
     """Unless there are no others."""
     ys, xs = np.indices((224, 224)) - 112
