@@ -59,6 +59,20 @@ class Checkout:
             arguments = (*arguments, "--configfile", "mine.yaml")
         return self.run("snakemake", *arguments)
 
+    def planned(self, *arguments: str) -> dict[str, str]:
+        """Files that Snakemake would make, each with its rule."""
+        status, output = self.snakemake(*arguments, "--summary")
+        assert status == 0, output
+        rows = [line.split("\t") for line in output.splitlines() if line.count("\t") == 5]
+        return {file: rule for file, _, rule, *_, plan in rows if plan == "update pending"}
+
+
+def jobs(output: str) -> dict[str, int]:
+    """How many jobs of each rule a run, dry or not, says it has."""
+    _, _, table = output.partition("Job stats:")
+    rows = [line.split() for line in table.split("total")[0].splitlines()[3:] if line.strip()]
+    return {rule: int(count) for rule, count in rows}
+
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:

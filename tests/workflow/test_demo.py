@@ -34,6 +34,7 @@ from deadpixel.results import (
     size_test,
 )
 from waiting import until
+from workflow.conftest import jobs
 
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs/inspect_results.ipynb"
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
@@ -310,12 +311,6 @@ def test_a_second_run_has_nothing_to_do(demo):
     assert status == 0 and "Nothing to be done" in output
 
 
-def planned(output: str) -> dict[str, int]:
-    """Jobs of a dry run by rule."""
-    table = output.split("Job stats:")[1].split("total")[0].splitlines()[3:]
-    return {line.split()[0]: int(line.split()[1]) for line in table if line.strip()}
-
-
 def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results, tmp_path):
     """A lost map needs no network at all: its blocks are kept."""
     path = erf_path(results, "resnet10", "layer4")
@@ -332,12 +327,12 @@ def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results,
         "make_report": 1,
         "all": 1,
     }
-    assert planned(output) == after_it
+    assert jobs(output) == after_it
     network = "erf_blocks/dataset=synthetic/model=resnet10/weights=calibrated/kernels=odd"
     (results / network / "block=3/sums.parquet").unlink()
     status, output = demo.snakemake("-n", *DEMO)
     assert status == 0
-    assert planned(output) == {"accumulate_erf": 1, **after_it}
+    assert jobs(output) == {"accumulate_erf": 1, **after_it}
 
     process, scratch = demo.start("snakemake", *DEMO), results / ".scratch/erf"
     until(lambda: [*scratch.glob("*/*/block-1.npz")], process, demo.folder)

@@ -21,7 +21,7 @@ from deadpixel.data import synthetic
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.networks import checkpoints
 from deadpixel.results import fields, shape_test, size_test
-from workflow.conftest import ROOT, Checkout
+from workflow.conftest import Checkout
 
 EXAMPLE = "examples/efficientnet_lite0"
 OWN = """
@@ -125,7 +125,6 @@ def weights(source: str, net: Path) -> dict[str, Tensor]:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     checkout = Checkout(tmp_path_factory.mktemp("five") / "checkout")
     folder = checkout.folder
-    shutil.copytree(ROOT / EXAMPLE, folder / EXAMPLE)
     shutil.copy(WEIGHTS, folder / EXAMPLE / "weights.pth")
     (folder / "net.py").write_text(OWN)
     for name, source in SOURCES.items():
