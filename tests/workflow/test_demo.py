@@ -364,7 +364,7 @@ def test_the_report_says_what_the_files_say(results):
     tuned = imbalance[(imbalance["weights"] == "finetuned") & (imbalance["target"] == "output")]
     odd, padded = tuned.set_index("kernels")["contrast_unbiased"][[*KERNELS]]
     assert f"contrast of the tile: {padded:.3f} instead of {odd:.3f} (95 % interval" in said
-    assert "theoretical size is the paper" in said and "synthetic images" in said
+    assert "theoretical size of resnet50 is the paper" in said and "synthetic images" in said
     for section in ("size_test", "shape_test", "microobject", "causes", "maps", "explore"):
         assert f'id="{section}"' in said
 
