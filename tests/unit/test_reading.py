@@ -185,6 +185,24 @@ class Wide(nn.Module):
         return self.map(image).mean((2, 3))
 
 
+@pytest.mark.parametrize(
+    ("moved", "deviation", "is_wrong"),
+    [
+        ((32, 0), 10, False),
+        ((0, 0), 10, True),
+        ((96, 0), 10, True),
+        ((32, 64), 10, True),
+        ((-64, 0), 46, False),  # too wide to tell
+    ],
+)
+def test_a_narrow_field_moves_by_its_stride_and_not_aside(moved, deviation, is_wrong):
+    """The place moves down by one cell of 32 px."""
+    centres = torch.tensor([[96.0, 96.0], [96.0 + moved[0], 96.0 + moved[1]]])
+    deviations = torch.full((2, 2), float(deviation))
+    move = reading.Move(0, ((3, 3), (4, 3)), centres, deviations, (224, 224), 32)
+    assert move.is_wrong == is_wrong
+
+
 def test_a_field_that_cannot_move_is_named(caplog):
     caplog.set_level(logging.INFO, "deadpixel")
     erf.accumulate(Wide(), IMAGES[:, :, :64, :64], ["map"])
