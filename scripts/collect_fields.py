@@ -9,8 +9,8 @@ job.begin(snakemake)
 output = snakemake.output
 facts = parquet.provenance(definition=snakemake.config["erf"]["definition"])
 known = {
-    "fits": schemas.FITS,
     "trf": schemas.TRF,
+    "fits": schemas.FITS,
     "imbalance": schemas.measures(imbalance.columns()),
     "extent": schemas.measures(extent.columns()),
 }
@@ -20,7 +20,12 @@ collected = {
 for name, table in collected.items():
     parquet.write(table, output[name], known[name], facts)
 
-of_maps = fields.receptive_fields(*collected.values())
+of_maps = fields.receptive_fields(
+    fits=collected["fits"],
+    trf=collected["trf"],
+    imbalances=collected["imbalance"],
+    extents=collected["extent"],
+)
 notes = fields.poor_fits(of_maps)
 paths = output.table, output.markdown, output.html
 shown = arms.labelled(of_maps, collected["trf"])

@@ -12,7 +12,8 @@ epochs = parquet.read_partitioned(snakemake.input.epochs, schemas.EPOCHS)
 predictions = parquet.read_partitioned(snakemake.input.predictions, schemas.PREDICTIONS)
 runs = shape_test.finetune_runs(epochs, predictions)
 fits = parquet.read_all(snakemake.input.fits, schemas.FITS).query("target == @params.target")
-trf = parquet.read_all(snakemake.input.trf, schemas.TRF).query("target == @params.target")
+trf = parquet.read_all(snakemake.input.trf, schemas.TRF)
+of_target = trf.query("target == @params.target")
 facts = parquet.provenance(settings=params.settings)
 
 paths = output.finetune_runs, output.finetune_runs_markdown, output.finetune_runs_html
@@ -21,7 +22,7 @@ render.save(runs, shape_test.RUNS, facts, paths, shown=arms.labelled(runs, trf))
 differ = published.differences(params.settings)
 paper = published.beside(2, params.networks, differ)
 first = runs.query("seed == @params.seed")
-table2 = shape_test.table2(first, fits, trf, paper)
+table2 = shape_test.table2(first, fits, of_target, paper)
 notes = [*published.note(2, differ), *fields.poor_fits(table2)]
 paths = output.table2, output.table2_markdown, output.table2_html
 render.save(table2, shape_test.TABLE2, facts, paths, notes, shown=arms.labelled(table2, trf))

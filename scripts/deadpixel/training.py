@@ -26,7 +26,7 @@ from .errors import InputError, in_one_line
 from .files.resume import Scratch
 from .logs import log, progress
 from .networks import heads
-from .networks.forward import forward, full_precision
+from .networks.forward import forward, full_precision, tf32_products
 from .networks.forward import logits as logits_of
 from .surgery.selection import Selection
 
@@ -255,18 +255,11 @@ def accuracy(predicted: Tensor, true: Tensor) -> float:
     return float((predicted == true).double().mean())
 
 
-@contextlib.contextmanager
-def _multiplying_in(precision: Precision, device: torch.device) -> Iterator[None]:
+def _multiplying_in(
+    precision: Precision, device: torch.device
+) -> contextlib.AbstractContextManager[None]:
     """Products of float32 matrices, forward and backward, are those of `computed_in`."""
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    tf32 = computed_in(precision, device) == "tf32"
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
+    return tf32_products(computed_in(precision, device) == "tf32")
 
 
 def _autocast(precision: Precision, device: torch.device) -> torch.autocast:

@@ -7,6 +7,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+from workflow.conftest import jobs
+
 ROOT = Path(__file__).resolve().parents[2]
 PYTHON, YAML = re.findall(
     r"```(?:python|yaml)\n(.*?)```", (ROOT / "docs/reuse.md").read_text(), re.DOTALL
@@ -68,9 +70,9 @@ def test_rules_run_in_the_folder_of_another_workflow(
     assert status == 0 and "Nothing to be done" in output
     status, output = run_theirs(checkout, theirs, snakefile, "-n")
     assert status == 0, output
-    planned = dict(re.findall(r"^(\w+) +(\d+)$", output, re.MULTILINE))
-    assert planned["deadpixel_make_size_test"] == planned["compare"] == "1"
-    assert planned["deadpixel_count_flops"] == "2", "networks of their configuration, and no others"
+    planned = jobs(output)
+    assert planned["deadpixel_make_size_test"] == planned["compare"] == 1
+    assert planned["deadpixel_count_flops"] == 2, "networks of their configuration, and no others"
 
 
 def test_a_prefix_that_jobs_would_not_know_of_is_refused(checkout, theirs):

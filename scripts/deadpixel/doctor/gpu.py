@@ -3,7 +3,6 @@
 Each check takes the device, so that the tests hold it against a CPU, and against one that is wrong.
 """
 
-import contextlib
 import gc
 import itertools
 import tempfile
@@ -20,7 +19,7 @@ from ..errors import InputError
 from ..files.effective import Erf
 from ..files.resume import Scratch
 from ..networks import zoo
-from ..networks.forward import full_precision
+from ..networks.forward import full_precision, tf32_products
 from .findings import Finding
 
 _CPU = torch.device("cpu")
@@ -71,7 +70,7 @@ def _fields(network: nn.Module, device: torch.device, dtype: torch.dtype) -> dic
 
 def tf32(device: torch.device) -> Iterator[Finding]:
     """That products of float32 are not rounded to TF32, even where someone allowed it before."""
-    with _tf32_allowed(), full_precision():
+    with tf32_products(allowed=True), full_precision():
         found = _products(device, torch.float32)
     truth = _products(_CPU, torch.float64)
     worst = _worst(itertools.starmap(_distance, zip(found, truth, strict=True)))
@@ -80,18 +79,6 @@ def tf32(device: torch.device) -> Iterator[Finding]:
         yield Finding("ok", f"{told}: TF32 is off where maps are computed")
     else:
         yield Finding("problem", f"{told}: they are rounded to TF32 or less", _STRANGE)
-
-
-@contextlib.contextmanager
-def _tf32_allowed() -> Iterator[None]:
-    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    torch.set_float32_matmul_precision("high")
-    torch.backends.cudnn.allow_tf32 = True
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before[0])
-        torch.backends.cudnn.allow_tf32 = before[1]
 
 
 def _products(device: torch.device, dtype: torch.dtype) -> list[Tensor]:

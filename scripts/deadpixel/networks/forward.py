@@ -37,6 +37,19 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(before)
 
 
+@contextlib.contextmanager
+def tf32_products(allowed: bool) -> Iterator[None]:
+    """Products of float32 matrices, forward and backward, may be of TF32 on a GPU, or may not."""
+    before = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
+    torch.set_float32_matmul_precision("high" if allowed else "highest")
+    torch.backends.cudnn.allow_tf32 = allowed
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before[0])
+        torch.backends.cudnn.allow_tf32 = before[1]
+
+
 def tensor_of(output: Any) -> Tensor:
     """The tensor that a network puts out, in training or in evaluation.
 
