@@ -290,11 +290,7 @@ def of_shape(
 
 
 def _agrees(candidate: Target, asked: Target) -> bool:
-    return (
-        asked.layout in (None, candidate.layout)
-        and asked.prefix in (None, candidate.prefix)
-        and asked.grid in (None, candidate.grid)
-    )
+    return asked.layout in (None, candidate.layout) and asked.prefix in (None, candidate.prefix)
 
 
 def _candidates(shape: tuple[int, ...], target: Target, size: tuple[int, int]) -> list[Target]:

@@ -405,6 +405,15 @@ def test_a_map_that_may_lie_in_two_ways_lies_as_all_others_do():
     assert "stride4" not in last_maps(mixed, image)
 
 
+def test_a_map_in_a_chain_that_goes_on_to_another_stride_may_be_the_last_of_its_own():
+    stem, same, halved = nn.Conv2d(3, 5, 4, 4), nn.Conv2d(5, 6, 1), nn.Conv2d(6, 7, 2, 2)
+    found = last_maps(nn.Sequential(stem, nn.Sequential(same, halved)), IMAGES)
+    assert {name: target.module for name, target in found.items()} == {
+        "stride4": "1.0",
+        "stride8": "1",
+    }
+
+
 def test_tokens_in_another_order_are_no_last_map(caplog):
     (windows, _), (rows, _) = (
         MISREAD["windows one after the other"],
