@@ -6,11 +6,19 @@ RESULTS_SHOWN = [
     for path in getattr(rules, name).input
     if path.endswith((".parquet", ".png")) and SHOWN & {*Path(path).parts}
 ]
+SENT = {".parquet": [".parquet", ".md"], ".png": [".png", ".svg", ".pdf"]}
+RESULTS_SENT = [
+    str(Path(path).with_suffix(suffix))
+    for path in RESULTS_SHOWN
+    if {"tables", "figures"} & {*Path(path).parts}
+    for suffix in SENT[Path(path).suffix]
+]
 
 
 rule make_report:
     input:
         results=list(dict.fromkeys(RESULTS_SHOWN)),
+        sent=list(dict.fromkeys(RESULTS_SENT)),
         of_all=multiext(
             "<measured>/tables/", "receptive_fields.parquet", "targets.parquet"
         ),
@@ -33,6 +41,7 @@ rule make_report:
             category="The report",
             labels={"result": "What was found"},
         ),
+        bundle="<measured>/report.zip",
     log:
         "<logs>/make_report.log",
     benchmark:

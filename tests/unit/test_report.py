@@ -2,7 +2,9 @@
 
 import base64
 import io
+import os
 import re
+import zipfile
 import zlib
 from html.parser import HTMLParser
 from urllib.parse import unquote
@@ -18,7 +20,7 @@ from deadpixel.files import maps, parquet, schemas
 from deadpixel.imbalance import mean_tile
 from deadpixel.results import pages, render, shape_test
 from deadpixel.results.render import NUMBER, Column
-from deadpixel.results.report import explorer, pictures, sections
+from deadpixel.results.report import bundle, explorer, pictures, sections
 from deadpixel.results.report.comparison import compared
 from deadpixel.results.report.page import page
 from deadpixel.results.report.run import Run
@@ -64,6 +66,24 @@ def test_every_link_leads_somewhere(folder):
         folder / "tables/receptive_fields.parquet"
     }
     assert all(file.is_file() for file in files)
+
+
+def test_what_is_sent_holds_the_files_at_their_places_and_is_the_same_every_time(tmp_path):
+    """Whatever the order of the files, their times and where they lie."""
+    names = ["report.html", *(f"tables/table{number}.md" for number in (1, 2, 3, 4))]
+    for place, order in (("a", names), ("b", names[::-1] + names)):
+        run = tmp_path / place / "run"
+        (run / "tables").mkdir(parents=True)
+        for name in names:
+            (run / name).write_text(f"text of {name} " * 99)
+        os.utime(run / "report.html", (1e9, 1e9 + len(order)))
+        bundle.write(tmp_path / f"{place}.zip", run, [run / name for name in order])
+    assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
+    with zipfile.ZipFile(tmp_path / "a.zip") as sent:
+        assert sent.namelist() == [f"run/{name}" for name in names]
+        assert sent.read("run/tables/table1.md") == (run / "tables/table1.md").read_bytes()
+        page = sent.getinfo("run/report.html")
+        assert page.external_attr >> 16 == 0o644 and page.compress_size < 99
 
 
 def test_nothing_is_loaded_from_elsewhere(folder):

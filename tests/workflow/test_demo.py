@@ -9,6 +9,7 @@ import re
 import shutil
 import signal
 import time
+import zipfile
 from pathlib import Path
 
 import nbclient
@@ -367,6 +368,20 @@ def test_the_report_says_what_the_files_say(results):
     assert "theoretical size of resnet50 is the paper" in said and "synthetic images" in said
     for section in ("size_test", "shape_test", "microobject", "causes", "maps", "explore"):
         assert f'id="{section}"' in said
+
+
+def test_what_is_sent_holds_the_page_and_every_table_and_figure(results):
+    kinds = {"tables": {".parquet", ".md"}, "figures": {".png", ".svg", ".pdf"}}
+    files = {
+        file
+        for folder, suffixes in kinds.items()
+        for file in (results / folder).rglob("*")
+        if file.suffix in suffixes and file.stem != "plan"
+    }
+    with zipfile.ZipFile(results / "report.zip") as sent:
+        held = {results.parent / name for name in sent.namelist()}
+        assert held == {*files, results / "report.html"}
+        assert sent.read("demo/report.html") == (results / "report.html").read_bytes()
 
 
 @browser.needed

@@ -68,7 +68,7 @@ def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
             found.setdefault(name, image.shape[2] / arguments[0].shape[2])
 
     for name, module in model.named_modules():
-        module.register_forward_pre_hook(lambda _m, args, name=name: note(name, args), prepend=True)
+        module.register_forward_pre_hook(lambda _m, args, name=name: note(name, args))
     with torch.no_grad():
         model(image)
     return found
