@@ -110,6 +110,76 @@ def test_a_crop_beyond_the_image_is_refused(resize, crop) -> None:
         evaluation_transform(resize, crop)
 
 
+PLAIN = {"mean": [0] * 3, "std": [1] * 3}  # values of 0 to 1 as they are
+
+
+@pytest.mark.parametrize("shape", [(60, 91), (91, 60), (45, 30)])
+@pytest.mark.parametrize("resize", [40, [45, 40]])
+@pytest.mark.parametrize("shift", [(0, 0), (4, 0), (0, -4), (-3, 2.0)])
+def test_a_shift_of_whole_pixels_is_a_crop_elsewhere(shape, resize, shift) -> None:
+    """Of the same resized image, to the last bit."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    mode = transforms.InterpolationMode.BICUBIC
+    image = functional.to_tensor(functional.resize(Image.fromarray(pixels), resize, mode))
+    top, left = (round((length - 32) / 2) for length in image.shape[1:])
+    top, left = top + shift[0], left + int(shift[1])
+    expected = image[:, top : top + 32, left : left + 32]
+    result = evaluation_transform(resize, 32, "bicubic", **PLAIN, shift=shift)(pixels)
+    assert torch.equal(result, expected)
+
+
+def _triangles(length: int, resized: int, start: float) -> np.ndarray:
+    """Weights (32, length) of bilinear resampling from `start` on, by its definition."""
+    scale = length / resized
+    centres = (start + np.arange(32) + 0.5) * scale
+    distances = np.abs(np.arange(length) + 0.5 - centres[:, None])
+    weights = np.maximum(0, 1 - distances / max(scale, 1))
+    return weights / weights.sum(1, keepdims=True)
+
+
+@pytest.mark.parametrize("shape", [(60, 91), (91, 60), (45, 30), (40, 40)])
+@pytest.mark.parametrize("shift", [(0, 0), (0.5, 0), (0, -3.5), (3.5, 2.5)])
+def test_a_shift_of_half_a_pixel_is_of_the_resampling(shape, shift) -> None:
+    """Computed without rounding; 8 bits are rounded to twice, once along each axis."""
+    pixels = np.random.default_rng(0).integers(0, 256, (*shape, 3), dtype=np.uint8)
+    sizes = [40 * length // min(shape) for length in shape]
+    starts = [round((size - 32) / 2) + moved for size, moved in zip(sizes, shift, strict=True)]
+    rows, columns = map(_triangles, shape, sizes, starts)
+    expected = np.einsum("ij,jkc,lk->cil", rows, pixels, columns)
+    result = evaluation_transform(40, 32, **PLAIN, shift=shift)(pixels) * 255
+    np.testing.assert_allclose(result, expected, atol=1.01)
+    assert np.abs(result.numpy() - expected).mean() < 0.51
+
+
+def test_crops_moved_by_halves_share_their_pixels() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (60, 91, 3), dtype=np.uint8)
+    first, second = (
+        evaluation_transform(40, 32, shift=shift)(pixels) for shift in [(0.5, -1.5), (2.5, -3.5)]
+    )
+    assert torch.equal(first[:, 2:, :-2], second[:, :-2, 2:])
+    unmoved = evaluation_transform(40, 32)(pixels)
+    assert not torch.isclose(first[:, :-1], unmoved[:, 1:]).all(-1).any()
+
+
+@pytest.mark.parametrize("shape", [(60, 91), (91, 60), (40, 40), (30, 30)])
+@pytest.mark.parametrize("shift", [(4, 4), (-4, -4), (3.5, -3.5)])
+def test_a_shift_as_large_as_the_room_fits_every_image(shape, shift) -> None:
+    """Black is what lies beyond an image."""
+    white = np.full((*shape, 3), 255, np.uint8)
+    assert evaluation_transform(40, 32, **PLAIN, shift=shift)(white).min() == 1
+
+
+@pytest.mark.parametrize(
+    ("resize", "shift"),
+    [(40, (4.5, 0)), (40, (0, -4.5)), ([40, 50], (5, 0)), ([50, 40], (0, 5)), (32, (0, 0.5))],
+)
+def test_a_shift_beyond_the_image_is_refused(resize, shift) -> None:
+    expected = f"a shift by {max(shift, key=abs):g} px moves a crop of 32 px out of images resized"
+    with pytest.raises(InputError, match=re.escape(expected)) as error:
+        evaluation_transform(resize, 32, shift=shift)
+    assert "preprocess.resize or preprocess.crop" in str(error.value)
+
+
 @pytest.fixture(scope="module")
 def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Images of several sizes, each grey and as bright as its number times ten."""

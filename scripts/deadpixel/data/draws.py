@@ -28,6 +28,9 @@ class Purpose(StrEnum):
     AUGMENTATION = "augmentation"
     TRAINING_SQUARES = "training squares"
     TEST_SQUARES = "test squares"
+    PLACES = "places"  # to probe, one stream for each image
+    SMOOTHGRAD = "smoothgrad"  # noise, one stream for each image and copy of it
+    ATTACK = "one-pixel attack"  # one stream for each image
 
 
 def stream(seed: int, purpose: Purpose, *keys: str | int) -> np.random.SeedSequence:

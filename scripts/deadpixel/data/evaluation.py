@@ -1,5 +1,6 @@
 """From decoded images to the normalised tensors that networks take."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
@@ -22,33 +23,65 @@ def evaluation_transform(
     interpolation: str = "bilinear",
     mean: Sequence[float] = MEAN,
     std: Sequence[float] = STD,
+    shift: tuple[float, float] = (0, 0),
 ) -> Callable[[np.ndarray], Tensor]:
     """torchvision's chain for validation images: uint8 array to normalised (bands, height, width).
 
     resize: the shorter side in px, or height and width. crop: the side of the square in the middle,
     or its height and width. interpolation: a filter of Pillow's, such as ``bicubic``. mean, std: of
     each band, of 0 to 1; there are as many bands as means, of RGB, of grey made of it, or others.
+    shift: by how many px, of the resized image, the crop is below the middle and right of it.
+    Crops a whole number of px apart share their pixels to the last bit; parts of a px are the
+    resizing's own, so that no pixel is interpolated twice.
 
     The same to the last bit, in Pillow's and PyTorch's own words: torchvision takes as long to
-    import as PyTorch. Raises `InputError` if the crop is larger than every image is once resized.
+    import as PyTorch. Raises `InputError` if the crop is larger than every image is once resized,
+    or if it is moved beyond a shorter side.
     """
     resized, (height, width) = _height_and_width(resize), _height_and_width(crop)
     if height > resized[0] or width > resized[1]:
         raise InputError(f"a crop of {crop} px is larger than images resized to {resize} px")
+    for length, cropped, moved in zip(resized, (height, width), shift, strict=True):
+        if not 0 <= _start(length, cropped, moved) <= length - cropped:
+            raise InputError(
+                f"a shift by {moved:g} px moves a crop of {crop} px out of images resized to "
+                f"{resize} px: shift less, or change preprocess.resize or preprocess.crop"
+            )
     resampling = Image.Resampling[interpolation.upper()]
     means, stds = (torch.tensor(values)[:, None, None] for values in (mean, std))
 
     def transform(pixels: np.ndarray) -> Tensor:
         images = bands.layers(pixels, len(mean))
-        middle = bands.merged([middle_of(image) for image in images])
-        return torch.from_numpy(middle).permute(2, 0, 1).contiguous().div(255).sub(means).div(stds)
+        cropped = bands.merged([cut(image) for image in images])
+        return torch.from_numpy(cropped).permute(2, 0, 1).contiguous().div(255).sub(means).div(stds)
 
-    def middle_of(image: Image.Image) -> Image.Image:
-        image = image.resize(_resized(image, resize), resampling)
-        left, top = round((image.width - width) / 2), round((image.height - height) / 2)
+    def cut(image: Image.Image) -> Image.Image:
+        size = _resized(image, resize)
+        down, across = shift
+        starts = _start(size[0], width, across), _start(size[1], height, down)
+        # not the box of the crop alone: Pillow rounds in between, in an order that depends on it
+        (columns, west, east), (rows, north, south) = map(
+            _sampled, image.size, size, (start % 1 for start in starts)
+        )
+        image = image.resize((columns, rows), resampling, box=(west, north, east, south))
+        left, top = map(math.floor, starts)
         return image.crop((left, top, left + width, top + height))
 
     return transform
+
+
+def _start(length: int, cropped: int, shift: float) -> float:
+    """Where a crop begins that is `shift` px from torchvision's middle."""
+    return round((length - cropped) / 2) + shift
+
+
+def _sampled(length: int, resized: int, begin: float) -> tuple[int, float, float]:
+    """How a side of `length` px is resized, each sample `begin` of a px later than usual.
+
+    Number of samples, one less than `resized` if `begin` is positive, and where they begin and end.
+    """
+    scale, less = length / resized, math.ceil(begin)
+    return resized - less, begin * scale, length - (less - begin) * scale
 
 
 def _height_and_width(size: int | Sequence[int]) -> Sequence[int]:
@@ -112,6 +145,10 @@ class EvaluationImages(torch.utils.data.Dataset):
         return EvaluationImages(
             self._pack, self._indices[chosen], self.labels[chosen], self._transform
         )
+
+    def through(self, transform: Callable[[np.ndarray], Tensor]) -> "EvaluationImages":
+        """The same images by another transform."""
+        return EvaluationImages(self._pack, self._indices, self.labels, transform)
 
     def batches(self, batch_size: int) -> Iterable[Tensor]:
         """Batches (batch_size, bands, h, w) in order."""
