@@ -353,7 +353,14 @@ FLOORS = (
     *({"features"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
     {"tiles", "fields"},
-    *({"microobject", "look"}, {"results"}, {"operations"}, {"doctor"}, {"command", "__main__"}),
+    *(
+        {"microobject", "look"},
+        {"probes"},
+        {"results"},
+        {"operations"},
+        {"doctor"},
+        {"command", "__main__"},
+    ),
 )
 
 
