@@ -9,6 +9,7 @@ import pandas as pd
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.files.effective import Erf
 from deadpixel.results import causes, fields, microobject, pairs, render, shape_test, size_test
+from deadpixel.results.probes import attacks, linear, places, saliency
 from deadpixel.results.report.run import Run
 
 SIDE = 64
@@ -16,6 +17,7 @@ SETTINGS = {
     "size test": {"data set": "synthetic", "weights": "calibrated"},
     "fine-tuning": {"data set": "caltech101", "weights": "imagenet", "epochs": 7},
     "micro-object": {"data set": "synthetic", "epochs": 50},
+    "probes": {"data set": "synthetic", "weights": "finetuned"},
 }
 
 
@@ -123,6 +125,56 @@ CAUSES = frame(
         for name, p in (("checkerboard", 0.03125), ("edge", 0.4))
     ),
 )
+PROBED = {"model": "resnet18", "kernels": "odd"}
+LINEAR = frame(
+    linear.LINEAR,
+    *(
+        row(
+            **PROBED,
+            **{"by": by, "n_images": 9, "r_squared": -2.5, "correlation": 0.25},
+            **{"correlation_low": -0.1, "correlation_high": 0.5, "spearman": 0.2},
+            spearman_p=0.4,
+        )
+        for by in linear.BY
+    ),
+)
+PLACES = frame(
+    places.PLACES,
+    *(
+        row(
+            **PROBED,
+            **{"kind": "disturbed", "size": size, "side": 1, "n_images": 9, "n_places": 90},
+            **{"ratio": size, "ratio_low": 1.125, "ratio_high": 9.0, "expected": 2.5},
+        )
+        for size in (4.0, 1.5)
+    ),
+)
+ATTACKS = frame(
+    attacks.ATTACKS,
+    *(
+        row(
+            **PROBED,
+            **{"places": name, "n_images": 20, "succeeded": share, "queries": 9.0},
+            mcnemar_p=p,
+        )
+        for name, share, p in (
+            ("anywhere", 60.0, 0.1),
+            ("strong", 50.0, 0.02),
+            ("weak", 10.0, None),
+        )
+    ),
+)
+SALIENCY = frame(
+    saliency.SALIENCY,
+    *(
+        row(
+            **PROBED,
+            **{"saliency": "gradient", "correction": name, "n_images": 9},
+            contrast=contrast,
+        )
+        for name, contrast in (("none", 0.2), ("tile", 0.05), ("low_pass", 0.1))
+    ),
+)
 TABLES = {
     "receptive_fields": (fields.FIELDS, FIELDS),
     "table1": (size_test.TABLE1, TABLE1),
@@ -130,6 +182,10 @@ TABLES = {
     "table3": (shape_test.TABLE3, TABLE3),
     "table4": (microobject.TABLE4, TABLE4),
     "causes": (causes.CONTRASTS, CAUSES),
+    "probes_linear": (linear.LINEAR, LINEAR),
+    "probes_places": (places.PLACES, PLACES),
+    "probes_attacks": (attacks.ATTACKS, ATTACKS),
+    "probes_saliency": (saliency.SALIENCY, SALIENCY),
 }
 assert pairs.INTERVAL_PAIRS == 3
 

@@ -75,6 +75,35 @@ def said(tmp_path, finding, **changed):
                 "change how soon the square is seen."
             ],
         ),
+        (
+            "probed_pixels",
+            [
+                "In resnet18 with odd kernels the same small disturbance moves the logit 1.50 "
+                "times as far on the strongest tenth of the pixels as on the weakest (95 % 1.12 to "
+                "9.00); R says 2.50."
+            ],
+        ),
+        (
+            "probed_logits",
+            [
+                "The fixed linear model of R explains R² −2.50 of the logits of resnet18 with odd "
+                "kernels over images (correlation +0.25, 95 % −0.10 to +0.50)."
+            ],
+        ),
+        (
+            "attacked",
+            [
+                "A one-pixel attack on resnet18 with odd kernels succeeds on 50 % of 20 images by "
+                "strong pixels, on 10 % by weak ones (McNemar's p = 0.020)."
+            ],
+        ),
+        (
+            "saliency_contrast",
+            [
+                "Gradient maps of resnet18 with odd kernels have a tile contrast of 0.200; divided "
+                "by the mean tile of R of other images, 0.050."
+            ],
+        ),
     ],
 )
 def test_a_sentence_is_what_its_table_says(tmp_path, finding, sentences):
@@ -93,6 +122,10 @@ def test_a_sentence_is_what_its_table_says(tmp_path, finding, sentences):
         ("micro_object", "table4"),
         ("contrasts_in_short", "causes"),
         ("contrasts", "causes"),
+        ("probed_pixels", "probes_places"),
+        ("probed_logits", "probes_linear"),
+        ("attacked", "probes_attacks"),
+        ("saliency_contrast", "probes_saliency"),
     ],
 )
 def test_without_its_table_there_is_no_sentence(tmp_path, finding, table):
@@ -169,6 +202,15 @@ def test_contrasts_that_too_few_seeds_cannot_tell_say_so(tmp_path):
     (sentence,) = said(tmp_path, "contrasts_in_short", causes=few)
     assert "(checkerboard and edge) none is shown to change" in sentence
     assert sentence.endswith("With so few seeds no p below 0.5 is possible.")
+
+
+def test_a_ratio_whose_interval_has_one_in_it_is_not_shown(tmp_path):
+    rows = reported.PLACES.assign(ratio_low=0.5)
+    (sentence,) = said(tmp_path, "probed_pixels", probes_places=rows)
+    assert "(95 % 0.50 to 9.00: no difference is shown)" in sentence
+    rows = reported.PLACES.assign(ratio_low=0.1, ratio_high=0.9)
+    (sentence,) = said(tmp_path / "below", "probed_pixels", probes_places=rows)
+    assert "no difference" not in sentence
 
 
 def test_a_wrong_number_is_another_sentence(tmp_path):

@@ -91,6 +91,7 @@ def test_a_number_changes_those_that_import_it(scripts, cache):
     assert changed(scripts, cache, "erf", "batch_size: int = 32", "batch_size: int = 33") == {
         "accumulate_erf",
         "measure_starts",
+        "probe_network",
     }  # and no training
     assert changed(scripts, cache, "errors", "(ValueError)", "(OSError)") >= {
         "accumulate_erf",

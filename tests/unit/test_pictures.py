@@ -26,6 +26,7 @@ from deadpixel.results import (
     size_test,
     style,
 )
+from deadpixel.results.probes import figure as probes_figure
 
 PICTURES = Path(__file__).parent / "pictures"
 TOLERANCE = 3  # root mean square of what pixels differ by, of 255
@@ -96,8 +97,35 @@ def plan() -> Figure:
     return plan_plots.plan(jobs.assign(measured_seconds=2 * seconds), makespans, "GPUs")
 
 
+def probes() -> Figure:
+    """Odd kernels have twice what padded ones have, each number its interval."""
+
+    def table(by: str, value: str, at: dict[str, list], **same: object) -> pd.DataFrame:
+        frame = pd.MultiIndex.from_product([KINDS, range(len(at[by]))]).to_frame(index=False)
+        place, twice = frame[1], 1 + (frame[0] == "odd")
+        columns = {name: np.array(values, object)[place] for name, values in at.items()}
+        middle = 0.1 * twice * (1 + place)
+        bounds = {value: middle, f"{value}_low": 0.8 * middle, f"{value}_high": 1.3 * middle}
+        return pd.DataFrame({"model": "net", "kernels": frame[0], **columns, **bounds, **same})
+
+    changes = {"kind": ["disturbed", "disturbed", "mean", "black"], "size": [1, 4, 0, 0]}
+    changed = table("kind", "ratio", {**changes, "side": [1, 1, 9, 9]}, expected=0.5)
+    maps_of = {
+        "saliency": ["gradient"] * 3 + ["smooth_strides"],
+        "correction": ["none", "tile", "low_pass", "none"],
+    }
+    tables = {
+        "linear": table("by", "correlation", {"by": ["by_gradient", "by_field", "by_signed"]}),
+        "places": changed,
+        "spectrum": table("period", "share", {"period": [2, 4]}, axis="down", white=0.3),
+        "attacks": table("places", "succeeded", {"places": ["anywhere", "strong", "weak"]}),
+        "saliency": table("saliency", "contrast", maps_of, contrast_se=0.01),
+    }
+    return probes_figure.figure(tables)
+
+
 DRAWN: list[Callable[[], Figure]] = [
-    *(maps, courses, bars, sizes, plan),
+    *(maps, courses, bars, sizes, plan, probes),
     padding.window_references,
 ]
 

@@ -10,11 +10,16 @@ import numpy as np
 import pandas as pd
 
 from ...imbalance import PERIOD
+from ...probes.places import DISTURBED
 from ...surgery.kinds import ODD
 from .. import causes, pairs, size_test, stats
 from ..explained import EXPLAINED
 from ..fields import FIELDS
 from ..microobject import TABLE4
+from ..probes.attacks import ATTACKS
+from ..probes.linear import LINEAR
+from ..probes.places import PLACES
+from ..probes.saliency import SALIENCY
 from ..render import Row, Table
 from ..shape_test import TABLE3
 from .run import Run
@@ -241,6 +246,58 @@ def where_seen(run: Run) -> Iterator[str]:
                     f"explains {100 * share['phase']:.1f} % and the edges "
                     f"{100 * share['edge']:.1f} % (of the deviance, by themselves)."
                 )
+
+
+def probed_pixels(run: Run) -> Iterator[str]:
+    """Whether the smallest disturbance counts more on strong pixels than on weak ones."""
+    rows: Any = _rows(run, "probes_places", PLACES)
+    rows = rows[rows["kind"] == DISTURBED]
+    for (model, kernels), sizes in rows.groupby(["model", "kernels"], sort=False):
+        row = sizes.sort_values("size").iloc[0]
+        known = row["ratio_low"] > 1 or row["ratio_high"] < 1
+        yield (
+            f"In {model} with {kernels} kernels the same small disturbance moves the logit "
+            f"{row['ratio']:.2f} times as far on the strongest tenth of the pixels as on the "
+            f"weakest (95 % {row['ratio_low']:.2f} to {row['ratio_high']:.2f}"
+            f"{'' if known else ': no difference is shown'}); R says {row['expected']:.2f}."
+        )
+
+
+def probed_logits(run: Run) -> Iterator[str]:
+    """How much the fixed linear model explains."""
+    rows: Any = _rows(run, "probes_linear", LINEAR)
+    for row in rows[rows["by"] == "by_field"].to_dict("records"):
+        yield (
+            f"The fixed linear model of R explains R² {_signed(row['r_squared'], 2)} of the logits "
+            f"of {row['model']} with {row['kernels']} kernels over images (correlation "
+            f"{_signed(row['correlation'], 2)}, 95 % {_signed(row['correlation_low'], 2)} to "
+            f"{_signed(row['correlation_high'], 2)})."
+        )
+
+
+def attacked(run: Run) -> Iterator[str]:
+    """Whether strong pixels are easier to attack."""
+    rows: Any = _rows(run, "probes_attacks", ATTACKS)
+    for (model, kernels), of_network in rows.groupby(["model", "kernels"], sort=False):
+        by = of_network.set_index("places")
+        strong, weak = by.loc["strong"], by.loc["weak"]
+        yield (
+            f"A one-pixel attack on {model} with {kernels} kernels succeeds on "
+            f"{strong['succeeded']:.0f} % of {strong['n_images']} images by strong pixels, on "
+            f"{weak['succeeded']:.0f} % by weak ones (McNemar's {_p(strong['mcnemar_p'])})."
+        )
+
+
+def saliency_contrast(run: Run) -> Iterator[str]:
+    """The checkerboard of gradient maps, before and after a division by the tile of R."""
+    rows: Any = _rows(run, "probes_saliency", SALIENCY)
+    of_gradient = rows[rows["saliency"] == "gradient"]
+    for (model, kernels), maps in of_gradient.groupby(["model", "kernels"], sort=False):
+        by = maps.set_index("correction")["contrast"]
+        yield (
+            f"Gradient maps of {model} with {kernels} kernels have a tile contrast of "
+            f"{by['none']:.3f}; divided by the mean tile of R of other images, {by['tile']:.3f}."
+        )
 
 
 def _with_error(row: Row, name: str, decimals: int) -> str:

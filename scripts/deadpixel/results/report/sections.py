@@ -11,6 +11,11 @@ import pandas as pd
 
 from ...files import schemas
 from .. import causes, explained, fields, microobject, shape_test, size_test
+from ..probes.attacks import ATTACKS
+from ..probes.linear import LINEAR
+from ..probes.places import PLACES
+from ..probes.saliency import SALIENCY
+from ..probes.shifts import AT_CONFIDENCE, SHIFTS, SPECTRUM
 from ..render import NUMBER, TEXT, WHOLE, Column, Table
 from . import findings
 from .run import Run
@@ -153,6 +158,26 @@ SECTIONS = (
         ),
         settings="micro-object",
     ),
+    Section(
+        "probes",
+        "Probes",
+        "What dead pixels do: the linear model, changes, shifts, attacks, saliency",
+        "To first order a network acts like a fixed linear model whose weight at a pixel is R. Do "
+        "strong pixels count more than weak ones, whatever is done to them?",
+        (findings.probed_pixels, findings.probed_logits),
+        (findings.attacked, findings.saliency_contrast),
+        tables=(
+            Listed("tables/probes_linear.parquet", LINEAR, "The fixed linear model"),
+            Listed("tables/probes_places.parquet", PLACES, "Changes on strong and weak pixels"),
+            Listed("tables/probes_shifts.parquet", SHIFTS, "Moved images"),
+            Listed("tables/probes_confidence.parquet", AT_CONFIDENCE, "At equal confidence"),
+            Listed("tables/probes_spectrum.parquet", SPECTRUM, "Periods of the logit"),
+            Listed("tables/probes_attacks.parquet", ATTACKS, "One-pixel attacks"),
+            Listed("tables/probes_saliency.parquet", SALIENCY, "Saliency maps"),
+        ),
+        figures=(Drawn("figures/probes.png", "All probes, 95 % intervals over images."),),
+        settings="probes",
+    ),
 )
 
 
@@ -181,6 +206,7 @@ _WEIGHTS = {
     "calibrated": "weights drawn at random and never trained; only their batch-norm statistics "
     "were measured, on these images",
     "file": "weights from a file of yours",
+    "finetuned": "those of the shape test, fine-tuned there",
 }
 
 
