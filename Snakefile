@@ -37,6 +37,7 @@ include: "rules/size_test.smk"
 include: "rules/shape_test.smk"
 include: "rules/microobject.smk"
 include: "rules/causes.smk"
+include: "rules/probes.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 

@@ -145,6 +145,7 @@ def cross_field_problems():
         yield from dataset_problems(name, **dataset)
     yield from crop_problems()
     yield from causes_problems()
+    yield from probe_problems(**config["probes"])
     for name, meaning in kinds.KINDS.items():
         if config["kernels"].get(name, meaning) != meaning:
             yield f"kernels.{name}: {config['kernels'][name]} is not what the paper's are, {meaning}; choose another name"
@@ -266,8 +267,7 @@ def too_large(transform):
 
 def sizes_of_maps(model):
     """Height and width of the images that a network's maps are of, by its weights."""
-    keys = {"weights", "models"}
-    sections = [s for s in config.values() if isinstance(s, dict) and keys <= s.keys()]
+    sections = [config["size_test"], config["finetune"]]
     used = [section["weights"] for section in sections if model in section["models"]]
     return {
         weights: height_and_width(preprocess_of(model, weights)["crop"])
@@ -298,7 +298,7 @@ def kernel_problems(experiment, kernels=(), init=None, **_):
     for name in kernels:
         if name not in config["kernels"]:
             yield f"{experiment}.kernels: {name!r} is not among kernels ({', '.join(config['kernels'])})"
-        elif "redraw" in config["kernels"][name] and init != "random":
+        elif "redraw" in config["kernels"][name] and init == "zero":
             yield f"{experiment}.kernels: {name!r} redraws kernels, which with {experiment}.init: {init} are not drawn; leave it out, or take init: random"
 
 
@@ -354,6 +354,38 @@ def causes_problems():
             kind, _ = kinds.kind_and_crop(arm)
             if kind not in config["kernels"]:
                 yield f"causes.contrasts.{name}: {arm!r} is not among kernels ({', '.join(config['kernels'])})"
+
+
+def probe_problems(dataset, weights, models, kernels, split, shift, **_):
+    finetune = config["finetune"]
+    if weights != "finetuned" and kernels != ["odd"]:
+        yield f"probes.kernels: {weights} weights are of odd kernels; leave the others out, or take weights: finetuned"
+    elif weights == "finetuned":
+        if dataset != finetune["dataset"]:
+            yield f"probes.dataset: {dataset}, but finetune.dataset is {finetune['dataset']}; make them one"
+        for key, names in (("models", models), ("kernels", kernels)):
+            for name in names:
+                if name not in finetune[key]:
+                    yield f"probes.{key}: {name!r} is not in finetune.{key}"
+    if split == "valid" and lacks_validation(dataset):
+        yield f"probes.split: valid, but {dataset} has its own split, without images for validation"
+    for model in {*models} & config["models"].keys():
+        transform = probe_transform(model)
+        rooms = zip(*(height_and_width(transform[n]) for n in ("resize", "crop")))
+        if shift > (room := min(larger - smaller for larger, smaller in rooms) // 2):
+            yield f"probes.shift: {shift}, but images of models.{model} have room for {room} px each way; make it smaller, or resize larger"
+
+
+def probe_transform(model):
+    """The evaluation transform of a network that is probed; of a fine-tuned one, that of its training."""
+    weights, trained = config["probes"]["weights"], config["training"]["augmentation"]
+    if weights != "finetuned":
+        return preprocess_of(model, weights)
+    return {
+        **preprocess_of(model, config["finetune"]["weights"]),
+        "resize": trained["resized_crop"],
+        "crop": trained["crop"],
+    }
 
 
 def lacks_validation(dataset):

@@ -80,3 +80,17 @@ def finished_jobs():
     """How many records there are and when the last one came: a plan is made again after it."""
     times = [file.lstat().st_mtime for file in Path(BENCHMARKS).rglob("*.jsonl")]
     return [len(times), max(times, default=0)]
+
+
+def probe_passes(net):
+    """Forward passes of all probes of a network; a way back counts as two."""
+    probes = config["probes"]
+    images = net.at_most(probes["images"], probes["split"])
+    changed = 10 * probes["places"] * 2 * (len(probes["sizes"]) + len(probes["sides"]))
+    moved = 2 * (4 * probes["shift"] + 1)
+    attacked = 3 * probes["attack"]["population"] * probes["attack"]["generations"]
+    maps, corrections = 7, 3
+    mapped = 3 * (2 * probes["saliency"]["samples"] + maps)
+    pointed = maps * corrections * 2 * probes["saliency"]["steps"]
+    reference = 4 * net.at_most(probes["reference"], "train")
+    return reference + images * (changed + moved + attacked + mapped + pointed)

@@ -4,10 +4,10 @@ import time
 
 import torch
 
-from deadpixel import erf, kernels, reading
+from deadpixel import erf, reading
 from deadpixel.data.evaluation import evaluation_images, evaluation_transform
 from deadpixel.files import maps, parquet, schemas
-from deadpixel.networks import checkpoints, heads, zoo
+from deadpixel.networks import checkpoints
 from deadpixel.operations import computing, devices, job
 
 job.begin(snakemake)
@@ -22,16 +22,9 @@ images = evaluation_images(
 )
 first = images[0]
 n_classes = len(set(manifest["label"]))
-model = kernels.apply(
-    zoo.build(params.model), wildcards.kernels, params.surgeries, image=first[None]
-)
-trained_here = wildcards.weights == "finetuned"
-if trained_here:
-    channels, *input_size = first.shape
-    heads.replace(model, n_classes, seed=0, input_size=input_size, channels=channels)
-checkpoints.load(model, snakemake.input.checkpoint)
+model = computing.network(snakemake, first, n_classes)
 if params.logit == "true":
-    experiment = "finetune" if trained_here else "size_test"
+    experiment = "finetune" if wildcards.weights == "finetuned" else "size_test"
     erf.check_head(model, first, n_classes, f"{experiment}.logit")
 scratch = computing.scratch(snakemake, "erf")
 numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.output.blocks}

@@ -90,6 +90,13 @@ FEWER = {
             {"models": ["resnet10"], "kernels": ["odd", "padded", "stem"], "seeds": [0, 1]}
         ]
     },
+    "probes": {
+        "reference": 32,
+        "images": 4,
+        "shift": 2,
+        "attack": {"population": 5, "generations": 1},
+        "saliency": {"samples": 1, "steps": 1},
+    },
 }
 
 

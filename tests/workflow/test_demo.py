@@ -34,9 +34,11 @@ from deadpixel.results import (
     shape_test,
     size_test,
 )
+from deadpixel.results.probes import attacks, linear, places, saliency, shifts
 from waiting import until
 from workflow.conftest import jobs
 
+PROBED = "dataset=synthetic/model=resnet10/weights=finetuned/kernels=padded"
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs/inspect_results.ipynb"
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
 MAPS = "dataset=synthetic/model={model}/weights=calibrated/kernels=odd/target={target}"
@@ -84,13 +86,21 @@ def test_every_file_keeps_its_contract(results):
         "tables/seen/causes/resnet10/shares.parquet": seen.SHARES.schema,
         "tables/seen/microobject/resnet10/explained.parquet": explained.EXPLAINED.schema,
         "data/dataset=synthetic/manifest.parquet": schemas.MANIFEST,
+        "tables/probes_linear.parquet": linear.LINEAR.schema,
+        "tables/probes_places.parquet": places.PLACES.schema,
+        "tables/probes_shifts.parquet": shifts.SHIFTS.schema,
+        "tables/probes_confidence.parquet": shifts.AT_CONFIDENCE.schema,
+        "tables/probes_spectrum.parquet": shifts.SPECTRUM.schema,
+        "tables/probes_attacks.parquet": attacks.ATTACKS.schema,
+        "tables/probes_saliency.parquet": saliency.SALIENCY.schema,
+        **{f"probes/{PROBED}/{name}.parquet": schema for name, schema in schemas.PROBES.items()},
     }
     for name, schema in contracts.items():
         assert pq.read_schema(results / name).remove_metadata() == schema, name
         facts = parquet.read_provenance(results / name)
         # that of a manifest says nothing else, so that equal images give an equal file
         assert facts.get("versions", {}).get("torch") or facts.keys() == {"fractions", "seed"}, name
-    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies", "causes"]
+    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies", "causes", "probes"]
     figures += [
         "training_curves",
         "size_against_accuracy",
@@ -117,6 +127,7 @@ def test_every_file_keeps_its_contract(results):
         ("accuracies", "always the commonest class"),
         ("fig5", "padded, mean"),
         ("causes", "checkerboard"),
+        ("probes", "one-pixel attacks"),
     ],
 )
 def test_figures_say_what_they_are_of(results, name, written):
@@ -366,8 +377,25 @@ def test_the_report_says_what_the_files_say(results):
     odd, padded = tuned.set_index("kernels")["contrast_unbiased"][[*KERNELS]]
     assert f"contrast of the tile: {padded:.3f} instead of {odd:.3f} (95 % interval" in said
     assert "theoretical size of resnet50 is the paper" in said and "synthetic images" in said
-    for section in ("size_test", "shape_test", "microobject", "causes", "maps", "explore"):
+    for section in (
+        "size_test",
+        "shape_test",
+        "microobject",
+        "causes",
+        "probes",
+        "maps",
+        "explore",
+    ):
         assert f'id="{section}"' in said
+
+
+def test_probed_images_are_none_that_say_which_pixels_are_strong(results):
+    facts = parquet.read_provenance(results / f"probes/{PROBED}/places.parquet")
+    of_images = parquet.read(results / f"probes/{PROBED}/places.parquet", schemas.PROBES["places"])
+    assert facts["n_probed"] == of_images["image"].nunique() and facts["split"] == "test"
+    manifest = parquet.read(results / "data/dataset=synthetic/manifest.parquet", schemas.MANIFEST)
+    assert facts["n_reference"] <= (manifest["split"] == "train").sum()
+    assert facts["preprocess"]["crop"] == 64, "that of training"
 
 
 def test_what_is_sent_holds_the_page_and_every_table_and_figure(results):

@@ -179,6 +179,39 @@ CROSS_FIELD_MISTAKES = {
             "causes.contrasts.edge: 'wide_225px' is not among kernels (",
         ],
     ),
+    "probes": (
+        {
+            "probes": {
+                "dataset": "cub200",
+                "models": ["resnet50", "resnet18"],
+                "kernels": ["odd", "stem"],
+                "shift": 17,
+            },
+            "finetune": {"models": ["resnet50"], "repeated": {"models": []}},
+            "shape_test": {"model": "resnet50"},
+        },
+        [
+            "probes.dataset: cub200, but finetune.dataset is caltech101; make them one",
+            "probes.models: 'resnet18' is not in finetune.models",
+            "probes.kernels: 'stem' is not in finetune.kernels",
+            "probes.shift: 17, but images of models.resnet50 have room for 16 px each way",
+        ],
+    ),
+    "probes of weights that nobody fine-tuned": (
+        {"probes": {"weights": "imagenet", "kernels": ["odd", "padded"]}},
+        ["probes.kernels: imagenet weights are of odd kernels; leave the others out"],
+    ),
+    "probes of images that there are not": (
+        {
+            "probes": {
+                "dataset": "cub200",
+                "weights": "imagenet",
+                "kernels": ["odd"],
+                "split": "valid",
+            }
+        },
+        ["probes.split: valid, but cub200 has its own split, without images for validation"],
+    ),
 }
 
 

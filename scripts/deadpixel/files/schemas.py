@@ -126,3 +126,49 @@ SEEN = _schema(
 )
 
 PREDICTIONS = _schema(path=pa.string(), label=pa.int16(), predicted=pa.int16())
+
+_NUMBERS = pa.float64()
+PROBES = {
+    "logits": _schema(
+        image=pa.int32(),
+        reference=pa.bool_(),
+        **dict.fromkeys(["logit", "by_gradient", "by_field", "by_signed"], _NUMBERS),
+    ),
+    "places": _schema(
+        image=pa.int32(),
+        **dict.fromkeys(["row", "col", "group"], pa.int16()),
+        **dict.fromkeys(["sensitivity", "field", "own_sensitivity"], _NUMBERS),
+        kind=pa.string(),
+        size=_NUMBERS,
+        side=pa.int16(),
+        colour=pa.int16(),
+        change=_NUMBERS,
+        flipped=pa.bool_(),
+    ),
+    "shifts": _schema(
+        image=pa.int32(),
+        axis=pa.string(),
+        **dict.fromkeys(["offset", "logit", "probability"], _NUMBERS),
+        predicted=pa.int32(),
+        same=pa.bool_(),
+    ),
+    "attacks": _schema(
+        image=pa.int32(),
+        places=pa.string(),
+        succeeded=pa.bool_(),
+        queries=pa.int32(),
+        **dict.fromkeys(["row", "col"], pa.int16()),
+        **dict.fromkeys(["before", "after"], _NUMBERS),
+    ),
+    "saliency": _schema(
+        image=pa.int32(),
+        saliency=pa.string(),
+        correction=pa.string(),
+        **dict.fromkeys(["agreement", "insertion", "deletion"], _NUMBERS),
+    ),
+    "contrasts": _schema(
+        saliency=pa.string(),
+        correction=pa.string(),
+        **{f"contrast{of}": _NUMBERS for of in ("", "_se", "_floor", "_unbiased", "_unbiased_se")},
+    ),
+}
