@@ -20,7 +20,11 @@ rule make_report:
         results=list(dict.fromkeys(RESULTS_SHOWN)),
         sent=list(dict.fromkeys(RESULTS_SENT)),
         of_all=multiext(
-            "<measured>/tables/", "receptive_fields.parquet", "targets.parquet"
+            "<measured>/tables/",
+            "receptive_fields.parquet",
+            "receptive_fields.md",
+            "targets.parquet",
+            "targets.md",
         ),
         trf=list(dict.fromkeys(fields_of(EXPERIMENTS, TRF) + MICROOBJECT_TRF)),
         templates=[
