@@ -145,7 +145,8 @@ def cross_field_problems():
         yield from dataset_problems(name, **dataset)
     yield from crop_problems()
     yield from causes_problems()
-    yield from probe_problems(**config["probes"])
+    if config["probes"]["models"]:
+        yield from probe_problems(**config["probes"])
     for name, meaning in kinds.KINDS.items():
         if config["kernels"].get(name, meaning) != meaning:
             yield f"kernels.{name}: {config['kernels'][name]} is not what the paper's are, {meaning}; choose another name"

@@ -168,9 +168,15 @@ rule make_probes:
 
 rule probes:
     input:
-        runs_of([PROBE], [{**run, "probe": PROBE_NAMES} for run in PROBED]),
-        expand("<results>/tables/probes_{table}.parquet", table=PROBE_TABLES),
-        "<results>/figures/probes.png",
+        runs_of(PROBE, [{**run, "probe": PROBE_NAMES} for run in PROBED]),
+        (
+            [
+                *expand("<results>/tables/probes_{name}.parquet", name=PROBE_TABLES),
+                "<results>/figures/probes.png",
+            ]
+            if PROBES["models"]
+            else []
+        ),
     localrule: True
     message:
         "All of probes is there"

@@ -32,7 +32,8 @@ def checkout(tmp_path_factory):
     (folder / "nets/mine.py").write_text(NETWORK)
     torch.save({}, folder / "nets/mine.pt")
     write_images(folder / "photos", classes=2, each=4)
-    shutil.copy(ROOT / "config.causes.yaml", folder)
+    for experiment in ("causes", "probes"):
+        shutil.copy(ROOT / f"config.{experiment}.yaml", folder)
     return checkout
 
 

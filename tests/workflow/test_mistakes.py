@@ -198,12 +198,13 @@ CROSS_FIELD_MISTAKES = {
         ],
     ),
     "probes of weights that nobody fine-tuned": (
-        {"probes": {"weights": "imagenet", "kernels": ["odd", "padded"]}},
+        {"probes": {"models": ["resnet50"], "weights": "imagenet", "kernels": ["odd", "padded"]}},
         ["probes.kernels: imagenet weights are of odd kernels; leave the others out"],
     ),
     "probes of images that there are not": (
         {
             "probes": {
+                "models": ["resnet50"],
                 "dataset": "cub200",
                 "weights": "imagenet",
                 "kernels": ["odd"],
