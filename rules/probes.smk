@@ -1,7 +1,10 @@
 # Probes: what follows from dead pixels? The fixed linear model, changed pixels, shifts, one-pixel attacks, saliency.
 PROBES = config["probes"]
 EXPERIMENTS["probes"] = {"settings": PROBES, "kernels": PROBES["kernels"]}
-PROBE_NAMES = ["logits", "places", "shifts", "attacks", "saliency", "contrasts"]
+PROBE_NAMES = [
+    *("logits", "places", "shifts", "attacks"),
+    *("saliency", "contrasts", "picture"),
+]
 PROBE = f"<results>/probes/{NETWORK}/{{probe}}.parquet"
 PROBED = [
     {
@@ -143,6 +146,13 @@ rule make_probes:
             labels={"result": "What follows from dead pixels"},
         ),
         vector=multiext("<results>/figures/probes", ".svg", ".pdf"),
+        picture=report(
+            "<results>/figures/saliency.png",
+            caption="../report/saliency.rst",
+            category="Probes",
+            labels={"result": "Saliency maps over an image"},
+        ),
+        picture_vector=multiext("<results>/figures/saliency", ".svg", ".pdf"),
     log:
         "<logs>/make_probes.log",
     benchmark:
@@ -173,6 +183,7 @@ rule probes:
             [
                 *expand("<results>/tables/probes_{name}.parquet", name=PROBE_TABLES),
                 "<results>/figures/probes.png",
+                "<results>/figures/saliency.png",
             ]
             if PROBES["models"]
             else []

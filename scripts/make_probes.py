@@ -3,7 +3,15 @@
 from deadpixel.files import parquet, schemas
 from deadpixel.operations import job
 from deadpixel.results import arms, render, style
-from deadpixel.results.probes import attacks, figure, linear, places, saliency, shifts
+from deadpixel.results.probes import (
+    attacks,
+    figure,
+    linear,
+    picture,
+    places,
+    saliency,
+    shifts,
+)
 
 job.begin(snakemake)
 inputs, output = snakemake.input, snakemake.output
@@ -26,3 +34,4 @@ for name, (frame, table) in tables.items():
     render.save(frame, table, facts, paths, shown=arms.labelled(frame, trf))
 drawn = figure.figure({name: frame for name, (frame, _) in tables.items()})
 style.save(drawn, [output.png, *output.vector])
+style.save(picture.pictures(rows["picture"]), [output.picture, *output.picture_vector])

@@ -27,6 +27,7 @@ from deadpixel.results import (
     style,
 )
 from deadpixel.results.probes import figure as probes_figure
+from deadpixel.results.probes import picture
 
 PICTURES = Path(__file__).parent / "pictures"
 TOLERANCE = 3  # root mean square of what pixels differ by, of 255
@@ -124,8 +125,19 @@ def probes() -> Figure:
     return probes_figure.figure(tables)
 
 
+def saliency() -> Figure:
+    """A bright bar; odd kernels' map has a checkerboard, which its neighbours have not."""
+    row, col = np.indices((24, 24)).reshape(2, -1)
+    bell = np.exp(-((row - 9.0) ** 2 + (col - 14) ** 2) / 40)
+    checks = bell * (1 + 0.8 * (-1.0) ** (row + col))
+    maps_of = {"none": checks, "tile": bell, "low_pass": bell**0.5, "smooth_strides": bell}
+    pixels = pd.DataFrame({"row": row, "col": col, "brightness": (row > 15) * 1.0, **maps_of})
+    padded = pixels.assign(none=bell, kernels="padded")
+    return picture.pictures(pd.concat([pixels.assign(kernels="odd"), padded]).assign(model="net"))
+
+
 DRAWN: list[Callable[[], Figure]] = [
-    *(maps, courses, bars, sizes, plan, probes),
+    *(maps, courses, bars, sizes, plan, probes, saliency),
     padding.window_references,
 ]
 

@@ -197,6 +197,24 @@ def test_maps_are_judged_with_every_correction_and_their_contrast_is_of_all_imag
         assert rows["deletion"].to_numpy() == pytest.approx(pointing.area(curves), abs=1e-3)
 
 
+def test_the_picture_is_the_first_probed_image_and_its_gradients(probed):
+    of, frames = probed
+    pixels, label = image(of, 0)
+    rows = frames["picture"]
+    bright = (pixels.permute(1, 2, 0).numpy() - SETTINGS.black) / (SETTINGS.white - SETTINGS.black)
+    assert rows["brightness"].to_numpy() == pytest.approx(bright.mean(2).ravel(), abs=1e-6)
+    assert (rows["row"].to_numpy().reshape(16, 16) == np.arange(16)[:, None]).all()
+    assert (rows["col"].to_numpy().reshape(16, 16) == np.arange(16)).all()
+    batch = pixels[None], torch.tensor([label]), np.zeros(1, int), of.target
+    for name, saliency_name, correction in (
+        *((correction, "gradient", correction) for correction in corrections.CORRECTIONS),
+        ("smooth_strides", "smooth_strides", "none"),
+    ):
+        maps = saliency.saliency(saliency_name, of.model, *batch)
+        expected = corrections.corrected(correction, maps, of.tile)[0].ravel()
+        assert rows[name].to_numpy() == pytest.approx(expected, rel=1e-4, abs=1e-9), name
+
+
 def test_a_killed_job_goes_on_at_its_last_block(probed, tmp_path, monkeypatch):
     of, frames = probed
     scratch = Scratch(tmp_path, [])

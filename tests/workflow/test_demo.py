@@ -100,7 +100,7 @@ def test_every_file_keeps_its_contract(results):
         facts = parquet.read_provenance(results / name)
         # that of a manifest says nothing else, so that equal images give an equal file
         assert facts.get("versions", {}).get("torch") or facts.keys() == {"fractions", "seed"}, name
-    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies", "causes", "probes"]
+    figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies", "causes", "probes", "saliency"]
     figures += [
         "training_curves",
         "size_against_accuracy",
@@ -128,6 +128,7 @@ def test_every_file_keeps_its_contract(results):
         ("fig5", "padded, mean"),
         ("causes", "checkerboard"),
         ("probes", "one-pixel attacks"),
+        ("saliency", "divided by the tile of R"),
     ],
 )
 def test_figures_say_what_they_are_of(results, name, written):

@@ -171,4 +171,8 @@ PROBES = {
         correction=pa.string(),
         **{f"contrast{of}": _NUMBERS for of in ("", "_se", "_floor", "_unbiased", "_unbiased_se")},
     ),
+    "picture": _schema(
+        **dict.fromkeys(["row", "col"], pa.int16()),
+        **dict.fromkeys(["brightness", "none", "tile", "low_pass", "smooth_strides"], _NUMBERS),
+    ),
 }

@@ -123,8 +123,9 @@ def probe(
 ) -> Frames:
     """Rows of each probe of the probed images, numbered from 0: places, shifts, attacks, saliency.
 
-    And contrasts, of saliency maps over all images. moved: images whose crop is so many px further
-    down and across. A finished block is kept in `scratch`, and not computed again after a kill.
+    And contrasts, of saliency maps over all images, and a picture, of the first. moved: images
+    whose crop is so many px further down and across. A finished block is kept in `scratch`, and not
+    computed again after a kill.
     """
     blocks = range(min(BLOCKS, len(subject.probed)))
     found: list[dict[str, np.ndarray]] = []
@@ -139,7 +140,7 @@ def probe(
         probe: pd.concat([_unpacked(arrays, probe) for arrays in found], ignore_index=True)
         for probe in ("places", "shifts", "attacks", "saliency")
     }
-    return frames | {"contrasts": _contrasts(found)}
+    return frames | {"contrasts": _contrasts(found), "picture": _picture(subject, settings)}
 
 
 class _Block:
@@ -287,3 +288,23 @@ def _contrasts(blocks: Sequence[Mapping[str, np.ndarray]]) -> pd.DataFrame:
         contrast = pointing.contrast([arrays[key] for arrays in blocks], counts)
         found.append({"saliency": name, "correction": correction, **contrast})
     return pd.DataFrame(found)
+
+
+def _picture(subject: Subject, settings: Settings) -> pd.DataFrame:
+    """The first probed image, a row for each pixel: how bright it is, of 0 to 1, and how salient.
+
+    By its gradient, corrected in each way, and by that which is smoothed at strides.
+    """
+    first = subject.probed[0][None].to(subject.device)
+    classes = answers(subject.model, [first]).argmax(1).to(subject.device)
+
+    def strengths(name: str, correction: str) -> np.ndarray:
+        maps = saliency(name, subject.model, first, classes, np.zeros(1, int), subject.target)
+        return corrected(correction, maps, subject.tile)[0].ravel()
+
+    pixels = first[0].permute(1, 2, 0).cpu().numpy()
+    bright = (pixels - settings.black) / (settings.white - settings.black)
+    row, col = np.indices(bright.shape[:2]).reshape(2, -1)
+    drawn = {correction: strengths("gradient", correction) for correction in CORRECTIONS}
+    drawn |= {"smooth_strides": strengths("smooth_strides", "none")}
+    return pd.DataFrame({"row": row, "col": col, "brightness": bright.mean(2).ravel(), **drawn})

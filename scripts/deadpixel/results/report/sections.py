@@ -175,7 +175,10 @@ SECTIONS = (
             Listed("tables/probes_attacks.parquet", ATTACKS, "One-pixel attacks"),
             Listed("tables/probes_saliency.parquet", SALIENCY, "Saliency maps"),
         ),
-        figures=(Drawn("figures/probes.png", "All probes, 95 % intervals over images."),),
+        figures=(
+            Drawn("figures/probes.png", "All probes, 95 % intervals over images."),
+            Drawn("figures/saliency.png", "Gradient saliency over one image, and corrections."),
+        ),
         settings="probes",
     ),
 )
