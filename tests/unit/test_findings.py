@@ -5,7 +5,10 @@ import pandas as pd
 import pytest
 
 import reported
+from deadpixel.results import render
+from deadpixel.results.explained import EXPLAINED
 from deadpixel.results.report import findings
+from deadpixel.results.report.run import Run
 
 
 def said(tmp_path, finding, **changed):
@@ -211,6 +214,24 @@ def test_a_ratio_whose_interval_has_one_in_it_is_not_shown(tmp_path):
     rows = reported.PLACES.assign(ratio_low=0.1, ratio_high=0.9)
     (sentence,) = said(tmp_path / "below", "probed_pixels", probes_places=rows)
     assert "no difference" not in sentence
+
+
+def test_where_the_square_is_seen_is_of_the_micro_object_task_and_not_of_the_causes(tmp_path):
+    files = []
+    for experiment, share in (("microobject", 0.25), ("causes", 0.75)):
+        odd = {"model": "resnet18", "kernels": "odd"}
+        rows = reported.frame(
+            EXPLAINED,
+            reported.row(**odd, predictor="phase", explained=share),
+            reported.row(**odd, predictor="edge", explained=0.01),
+            reported.row(**odd, predictor="both"),
+        )
+        files.append(tmp_path / f"tables/seen/{experiment}/resnet18/explained.parquet")
+        render.save(rows, EXPLAINED, {}, files[-1:])
+    assert [*findings.where_seen(Run(tmp_path, tmp_path / "report.html", files))] == [
+        "Of which squares resnet18 with odd kernels sees, the tile under them explains 25.0 % and "
+        "the edges 1.0 % (of the deviance, by themselves)."
+    ]
 
 
 def test_a_wrong_number_is_another_sentence(tmp_path):

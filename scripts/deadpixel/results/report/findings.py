@@ -236,7 +236,7 @@ def contrasts_in_short(run: Run) -> Iterator[str]:
 
 def where_seen(run: Run) -> Iterator[str]:
     """What explains where the square is seen."""
-    for name in run.names("tables/seen/*/explained.parquet"):
+    for name in run.names("tables/seen/microobject/*/explained.parquet"):
         rows: Any = run.rows(name, EXPLAINED.schema).dropna(subset=["explained"])
         for (model, kernels), both in rows.groupby(["model", "kernels"], sort=False):
             share = both.set_index("predictor")["explained"]
