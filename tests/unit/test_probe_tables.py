@@ -230,6 +230,7 @@ def test_a_logit_of_one_period_has_all_of_its_power_there():
     assert table.groupby("axis")["share"].sum().to_numpy() == pytest.approx(1)
     assert table.groupby("axis")["white"].sum().to_numpy() == pytest.approx(1)
     assert (table["n_images"] == 2).all()
+    assert table.loc["down", "white"].equals(table.loc["across", "white"]), "whatever the logits"
 
 
 # ------------------------------------------------------------------------------------------ attacks
@@ -249,7 +250,7 @@ def test_attacks_are_compared_with_those_on_weak_pixels_image_by_image():
                 **{"queries": queries[image], "before": 0.75, "after": 0.25 * image},
             }
             for name, (succeeded, queries) in came.items()
-            for image in (3, 1, 0, 2)
+            for image in ((3, 1, 0, 2) if name == "weak" else (0, 1, 2, 3))
         ]
     )
     table = attacks.compared(rows).set_index("places")
