@@ -72,6 +72,12 @@ def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
     return tile / (_positive(around) if (field >= 0).all() else np.nan)
 
 
+def repeated(tile: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A tile (period, period) over a map of `shape` (H, W), from its first pixel on."""
+    rows, columns = (np.arange(length) % len(tile) for length in shape)
+    return tile[np.ix_(rows, columns)]
+
+
 def _tile_sums(maps: np.ndarray, period: int) -> tuple[np.ndarray, np.ndarray]:
     """Sums over tiles (..., period, period) of maps (..., H, W), and of their moving averages."""
     rows, columns = (length // period for length in maps.shape[-2:])

@@ -301,3 +301,9 @@ def test_mean_tile_finds_the_pattern_under_a_bell():
     assert np.abs(tile - pattern[:32, :32]).mean() < 0.03
     with pytest.raises(ValueError, match="no tile"):
         imbalance.mean_tile(np.ones((16, 64)), 32)
+
+
+def test_a_tile_is_repeated_from_the_first_pixel_on_and_cut_at_the_last():
+    tile = np.arange(9).reshape(3, 3)
+    expected = np.tile(tile, (3, 3))[:8, :7]
+    assert np.array_equal(imbalance.repeated(tile, (8, 7)), expected)

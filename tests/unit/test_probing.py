@@ -100,7 +100,7 @@ def test_the_reference_says_what_is_strong_and_other_images_are_probed(probed):
         assert found == pytest.approx(alone["output"].mean, rel=1e-4, abs=1e-9)
     expected = places.phases(of.reference.field)
     assert np.array_equal(of.phases.group, expected.group)
-    assert np.array_equal(of.tile, mean_tile(of.reference.field, 16))
+    assert np.array_equal(of.phases.tile, mean_tile(of.reference.field, 16))
     for name in ("places", "shifts", "attacks", "saliency"):
         assert {*frames[name]["image"]} == {*range(12)}, name
 
@@ -183,8 +183,8 @@ def test_maps_are_judged_with_every_correction_and_their_contrast_is_of_all_imag
         for correction in corrections.CORRECTIONS:
             rows = frames["saliency"].query("saliency == @name and correction == @correction")
             rows = rows.sort_values("image")
-            strengths = corrections.corrected(correction, maps, of.tile)
-            agreement = pointing.agreement(np.abs(maps), strengths, len(of.tile))
+            strengths = corrections.corrected(correction, maps, of.phases.tile)
+            agreement = pointing.agreement(np.abs(maps), strengths, len(of.phases.tile))
             assert rows["agreement"].to_numpy() == pytest.approx(agreement, abs=1e-3)
             contrast = frames["contrasts"].query("saliency == @name and correction == @correction")
             blocks = [strengths[block::BLOCKS] for block in range(BLOCKS)]
@@ -211,7 +211,7 @@ def test_the_picture_is_the_first_probed_image_and_its_gradients(probed):
         ("smooth_strides", "smooth_strides", "none"),
     ):
         maps = saliency.saliency(saliency_name, of.model, *batch)
-        expected = corrections.corrected(correction, maps, of.tile)[0].ravel()
+        expected = corrections.corrected(correction, maps, of.phases.tile)[0].ravel()
         assert rows[name].to_numpy() == pytest.approx(expected, rel=1e-4, abs=1e-9), name
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import InputError
+from ..imbalance import repeated
 
 CUTOFF = 15 / 224  # cycles per pixel: FORGrad's default in its authors' library, Xplique
 
@@ -19,9 +20,8 @@ def _by_tile(strengths: np.ndarray, tile: np.ndarray) -> np.ndarray:
             "the mean tile of the effective receptive field is unknown at some phases: "
             "accumulate the field over more images"
         )
-    rows, columns = (np.arange(length) % len(tile) for length in strengths.shape[1:])
-    repeated = tile[np.ix_(rows, columns)]
-    return strengths / np.where(repeated > 0, repeated, 1)
+    tiles = repeated(tile, strengths.shape[1:])
+    return strengths / np.where(tiles > 0, tiles, 1)
 
 
 def _low_pass(strengths: np.ndarray, _tile: np.ndarray) -> np.ndarray:

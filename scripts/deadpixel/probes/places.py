@@ -6,7 +6,7 @@ import numpy as np
 
 from ..data.draws import Purpose, generator
 from ..errors import InputError
-from ..imbalance import mean_tile, tile_period
+from ..imbalance import mean_tile, repeated, tile_period
 
 GROUPS = 10
 # In files of what was changed there: one colour by a size; or all of them.
@@ -16,10 +16,11 @@ DISTURBED, ALL_COLOURS = "disturbed", -1
 class Phases(NamedTuple):
     """Pixels of images (H, W) by the sensitivity of their phase.
 
-    sensitivity: of the mean tile there, relative to the pixels around. group: 0 of the weakest
-    tenth of the phases, `GROUPS` - 1 of the strongest.
+    tile: the mean tile (period, period). sensitivity: of it there, relative to the pixels around.
+    group: 0 of the weakest tenth of the phases, `GROUPS` - 1 of the strongest.
     """
 
+    tile: np.ndarray
     sensitivity: np.ndarray
     group: np.ndarray
 
@@ -47,8 +48,7 @@ def phases(receptive_field: np.ndarray) -> Phases:
     Groups have as many phases each, to one; of phases that are equal those of the first rows are
     taken for the weaker. Raises `InputError` for a map that has no tile.
     """
-    period = tile_period(receptive_field.shape)
-    tile = mean_tile(receptive_field, period)
+    tile = mean_tile(receptive_field, tile_period(receptive_field.shape))
     if not np.isfinite(tile).all():
         raise InputError(
             "the effective field of the logit is zero or negative in places, so that no pixel is "
@@ -57,5 +57,5 @@ def phases(receptive_field: np.ndarray) -> Phases:
     ranks = np.empty(tile.size, dtype=int)
     ranks[np.argsort(tile, axis=None, kind="stable")] = np.arange(tile.size)
     group = (ranks * GROUPS // tile.size).reshape(tile.shape)
-    rows, columns = (np.arange(length) % period for length in receptive_field.shape)
-    return Phases(tile[np.ix_(rows, columns)], group[np.ix_(rows, columns)])
+    shape = receptive_field.shape
+    return Phases(tile, repeated(tile, shape), repeated(group, shape))

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from .. import imbalance
 from ..errors import InputError
 from ..features import in_evaluation
 from ..logs import log, progress
@@ -58,8 +57,8 @@ class Subject:
     """A network, and what images other than the probed ones say of it.
 
     reference: `linear.Pieces` of those. own: of the probed images, whose R does not know which
-    pixels were chosen. phases: strong and weak pixels, by the reference. tile: the mean tile of its
-    R. All are of the predicted class.
+    pixels were chosen. phases: strong and weak pixels, by the reference. All are of the predicted
+    class.
     """
 
     def __init__(
@@ -84,8 +83,6 @@ class Subject:
         fixed = {"by_field": self.reference.field, "by_signed": self.reference.signed}
         self.own = self._pieces(probed, fixed)
         self.phases: Phases = phases(self.reference.field)
-        period = imbalance.tile_period(self.reference.field.shape)
-        self.tile = imbalance.mean_tile(self.reference.field, period)
 
     def batches(self, images: "EvaluationImages") -> Iterator[Tensor]:
         """On the device."""
@@ -221,6 +218,7 @@ class _Block:
     def maps(self) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
         """Name, correction, plain strengths and corrected ones (N, H, W)."""
         settings, subject = self._settings, self._subject
+        tile = subject.phases.tile
         for name in SALIENCIES:
             try:
                 maps = saliency(
@@ -234,7 +232,7 @@ class _Block:
                 log.info("%s", error)
                 continue
             for correction in CORRECTIONS:
-                yield name, correction, np.abs(maps), corrected(correction, maps, subject.tile)
+                yield name, correction, np.abs(maps), corrected(correction, maps, tile)
 
     def saliency(self) -> tuple[pd.DataFrame, dict[str, np.ndarray]]:
         """What maps point at, a row for each image; and their mean maps (H, W), by name."""
@@ -251,7 +249,7 @@ class _Block:
                 )
                 for kind in pointing.EXCHANGES
             }
-            agreement = pointing.agreement(plain, maps, len(subject.tile))
+            agreement = pointing.agreement(plain, maps, len(subject.phases.tile))
             key = {"saliency": name, "correction": correction, "image": self.numbers}
             found.append(pd.DataFrame({**key, "agreement": agreement, **areas}))
             means[f"{name}/{correction}"] = maps.mean(0)
@@ -300,7 +298,7 @@ def _picture(subject: Subject, settings: Settings) -> pd.DataFrame:
 
     def strengths(name: str, correction: str) -> np.ndarray:
         maps = saliency(name, subject.model, first, classes, np.zeros(1, int), subject.target)
-        return corrected(correction, maps, subject.tile)[0].ravel()
+        return corrected(correction, maps, subject.phases.tile)[0].ravel()
 
     pixels = first[0].permute(1, 2, 0).cpu().numpy()
     bright = (pixels - settings.black) / (settings.white - settings.black)
