@@ -128,7 +128,7 @@ def _measured(name: str) -> dict[str, Any]:
     targets = {**reading.last_maps(model, images), OUTPUT: Target(OUTPUT, layout="logits")}
     fields = receptive_field.fields(model, targets, size)
     measurement = erf.Measurement(
-        model, targets, "predicted", "kim", torch.float32, torch.device("cpu")
+        model, targets, "predicted", "kim", "shared", torch.float32, torch.device("cpu")
     )
     maps = measurement.over([(images, None)])
     changed, _ = kernels.pad(model)

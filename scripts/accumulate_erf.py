@@ -31,9 +31,10 @@ numbers = {int(parquet.partitions(path)["block"]): path for path in snakemake.ou
 settings = {
     "logit": params.logit,
     "definition": params.definition,
+    "ties": params.ties,
     "batch_size": config["erf"]["batch_size"],
 }
-blocks, readings = erf.accumulate_blocks(
+blocks, measurement = erf.accumulate_blocks(
     model,
     images,
     reading.with_stages(model, first[None], params.targets),
@@ -47,13 +48,14 @@ blocks, readings = erf.accumulate_blocks(
 )
 facts = parquet.provenance(
     **settings,
-    targets={name: str(target) for name, target in readings.items()},
+    targets={name: str(target) for name, target in measurement.targets.items()},
     input_size=params.preprocess["crop"],
     preprocess=params.preprocess,
     checkpoint=checkpoints.read_facts(snakemake.input.checkpoint),
     device=devices.describe(device),
     dtype=params.dtype,
     seed=params.seed,
+    seconds_waited_for_images=measurement.waited / len(numbers),
     seconds=(time.monotonic() - start) / len(numbers),
 )
 for number, path in numbers.items():

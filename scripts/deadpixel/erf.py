@@ -9,6 +9,8 @@ Others compute other things under that name: `DEFINITIONS`.
 
 import dataclasses
 import itertools
+import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -17,6 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .ahead import ahead
+from .backward.way import Ties, WayBack
 from .errors import InputError
 from .features import features, image_gradient, in_evaluation, prepared
 from .files.effective import Erf
@@ -38,12 +42,14 @@ class Definition:
     """What an effective receptive field is the average of over images.
 
     value: F (N,) of a target's features (N, C); a logit is its own F. field: of the gradients of F
-    (N, 3, H, W), what is averaged (N, H, W). signed: it may be negative.
+    (N, 3, H, W), what is averaged (N, H, W). signed: it may be negative. of_mean_colour: only the
+    mean of a gradient over colours matters.
     """
 
     value: Callable[[Tensor], Tensor]
     field: Callable[[Tensor], Tensor]
     signed: bool = False
+    of_mean_colour: bool = True
 
 
 def _mean_feature(features: Tensor) -> Tensor:
@@ -54,7 +60,9 @@ def _mean_feature(features: Tensor) -> Tensor:
 DEFINITIONS = {
     "kim": Definition(_mean_feature, lambda gradients: gradients.mean(1).relu()),
     "replknet": Definition(
-        lambda features: features.relu().sum(1), lambda gradients: gradients.relu().sum(1)
+        lambda features: features.relu().sum(1),
+        lambda gradients: gradients.relu().sum(1),
+        of_mean_colour=False,
     ),
     "absolute": Definition(_mean_feature, lambda gradients: gradients.mean(1).abs()),
     "signed": Definition(_mean_feature, lambda gradients: gradients.mean(1), signed=True),
@@ -81,6 +89,7 @@ def accumulate(
     labels: Tensor | Iterable[Tensor] | None = None,
     logit: Logit | None = None,
     definition: str = "kim",
+    ties: Ties = "shared",
     batch_size: int = 32,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
@@ -95,6 +104,8 @@ def accumulate(
     logit: which logit ``output`` means: ``true`` (the default with labels), ``predicted`` (the
         default without) or ``mean`` over all of them.
     definition: which of `DEFINITIONS`.
+    ties: who gets the gradient of a max-pool where several values are the largest: all of them, or
+        the first, as PyTorch has it (`backward.pooling`).
     dtype: of the computation; float64 is the reference. Sums are float64 always.
 
     `model` may be in any state and is left as it was. Raises `NonFiniteGradientError`, and
@@ -106,7 +117,7 @@ def accumulate(
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
         raise InputError("logit 'true' needs the labels of the images; use 'predicted' or 'mean'")
-    measurement = Measurement(model, targets, logit, definition, dtype, device)
+    measurement = Measurement(model, targets, logit, definition, ties, dtype, device)
     return measurement.over(_batches(images, labels, batch_size))
 
 
@@ -114,7 +125,8 @@ class Measurement:
     """What `accumulate` does, for any number of sets of images.
 
     targets: as they are read, complete once images were seen. moves: how the field of each moves
-    with its place, as `reading.check` saw it in the first images.
+    with its place, as `reading.check` saw it in the first images. waited: seconds spent on waiting
+    for images. at_once: the most images that fit into the memory, as far as it was short.
     """
 
     def __init__(
@@ -123,6 +135,7 @@ class Measurement:
         targets: Named,
         logit: Logit,
         definition: str,
+        ties: Ties,
         dtype: torch.dtype,
         device: torch.device | str,
     ) -> None:
@@ -133,12 +146,17 @@ class Measurement:
             raise InputError(f"logit {logit!r} is none of {', '.join(get_args(Logit))}")
         if dtype not in (torch.float32, torch.float64):
             raise InputError(f"dtype {dtype}: use float32 or float64")
+        if ties not in get_args(Ties):
+            raise InputError(f"ties {ties!r} are none of {', '.join(get_args(Ties))}")
         self._model, self._dtype = model, dtype
         self._logit: Logit = logit
+        self._ties: Ties = ties
         if definition not in DEFINITIONS:
             raise InputError(f"definition {definition!r} is none of {', '.join(DEFINITIONS)}")
         self._definition = DEFINITIONS[definition]
         self._device = torch.device(device)
+        self.waited = 0.0
+        self.at_once = sys.maxsize
         self._ready: nn.Module | None = None
         self._is_read = False
 
@@ -164,30 +182,75 @@ class Measurement:
     @full_precision()
     def over(self, batches: Iterable[tuple[Tensor, Tensor | None]]) -> dict[str, Erf]:
         """Fields over all images of `batches` of images and labels."""
-        sums: dict[str, Erf] = {}
-        done = 0
-        for images, labels in batches:
-            model = self.prepare(images[:2])
-            for target, values, gradients in self._gradients(model, images, labels):
-                finite = gradients.flatten(1).isfinite().all(1) & values.isfinite()
-                if not finite.all():
-                    raise NonFiniteGradientError(target, done + int(finite.int().argmin()))
-                field = _batch_erf(self._definition.field(gradients))
+        sums: dict[str, _Sums] = {}
+        pieces = itertools.chain.from_iterable(
+            self._in_pieces(images, labels) for images, labels in self._arriving(batches)
+        )
+        for fields in pieces:
+            for target, field in fields.items():
                 sums[target] = sums[target] + field if target in sums else field
-            done += len(images)
         if not sums:
             raise InputError("no images to accumulate an effective receptive field over")
-        for target, field in sums.items():
+        found = {target: summed.checked(target) for target, summed in sums.items()}
+        for target, field in found.items():
             if not field.total.any():
                 log.warning("no pixel of any image raises target %r: its field is zero", target)
+        return found
+
+    def _arriving(
+        self, batches: Iterable[tuple[Tensor, Tensor | None]]
+    ) -> Iterator[tuple[Tensor, Tensor | None]]:
+        """`batches`, of which the next is read while one is computed; notes the time of waiting."""
+        if self._device.type == "cuda":
+            batches = ((images.pin_memory(), labels) for images, labels in batches)
+        arriving = ahead(batches)
+        while True:
+            start = time.monotonic()
+            batch = next(arriving, None)
+            self.waited += time.monotonic() - start
+            if batch is None:
+                return
+            yield batch
+
+    def _in_pieces(self, images: Tensor, labels: Tensor | None) -> Iterator[dict[str, "_Sums"]]:
+        """Sums over the images of a batch, in smaller ones once the memory was short."""
+        model = self.prepare(images[:2])
+        done = 0
+        while done < len(images):
+            piece = slice(done, done + self.at_once)
+            few = None if labels is None else labels[piece]
+            try:
+                found = self._sums(model, images[piece], few)
+            except (InputError, torch.OutOfMemoryError) as error:
+                tried = len(images[piece])
+                if tried == 1 or not _is_lack_of_memory(error):
+                    raise
+                self.at_once = tried // 2
+                log.warning(
+                    "the memory is too small for %d images at once: going on with %d, "
+                    "which changes nothing else",
+                    tried,
+                    self.at_once,
+                )
+                continue
+            yield found
+            done = piece.stop
+
+    def _sums(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> dict[str, "_Sums"]:
+        sums = {}
+        for target, values, gradients in self._gradients(model, images, labels):
+            finite = gradients.flatten(1).isfinite().all(1) & values.isfinite()
+            fields = self._definition.field(gradients).double()
+            sums[target] = _Sums(fields.sum(0), fields.square().sum(0), (finite,))
         return sums
 
     def _gradients(
         self, model: nn.Module, images: Tensor, labels: Tensor | None
     ) -> Iterator[tuple[str, Tensor, Tensor]]:
         """F (N,) of Eq. 1 and its gradient (N, 3, H, W) for each image, of each target."""
-        images = images.to(self._device, self._dtype).detach().requires_grad_()
-        found = features(model, images, self.targets)
+        images = images.to(self._device, self._dtype, non_blocking=True).detach().requires_grad_()
+        with WayBack(images, self._ties, mean_colour=self._definition.of_mean_colour):
+            found = features(model, images, self.targets)
         for number, target in enumerate(found, start=1):
             if self.targets[target].module == OUTPUT:
                 values = _chosen(found[target], labels, self._logit)
@@ -195,6 +258,13 @@ class Measurement:
                 values = self._definition.value(found[target])
             gradients = image_gradient(target, values, images, keep_graph=number < len(found))
             yield target, values.detach(), gradients
+
+
+def _is_lack_of_memory(error: BaseException) -> bool:
+    """Whether it, or what the network failed of, is that."""
+    return isinstance(error, torch.OutOfMemoryError) or isinstance(
+        error.__cause__, torch.OutOfMemoryError
+    )
 
 
 def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:
@@ -211,10 +281,28 @@ def _chosen(logits: Tensor, labels: Tensor | None, logit: Logit) -> Tensor:
     return logits.gather(1, classes.to(logits.device)[:, None].long()).squeeze(1)
 
 
-def _batch_erf(fields: Tensor) -> Erf:
-    fields = fields.double()
-    total, squares = fields.sum(0), fields.square().sum(0)
-    return Erf(total.cpu().numpy(), squares.cpu().numpy(), len(fields))
+@dataclass(frozen=True)
+class _Sums:
+    """Of fields of images, and of their squares, (H, W) on the device; finite: which images' are.
+
+    Nothing waits for the device before all images of a block are under way.
+    """
+
+    total: Tensor
+    squares: Tensor
+    finite: tuple[Tensor, ...]
+
+    def __add__(self, other: "_Sums") -> "_Sums":
+        return _Sums(
+            self.total + other.total, self.squares + other.squares, self.finite + other.finite
+        )
+
+    def checked(self, target: str) -> Erf:
+        """Raises `NonFiniteGradientError` for the first image that is not finite."""
+        finite = torch.cat(self.finite)
+        if not finite.all():
+            raise NonFiniteGradientError(target, int(finite.int().argmin()))
+        return Erf(self.total.cpu().numpy(), self.squares.cpu().numpy(), len(finite))
 
 
 def check_head(model: nn.Module, image: Tensor, n_classes: int, key: str) -> None:
@@ -290,17 +378,18 @@ def accumulate_blocks(
     shards: int = 1,
     logit: Logit,
     definition: str = "kim",
+    ties: Ties = "shared",
     batch_size: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
-) -> tuple[dict[int, dict[str, Erf]], dict[str, Target]]:
+) -> tuple[dict[int, dict[str, Erf]], Measurement]:
     """`accumulate` over every `shards`-th of `n_blocks` interleaved blocks of images, from `shard`.
 
     Blocks are numbered over all shards, and serve standard errors. There are no more of them than
     images. A finished one is kept in `scratch`, and not computed again after a kill. Returns also
-    how each target was read.
+    the measurement, which says how each target was read.
     """
-    measurement = Measurement(model, targets, logit, definition, dtype, device)
+    measurement = Measurement(model, targets, logit, definition, ties, dtype, device)
     first = next(iter(images.batches(2)))  # the same in every shard
     measurement.read(first)
     blocks: dict[int, dict[str, Erf]] = {}
@@ -324,7 +413,7 @@ def accumulate_blocks(
             }
             scratch.save(f"block-{number}", parts)
         blocks[number] = found
-    return blocks, measurement.targets
+    return blocks, measurement
 
 
 def _saved(

@@ -59,7 +59,7 @@ def look(
     input_size = (size[0], size[1])
     targets = {**{f"stride{stride}": None for stride in reading.STRIDES}, OUTPUT: OUTPUT}
     with tempfile.TemporaryDirectory() as scratch:
-        of_blocks, readings = erf.accumulate_blocks(
+        of_blocks, measurement = erf.accumulate_blocks(
             model,
             images,
             reading.with_stages(model, first[None], targets),
@@ -69,11 +69,11 @@ def look(
             batch_size=batch_size,
             device=device,
         )
-    rows = receptive_field.table(model, readings, input_size, channels=channels)
+    rows = receptive_field.table(model, measurement.targets, input_size, channels=channels)
     theories = extent.theories(rows)
     key = {**_KEY, "model": name}
     seen, measured = {}, {}
-    for target in readings:
+    for target in measurement.targets:
         parts = [block[target] for block in of_blocks.values()]
         seen[target] = sum(parts[1:], start=parts[0])
         measured[target] = fields.measure(seen[target], parts, theories[target])

@@ -3,6 +3,7 @@
 import copy
 import functools
 import operator
+import time
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from deadpixel.networks import calibration
 from packs import listed
 
 TARGETS = ["layer3", "layer4", "output"]
+DOUBLE = torch.float64
 
 
 def plain_fields(model, images, targets, *, single=False):
@@ -246,6 +248,7 @@ def test_the_model_is_left_as_it_was(small):
         (["output"], {"labels": torch.tensor([0, 1]), "batch_size": 2}, "2 images has 0 labels"),
         (["output"], {"logit": "argmax"}, "logit 'argmax' is none of true, predicted, mean"),
         (["output"], {"dtype": torch.float16}, "use float32 or float64"),
+        (["output"], {"ties": "true"}, "ties 'true' are none of shared, first"),
     ],
 )
 def test_bad_input_is_named(small, targets, options, message):
@@ -343,6 +346,29 @@ def test_memory_does_not_grow_with_the_number_of_images(small):
 
     field = erf.accumulate(model, batches(), ["output"])["output"]
     assert field.count == 250
+
+
+class Flat(nn.Module):
+    """A map of zeros, whatever the image, and its gradient nevertheless."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.MaxPool2d(3, 1, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.pool(images - images.detach())
+
+
+@pytest.mark.parametrize(("ties", "winners"), [("shared", 9), ("first", 1)])
+def test_ties_are_as_asked_for_in_blocks_too(evaluated, tmp_path, ties, winners):
+    everything = torch.stack([evaluated[number] for number in range(7)])
+    field = erf.accumulate(Flat(), everything, ["pool"], ties=ties)["pool"]
+    assert np.count_nonzero(field.mean) == winners and field.mean.sum() == pytest.approx(1 / 3)
+    scratch = resume.Scratch(tmp_path / "scratch", [])
+    blocks, _ = erf.accumulate_blocks(
+        Flat(), evaluated, ["pool"], 2, scratch, ties=ties, logit="mean", batch_size=4
+    )
+    assert np.count_nonzero(blocks[1]["pool"].mean) == winners
 
 
 @pytest.fixture
@@ -462,7 +488,8 @@ def test_fields_of_blocks_have_the_names_of_the_targets(small, evaluated, tmp_pa
     scratch = resume.Scratch(tmp_path / "scratch", [])
     settings = {"logit": "mean", "batch_size": 2, "dtype": torch.float64}
     names = {"mine": "second", "also mine": "second"}
-    blocks, readings = erf.accumulate_blocks(small[0], evaluated, names, 1, scratch, **settings)
+    blocks, measurement = erf.accumulate_blocks(small[0], evaluated, names, 1, scratch, **settings)
+    readings = measurement.targets
     assert [*blocks[0]] == [*readings] == ["mine", "also mine"]
     assert np.array_equal(blocks[0]["mine"].total, blocks[0]["also mine"].total)
     assert str(readings["mine"]) == "{module: second, layout: nchw}"
@@ -522,3 +549,56 @@ def test_a_logit_that_is_not_finite_names_the_image():
 
     with pytest.raises(erf.NonFiniteGradientError, match=r"image 0: target 'output' or its"):
         erf.accumulate(Infinite(), torch.rand(2, 3, 8, 8), ["output"])
+
+
+class Greedy(nn.Module):
+    """Fails for want of memory on more than `most` images at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.layer, self.most = nn.Conv2d(3, 2, 3), most
+
+    def forward(self, images: Tensor) -> Tensor:
+        if len(images) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.layer(images).square().mean((2, 3))
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_changes_nothing(caplog):
+    torch.manual_seed(0)
+    model, images = Greedy(2), torch.randn(13, 3, 6, 6)
+    labels = torch.arange(13) % 2
+    fields = [
+        erf.accumulate(model, images, ["output"], labels=labels, batch_size=size, dtype=DOUBLE)
+        for size in (2, 11)
+    ]
+    assert fields[1]["output"].count == 13
+    np.testing.assert_allclose(fields[1]["output"].mean, fields[0]["output"].mean, rtol=1e-12)
+    said = [line for line in caplog.messages if "too small" in line]
+    assert [line.split("too small for ")[1].split(",")[0] for line in said] == [
+        "11 images at once: going on with 5",
+        "5 images at once: going on with 2",
+    ]
+
+
+def test_one_image_that_does_not_fit_is_an_error():
+    model = Greedy(2)
+    measurement = erf.Measurement(model, ["output"], "mean", "kim", "shared", DOUBLE, "cpu")
+    images = torch.randn(2, 3, 6, 6)
+    ready = measurement.prepare(images)
+    ready.most = 0
+    with pytest.raises(InputError, match="out of memory"):
+        measurement.over([(images, None)])
+
+
+def test_the_time_of_waiting_for_images_is_noted(small):
+    model, images = small
+    measurement = erf.Measurement(model, ["output"], "mean", "kim", "shared", DOUBLE, "cpu")
+
+    def late():
+        for image in images.split(1):
+            time.sleep(0.05)
+            yield image, None
+
+    measurement.over(late())
+    assert measurement.waited >= 0.05

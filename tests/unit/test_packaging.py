@@ -341,7 +341,7 @@ def test_the_registry_has_the_transforms_of_torchvisions_enum():
 # that changed kernels have, so these are below the networks.
 FLOORS = (
     *(
-        {"errors", "logs", "uncompiled"},
+        {"errors", "logs", "uncompiled", "ahead"},
         {"targets"},
         {"files"},
         {"trf"},
@@ -350,7 +350,7 @@ FLOORS = (
         {"kernels"},
         {"networks"},
     ),
-    *({"features"}, {"reading"}, {"blocks"}),
+    *({"features", "backward"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
     {"tiles", "fields"},
     *(

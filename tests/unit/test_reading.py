@@ -427,7 +427,7 @@ def test_tokens_in_another_order_are_no_last_map(caplog):
 
 def test_a_measurement_keeps_how_its_fields_move():
     measurement = erf.Measurement(
-        Patches(), ["mix", "output"], "mean", "kim", torch.float64, torch.device("cpu")
+        Patches(), ["mix", "output"], "mean", "kim", "shared", torch.float64, torch.device("cpu")
     )
     measurement.over([(IMAGES, None)])
     assert [move.steps for move in measurement.moves["mix"]] == [

@@ -1,0 +1,1 @@
+"""Gradients of images: the same whatever the layout, for less than PyTorch asks."""
