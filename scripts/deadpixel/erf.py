@@ -27,7 +27,7 @@ from .files.effective import Erf
 from .logs import log, progress
 from .networks.forward import forward, full_precision, logits
 from .reading import Move, check, completed, modules_of, named
-from .targets import OUTPUT, Named, Target
+from .targets import OUTPUT, Named
 
 if TYPE_CHECKING:
     from .data.evaluation import EvaluationImages

@@ -44,10 +44,12 @@ GEOMETRIES = [
     {"kernel_size": 3},
     {"kernel_size": (3, 2), "stride": (1, 2), "padding": (0, 1)},
     {"kernel_size": 4, "stride": 4},
+    {"kernel_size": (5, 3), "stride": 2, "padding": (2, 0)},
     {"kernel_size": 5, "stride": 3, "padding": 1},
     {"kernel_size": 3, "stride": 2, "padding": 4, "dilation": 2},
     {"kernel_size": 2, "stride": 3, "padding": 2},
     {"kernel_size": 1, "stride": 2},
+    {"kernel_size": 1, "padding": 2},
     {"kernel_size": (2, 3), "padding": "same"},
     {"kernel_size": 3, "padding": 1, "padding_mode": "reflect"},
 ]
@@ -120,6 +122,18 @@ def test_padding_before_the_stem_is_no_obstacle():
     assert not torch.equal(*gradient(network, image)[:, :2].unbind(1))
 
 
+def test_another_leaf_is_no_image():
+    torch.manual_seed(0)
+    stem = nn.Conv2d(3, 4, 3).double().requires_grad_(False)
+    image, other = noise(1, 3, 6, 6).requires_grad_(), noise(1, 3, 6, 6, seed=1).requires_grad_()
+    with WayBack(image, "first", mean_colour=True):
+        found = stem(other.clone()).square().sum()
+    truth = stem(other.clone()).square().sum()
+    torch.testing.assert_close(
+        *torch.autograd.grad(found, other), *torch.autograd.grad(truth, other), **EXACT
+    )
+
+
 def test_weights_that_depend_on_the_image_keep_their_gradients():
     class Dynamic(nn.Module):
         def forward(self, image: Tensor) -> Tensor:
@@ -143,13 +157,22 @@ class _Sizes(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def test_only_what_is_not_zero_is_computed():
+@pytest.mark.parametrize(
+    ("place", "seen"), [((6, 8), [(1, 1), (3, 3), (5, 5)]), ((0, 0), [(1, 1), (2, 2), (3, 3)])]
+)
+def test_only_what_is_not_zero_is_computed(place, seen):
     torch.manual_seed(0)
     layers = (nn.Conv2d(3, 3, 3, padding=1) for _ in range(3))
     network = nn.Sequential(*layers).double().requires_grad_(False)
     with _Sizes() as sizes:
-        gradient(network, noise(2, 3, 12, 16), (6, 8))
-    assert sizes.seen == [(1, 1), (3, 3), (5, 5)]
+        gradient(network, noise(2, 3, 12, 16), place)
+    assert sizes.seen == seen
+
+
+def test_no_gradient_is_no_gradient():
+    layers = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 3)
+    network = nn.Sequential(*layers, nn.Threshold(100, 0)).double().requires_grad_(False)
+    assert not gradient(network, noise(2, 3, 8, 8)).any()
 
 
 POOLS = [
@@ -195,9 +218,9 @@ def _unfolding(pool: nn.MaxPool2d) -> dict:
 @pytest.mark.parametrize("behind_relu", [False, True])
 @pytest.mark.parametrize("geometry", [g for g in POOLS if not g.get("ceil_mode")][:-1], ids=str)
 def test_the_largest_values_of_a_window_share_its_gradient(geometry, behind_relu):
-    """Whole numbers from -2 to 2, of which many are equal."""
+    """Whole numbers from -3 to 1, of which many are equal."""
     pool = nn.MaxPool2d(**geometry)
-    feature_map = torch.randint(-2, 3, (2, 2, 8, 9), generator=torch.Generator().manual_seed(0))
+    feature_map = torch.randint(-3, 2, (2, 2, 8, 9), generator=torch.Generator().manual_seed(0))
     feature_map = feature_map.double()
     first = nn.ReLU() if behind_relu else nn.Identity()
     with torch.no_grad():
@@ -235,6 +258,13 @@ def test_a_flat_map_gets_a_gradient_without_a_direction(geometry, value):
         torch.testing.assert_close(found, truth, **EXACT)
 
 
+def test_windows_lie_beside_each_other_unless_a_stride_is_given():
+    flat = torch.ones(1, 1, 6, 6, dtype=torch.float64)
+    for pool in (functional.max_pool2d, torch.max_pool2d):
+        found = gradient(lambda image, pool=pool: pool(image, 2), flat, ties="shared")
+        assert found.eq(1 / 4).all()
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_that_rounding_tells_apart_are_equal_and_others_are_not(dtype):
     eps = torch.finfo(dtype).eps
@@ -266,6 +296,16 @@ def test_what_is_not_finite_is_passed_on_and_breaks_nothing(value):
     truth = functional.max_pool2d(feature_map.detach(), 3, 2, 1)
     assert torch.equal(torch.isnan(pooled), torch.isnan(truth))
     assert found.isfinite().all()
+
+
+def test_a_map_of_nothing_but_minus_infinity_keeps_pytorchs_rule():
+    endless, pool = torch.full((1, 1, 7, 7), -math.inf).double(), nn.MaxPool2d(3, 2, 1)
+    leaf, plain = endless.clone().requires_grad_(), endless.clone().requires_grad_()
+    with WayBack(leaf, "shared", mean_colour=False):
+        pooled = pool(leaf)
+    arriving = noise(*pooled.shape)
+    found = torch.autograd.grad(pooled, leaf, arriving)
+    assert torch.equal(*found, *torch.autograd.grad(pool(plain), plain, arriving))
 
 
 def test_half_precision_keeps_pytorchs_rule():
