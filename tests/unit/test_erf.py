@@ -147,11 +147,18 @@ def by_hand(definition: str, features: Tensor, image: Tensor) -> Tensor:
     return {"kim": mean.clamp(min=0), "absolute": mean.abs(), "signed": mean}[definition]
 
 
+@pytest.mark.parametrize("weights", [(1, 1, 1), (1, 2, -3)])
 @pytest.mark.parametrize("definition", erf.DEFINITIONS)
 @pytest.mark.parametrize("target", ["second", "output"])
-def test_each_definition_is_its_formula(small, definition, target):
-    """Of a map with features of either sign, and of a logit, which is taken as it is."""
+def test_each_definition_is_its_formula(small, definition, target, weights):
+    """Of a map with features of either sign, and of a logit, which is taken as it is.
+
+    weights: of the colours, before the first convolution, whose gradients then differ by colour.
+    """
     model, images = small
+    of_colours = torch.tensor(weights)[:, None, None]
+    if weights != (1, 1, 1):
+        model.register_forward_pre_hook(lambda _model, arguments: arguments[0] * of_colours)
     found = erf.accumulate(model, images, [target], definition=definition, dtype=torch.float64)
     kept = []
     truth_model = copy.deepcopy(model).double().eval()
@@ -447,12 +454,24 @@ def changed(part, change):
         lambda arrays: {n.replace("second", "first"): a for n, a in arrays.items()},
         changed("total", lambda sums: sums[:3]),
         changed("total", lambda sums: sums * np.nan),
-        changed("total", lambda sums: -1 - sums),
+        lambda arrays: {n: -1 - a if n.endswith("total") else a for n, a in arrays.items()},
+        changed("total_squares", lambda sums: -1 - sums),
         changed("total", lambda sums: sums.astype(np.float32)),
         changed("count", lambda count: -count),
         changed("count", lambda count: count + 1),
     ],
-    ids=["no sums", "no count", "target", "shape", "NaN", "below 0", "float32", "-count", "count"],
+    ids=[
+        "no sums",
+        "no count",
+        "target",
+        "shape",
+        "NaN",
+        "sums below 0",
+        "squares",
+        "float32",
+        "-count",
+        "count",
+    ],
 )
 def test_a_saved_block_that_is_none_is_computed_again(small, evaluated, tmp_path, change, caplog):
     scratch = resume.Scratch(tmp_path / "scratch", [])
