@@ -14,6 +14,8 @@ from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
 
 kinds = library("surgery.kinds")
+# That of deadpixel.convergence, which imports more than Snakemake's environment has.
+LEAST_BLOCKS = 5
 
 
 def over_defaults(settings):
@@ -139,6 +141,8 @@ def cross_field_problems():
         yield f"finetune.dataset: {finetune['dataset']} has its own split, without images for validation"
     if config["erf"]["shards"] > config["erf"]["blocks"]:
         yield "erf.shards: more than erf.blocks, of which each has some"
+    if config["erf"]["precision"]:
+        yield from precision_problems(**config["erf"])
     if config["erf"]["split"] == "valid" and lacks_validation(size_test["dataset"]):
         yield f"erf.split: valid, but {size_test['dataset']} has its own split, without images for validation"
     for name, dataset in config["datasets"].items():
@@ -163,6 +167,16 @@ def cross_field_problems():
         trained = model.get("checkpoint", "")
         if trained.startswith("hf://") and not HUB_FILE.fullmatch(trained):
             yield f"models.{name}.checkpoint: {trained!r} is not like hf://OWNER/REPO/FILE.safetensors or hf://OWNER/REPO@REVISION/FILE.safetensors; write it like one of these"
+
+
+def precision_problems(shards, blocks, definition, **_):
+    """Of maps that end once they are precise."""
+    if shards > 1:
+        yield f"erf.precision: the {shards} jobs of erf.shards do not know of each other's images; make erf.shards 1, or leave precision null"
+    if blocks < LEAST_BLOCKS:
+        yield f"erf.precision: errors need at least {LEAST_BLOCKS} blocks; make erf.blocks {LEAST_BLOCKS} or more"
+    if definition == "signed":
+        yield "erf.precision: a signed field has no L1 relative to its mean; choose another erf.definition, or leave precision null"
 
 
 # What may stand before the name of a network in `source`; it is no file.

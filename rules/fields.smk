@@ -3,6 +3,10 @@
 SHARDS = config["erf"]["shards"]
 # Keys of `erf` that change how maps are computed, not what they are: no params, so that a change computes nothing again.
 KNOBS = {"batch_size", "shards"}
+# A map that ends once it is precise depends on what measures it, too.
+MAPS_CODE = fingerprint("accumulate_erf") + (
+    fingerprint("measure_fields") if config["erf"]["precision"] else ""
+)
 SHARD_RULES = [
     f"accumulate_erf_{shard + 1}" if shard else "accumulate_erf"
     for shard in range(SHARDS)
@@ -89,7 +93,7 @@ for shard, name in enumerate(SHARD_RULES):
             gpu=GPU,
         params:
             **{k: v for k, v in config["erf"].items() if k not in KNOBS},
-            code=fingerprint("accumulate_erf"),
+            code=MAPS_CODE,
             logit=logit,
             model=lambda w: model_source(w.model),
             surgeries=surgeries,
@@ -112,6 +116,7 @@ rule measure_fields:
         imbalance=IMBALANCE,
         extent=EXTENT,
         tiles=TILES,
+        convergence=CONVERGENCE,
     log:
         "<logs>/measure_fields/{dataset}+{model}_{weights}_{kernels}.log",
     benchmark:
@@ -204,3 +209,30 @@ rule plot_erf_maps:
         "Draw which pixels {wildcards.model} looks at: {output.png}"
     script:
         "../scripts/plot_erf_maps.py"
+
+
+rule plot_convergence:
+    input:
+        convergence=lambda w: fields_of([w.experiment], CONVERGENCE),
+    output:
+        png=report(
+            "<measured>/figures/convergence/{experiment}.png",
+            caption="../report/convergence.rst",
+            category="Maps",
+            labels={"network": "all", "experiment": "{experiment}: how many images"},
+        ),
+        vector=multiext("<measured>/figures/convergence/{experiment}", ".svg", ".pdf"),
+    log:
+        "<logs>/plot_convergence/{experiment}.log",
+    benchmark:
+        "<benchmarks>/plot_convergence/{experiment}.jsonl"
+    conda:
+        "../envs/deadpixel.yaml"
+    resources:
+        **cost("plot_convergence"),
+    params:
+        code=fingerprint("plot_convergence"),
+    message:
+        "Draw how many images the maps of {wildcards.experiment} need"
+    script:
+        "../scripts/plot_convergence.py"

@@ -38,6 +38,7 @@ FITS, IMBALANCE, EXTENT, TILES = (
     f"<measured>/fields/{NETWORK}/{name}.parquet"
     for name in ("fits", "imbalance", "extent", "tiles")
 )
+CONVERGENCE = f"<measured>/convergence/{NETWORK}/convergence.parquet"
 CHECKPOINT = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/checkpoint.safetensors"
 CALIBRATED = "<results>/checkpoints/model={model}/weights={weights}/kernels={kernels}/dataset={dataset}/checkpoint.safetensors"
 SEEN_OF = "{experiment}/{model}"

@@ -1,5 +1,5 @@
 # The page that a run is read by, of all its experiments. Snakemake's own report, of where each file came from, holds it.
-SHOWN = {"tables", "figures", "erf", "trf"}
+SHOWN = {"tables", "figures", "erf", "trf", "convergence"}
 RESULTS_SHOWN = [
     path
     for name in EXPERIMENTS

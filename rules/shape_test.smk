@@ -286,6 +286,7 @@ rule shape_test:
             "<measured>/figures/erf_maps/shape_test/{model}.png",
             model=FINETUNE["models"],
         ),
+        "<measured>/figures/convergence/shape_test.png",
     localrule: True
     message:
         "All of shape_test is there"

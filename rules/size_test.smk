@@ -87,9 +87,11 @@ rule size_test:
         fields_of(["size_test"], ERF),
         fields_of(["size_test"], IMBALANCE),
         fields_of(["size_test"], TRF),
+        fields_of(["size_test"], CONVERGENCE),
         "<measured>/tables/table1.parquet",
         "<measured>/tables/correlations.parquet",
         "<measured>/figures/size_against_accuracy.png",
+        "<measured>/figures/convergence/size_test.png",
         expand(
             "<measured>/figures/erf_maps/size_test/{model}.png",
             model=SIZE_TEST["models"],

@@ -1,5 +1,7 @@
 """Effective receptive fields of one network over one shard of images, every target in one pass."""
 
+import functools
+import importlib
 import time
 
 import torch
@@ -34,6 +36,11 @@ settings = {
     "ties": params.ties,
     "batch_size": config["erf"]["batch_size"],
 }
+enough = None
+if params.precision:
+    # Not by an import statement: without a precision, maps do not depend on how they are measured.
+    convergence = importlib.import_module("deadpixel.convergence")
+    enough = functools.partial(convergence.enough, share=params.precision)
 blocks, measurement = erf.accumulate_blocks(
     model,
     images,
@@ -45,9 +52,11 @@ blocks, measurement = erf.accumulate_blocks(
     **settings,
     dtype=getattr(torch, params.dtype),
     device=device,
+    enough=enough,
 )
 facts = parquet.provenance(
     **settings,
+    precision=params.precision,
     targets={name: str(target) for name, target in measurement.targets.items()},
     input_size=params.preprocess["crop"],
     preprocess=params.preprocess,

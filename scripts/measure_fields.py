@@ -4,7 +4,7 @@ import shutil
 
 import pandas as pd
 
-from deadpixel import extent, fields, imbalance
+from deadpixel import convergence, extent, fields, imbalance
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.logs import log
 from deadpixel.operations import job
@@ -15,7 +15,7 @@ of_blocks = maps.read_blocks(paths)
 facts = maps.merged_facts([parquet.read_provenance(path) for path in paths])
 theories = extent.theories(parquet.read(snakemake.input.trf, schemas.TRF).to_dict("records"))
 
-fits, indices, extents, tiles = [], [], [], []
+fits, indices, extents, courses, tiles = [], [], [], [], []
 for path in output.erf:
     key = parquet.partitions(path)
     target = key["target"]
@@ -31,11 +31,13 @@ for path in output.erf:
     fits.append(counted | found.fit)
     indices.append(counted | found.imbalance)
     extents.append(counted | found.extent)
+    courses += [{"target": target, **row} for row in convergence.course(parts)]
     tiles.append(maps.tile_to_frame(found.tile).assign(target=target))
 for rows, path, schema in (
     (fits, output.fits, schemas.FITS),
     (indices, output.imbalance, schemas.measures(imbalance.columns())),
     (extents, output.extent, schemas.measures(extent.columns())),
+    (courses, output.convergence, schemas.CONVERGENCE),
 ):
     parquet.write(pd.DataFrame(rows, columns=schema.names), path, schema, facts)
 parquet.write(pd.concat(tiles), output.tiles, schemas.TILES, facts)

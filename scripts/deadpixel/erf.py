@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -382,17 +382,20 @@ def accumulate_blocks(
     batch_size: int,
     dtype: torch.dtype = torch.float32,
     device: torch.device | str = "cpu",
+    enough: Callable[[Sequence[Mapping[str, Erf]]], bool] | None = None,
 ) -> tuple[dict[int, dict[str, Erf]], Measurement]:
     """`accumulate` over every `shards`-th of `n_blocks` interleaved blocks of images, from `shard`.
 
     Blocks are numbered over all shards, and serve standard errors. There are no more of them than
-    images. A finished one is kept in `scratch`, and not computed again after a kill. Returns also
-    the measurement, which says how each target was read.
+    images, and no further ones once `enough` says so of those so far. A finished one is kept in
+    `scratch`, and not computed again after a kill. Returns also the measurement, which says how
+    each target was read.
     """
     measurement = Measurement(model, targets, logit, definition, ties, dtype, device)
     first = next(iter(images.batches(2)))  # the same in every shard
     measurement.read(first)
     blocks: dict[int, dict[str, Erf]] = {}
+    seen = 0
     numbers = range(shard, min(n_blocks, len(images)), shards)
     for number in progress(numbers, total=len(numbers), what="blocks of images"):
         block = images.every(n_blocks, start=number)
@@ -413,6 +416,13 @@ def accumulate_blocks(
             }
             scratch.save(f"block-{number}", parts)
         blocks[number] = found
+        seen += len(block)
+        if enough and enough([*blocks.values()]):
+            log.info("maps are as precise as asked for after %d of %d images", seen, len(images))
+            break
+    else:
+        if enough:
+            log.warning("maps are not as precise as asked for after all %d images", seen)
     return blocks, measurement
 
 

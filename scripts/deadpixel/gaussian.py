@@ -81,14 +81,15 @@ def jackknife_errors(fitted: GaussianFit, without_each: np.ndarray) -> dict[str,
     without_each: the maps (B, H, W) of `blocks.maps_without_each`; `fitted` is of the map over all
     blocks, where their fits start. NaN with fewer than two blocks, or where one of them has no fit.
     """
-    fits = [_fit_from(fitted, field) for field in without_each]
+    fits = [fit_from(fitted, field) for field in without_each]
     return {
         f"{name}_jackknife_se": standard_error([getattr(fit, name, np.nan) for fit in fits])
         for name in MEASURED
     }
 
 
-def _fit_from(start: GaussianFit, receptive_field: np.ndarray) -> GaussianFit | None:
+def fit_from(start: GaussianFit, receptive_field: np.ndarray) -> GaussianFit | None:
+    """The fit of a map (H, W) nearest to that of a similar one; None where there is none."""
     try:
         return _least_squares(_scaled(receptive_field), start)
     except FitError:

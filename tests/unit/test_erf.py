@@ -503,6 +503,37 @@ def test_there_are_no_more_blocks_than_images(small, evaluated, tmp_path):
     assert in_blocks(small, evaluated, scratch, n_blocks=9, shard=7, shards=9) == {}
 
 
+def test_blocks_end_once_they_are_enough_after_a_kill_too(small, evaluated, tmp_path, caplog):
+    """The same that a run without one has; the log says of how many images they are."""
+    caplog.set_level("INFO")
+
+    def enough(blocks):
+        assert all([*fields] == [*BLOCK_TARGETS] for fields in blocks)
+        return sum(fields["output"].count for fields in blocks) >= 3
+
+    def killed(blocks):
+        raise KeyboardInterrupt
+
+    whole = in_blocks(small, evaluated, resume.Scratch(tmp_path / "one", []), n_blocks=5)
+    first = in_blocks(
+        small, evaluated, resume.Scratch(tmp_path / "two", []), n_blocks=5, enough=enough
+    )
+    assert [*whole] == [0, 1, 2, 3, 4] and [*first] == [0, 1]
+    assert "maps are as precise as asked for after 4 of 7 images" in caplog.messages
+    scratch = resume.Scratch(tmp_path / "three", [])
+    with pytest.raises(KeyboardInterrupt):
+        in_blocks(small, evaluated, scratch, n_blocks=5, enough=killed)
+    again = in_blocks(small, evaluated, scratch, n_blocks=5, enough=enough)
+    assert [*again] == [0, 1]
+    for number, fields in again.items():
+        for target, field in fields.items():
+            assert np.array_equal(field.total, whole[number][target].total)
+            assert np.array_equal(field.total, first[number][target].total)
+    caplog.clear()
+    assert len(in_blocks(small, evaluated, scratch, n_blocks=5, enough=lambda _: False)) == 5
+    assert caplog.messages == ["maps are not as precise as asked for after all 7 images"]
+
+
 def test_fields_of_blocks_have_the_names_of_the_targets(small, evaluated, tmp_path):
     scratch = resume.Scratch(tmp_path / "scratch", [])
     settings = {"logit": "mean", "batch_size": 2, "dtype": torch.float64}

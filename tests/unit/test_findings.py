@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import reported
+from deadpixel.files import parquet, schemas
 from deadpixel.results import render
 from deadpixel.results.explained import EXPLAINED
 from deadpixel.results.report import findings
@@ -232,6 +233,46 @@ def test_where_the_square_is_seen_is_of_the_micro_object_task_and_not_of_the_cau
         "Of which squares resnet18 with odd kernels sees, the tile under them explains 25.0 % and "
         "the edges 1.0 % (of the deviance, by themselves)."
     ]
+
+
+def write_course(folder, weights, model, **errors):
+    """Of maps after five and after ten blocks; errors by target, as shares."""
+    rows = [
+        {"target": target, "n_blocks": number, "n_images": 10 * number}
+        | dict.fromkeys(["sigma_x", "sigma_y", "l1"], 2.0)
+        | dict.fromkeys(["sigma_x_jackknife_se", "sigma_y_jackknife_se"], 0.001)
+        | {"l1_se": 2 * error}
+        for target, shares in errors.items()
+        for number, error in zip((5, 10), shares, strict=True)
+    ]
+    key = f"dataset=drawn/model={model}/weights={weights}/kernels=odd"
+    path = folder / f"convergence/{key}/convergence.parquet"
+    frame = pd.DataFrame(rows, columns=schemas.CONVERGENCE.names)
+    parquet.write(frame, path, schemas.CONVERGENCE, {})
+    return path
+
+
+def test_how_many_images_are_enough_is_of_networks_as_they_came(tmp_path):
+    early, late, never = (0.009, 0.008), (0.02, 0.009), (0.03, 0.02)
+    errors = "the standard errors of σ and L1"
+    cases = {
+        f"After 100 images {errors} of every map are below 1 %.": (early, late),
+        f"After 50 images {errors} of 2 of 3 maps are below 1 %; for the others 100 are too few.": (
+            early,
+            never,
+        ),
+        f"100 images are too few for {errors} of any map to be below 1 %.": (never, never),
+    }
+    for sentence, (layer4, output) in cases.items():
+        files = [
+            write_course(tmp_path, "calibrated", "a", layer4=layer4, output=output),
+            write_course(tmp_path, "finetuned", "a", layer4=late, output=never),
+        ]
+        if layer4 == early and output == never:
+            files.append(write_course(tmp_path, "calibrated", "b", layer4=early))
+        run = Run(tmp_path, tmp_path / "report.html", files)
+        assert [*findings.images_enough(run)] == [sentence]
+    assert [*findings.images_enough(Run(tmp_path, tmp_path / "report.html", files[1:]))] == []
 
 
 def test_a_wrong_number_is_another_sentence(tmp_path):

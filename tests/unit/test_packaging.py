@@ -352,7 +352,7 @@ FLOORS = (
     ),
     *({"features", "backward"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
-    {"tiles", "fields"},
+    {"tiles", "fields", "convergence"},
     *(
         {"microobject", "look"},
         {"probes"},

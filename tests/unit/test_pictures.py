@@ -18,6 +18,7 @@ from matplotlib.text import Text
 from deadpixel import imbalance
 from deadpixel.operations import plan_plots
 from deadpixel.results import (
+    convergence,
     erf_maps,
     microobject,
     padding,
@@ -136,8 +137,19 @@ def saliency() -> Figure:
     return picture.pictures(pd.concat([pixels.assign(kernels="odd"), padded]).assign(model="net"))
 
 
+def convergence_of_two() -> Figure:
+    """Two maps whose L1 falls, of which one is no Gaussian."""
+    images = np.arange(10, 101, 10)
+    rows = pd.DataFrame({"n_images": images, "l1": 0.2 + 1 / images, "l1_se": 0.3 / images})
+    for name, value in (("sigma_x", 40.0), ("sigma_y", 42.0)):
+        sizes = {name: value * (1 - 1 / images), f"{name}_jackknife_se": value / images}
+        rows = rows.assign(**sizes)
+    rows = rows.assign(model="a", kernels="odd", target="layer4", r_squared=0.9)
+    return convergence.figure(pd.concat([rows, rows.assign(target="output", r_squared=0.3)]))
+
+
 DRAWN: list[Callable[[], Figure]] = [
-    *(maps, courses, bars, sizes, plan, probes, saliency),
+    *(maps, courses, bars, sizes, plan, probes, saliency, convergence_of_two),
     padding.window_references,
 ]
 

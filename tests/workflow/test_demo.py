@@ -38,6 +38,7 @@ from deadpixel.results.probes import attacks, linear, places, saliency, shifts
 from waiting import until
 from workflow.conftest import jobs
 
+CONVERGING = "dataset=synthetic/model=resnet50/weights=calibrated/kernels=odd"
 PROBED = "dataset=synthetic/model=resnet10/weights=finetuned/kernels=padded"
 NOTEBOOK = Path(__file__).resolve().parents[2] / "docs/inspect_results.ipynb"
 DEMO = ("--cores", "2", "--configfile", "config.demo.yaml")
@@ -72,6 +73,7 @@ def test_every_file_keeps_its_contract(results):
         "fits.parquet": schemas.FITS,
         "imbalance.parquet": IMBALANCE,
         "extent.parquet": EXTENT,
+        f"convergence/{CONVERGING}/convergence.parquet": schemas.CONVERGENCE,
         "tables/table1.parquet": size_test.TABLE1.schema,
         "tables/correlations.parquet": size_test.CORRELATIONS.schema,
         "tables/receptive_fields.parquet": fields.FIELDS.schema,
@@ -106,6 +108,8 @@ def test_every_file_keeps_its_contract(results):
         "size_against_accuracy",
         "erf_maps/size_test/resnet50",
         "erf_maps/shape_test/resnet10",
+        "convergence/size_test",
+        "convergence/shape_test",
         "seen/causes/resnet10",
     ]
     for name in figures:
@@ -122,6 +126,8 @@ def test_every_file_keeps_its_contract(results):
         ("erf_maps/size_test/resnet10", "untrained, batch norms measured on its images"),
         ("erf_maps/shape_test/resnet10", "fine-tuned on synthetic (seed 0), before that untrained"),
         ("fig1", "layer4, padded kernels"),
+        ("convergence/size_test", "resnet50, layer4"),
+        ("convergence/shape_test", "resnet10, padded, layer4"),
         ("fig2", "4 × 4, stride 2"),
         ("fig3", "redrawn at random, 8 × 8"),
         ("accuracies", "always the commonest class"),
@@ -197,6 +203,19 @@ def test_the_checkerboard_shows(results):
     for index in ("l1", "l2", "contrast"):
         assert (imbalance[f"{index}_unbiased"] > ERRORS * imbalance[f"{index}_unbiased_se"]).all()
         assert (imbalance[f"{index}_floor"] < imbalance[index]).all()
+
+
+def test_the_course_of_a_map_ends_at_what_is_measured_of_it(results):
+    path = results / f"convergence/{CONVERGING}/convergence.parquet"
+    course = parquet.read(path, schemas.CONVERGENCE).set_index("target").loc["layer4"]
+    assert course["n_blocks"].tolist() == [*range(1, 11)]
+    assert course["n_images"].iloc[-1] == len(images_of_the_test(results))
+    for name, schema in (("fits", schemas.FITS), ("imbalance", IMBALANCE)):
+        rows = parquet.read(results / f"{name}.parquet", schema)
+        rows = rows.query("weights == 'calibrated' and target == 'layer4'").set_index("model")
+        for column in {*rows} & {*course} - {"n_images"}:
+            expected = rows.loc["resnet50", column]
+            assert course[column].iloc[-1] == pytest.approx(expected, rel=1e-3), column
 
 
 def test_padding_moves_the_field_and_lessens_the_imbalance(results):
@@ -337,6 +356,7 @@ def test_a_lost_block_is_made_again_after_a_kill_and_nothing_else(demo, results,
         "collect_fields": 1,
         "make_size_test": 1,
         "plot_erf_maps": 1,
+        "plot_convergence": 1,
         "make_report": 1,
         "all": 1,
     }

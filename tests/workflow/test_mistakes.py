@@ -60,7 +60,7 @@ CROSS_FIELD_MISTAKES = {
         {
             "split": {"train": 0.8},
             "targets": ["layer3", "layer4"],
-            "erf": {"shards": 11},
+            "erf": {"shards": 11, "blocks": 4, "precision": 0.01, "definition": "signed"},
             "size_test": {"dataset": "cub"},
             "datasets": {
                 "birds": {"source": "cub"},
@@ -76,6 +76,9 @@ CROSS_FIELD_MISTAKES = {
             "split: the shares add up to 1.1, not 1",
             "targets: lacks output, whose imbalance Fig. 4 shows",
             "erf.shards: more than erf.blocks",
+            "erf.precision: the 11 jobs of erf.shards do not know of each other's images",
+            "erf.precision: errors need at least 5 blocks; make erf.blocks 5 or more",
+            "erf.precision: a signed field has no L1",
             "size_test.dataset: 'cub' is not among datasets",
             "training.augmentation.crop: larger than training.augmentation.resized_crop",
             "finetune.dataset: cub200 has its own split, without images for validation",

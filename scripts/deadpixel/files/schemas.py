@@ -100,6 +100,21 @@ FITS = _schema(
     },
 )
 
+# What is measured of each map after some blocks of images, of `deadpixel.convergence`.
+CONVERGENCE = _schema(
+    target=pa.string(),
+    n_blocks=pa.int32(),
+    n_images=pa.int32(),
+    **dict.fromkeys(
+        ["sigma_x", "sigma_y", "center_x", "center_y", "r_squared", "l1", "l2"], pa.float64()
+    ),
+    **{
+        f"{name}_jackknife_se": pa.float64()
+        for name in ("sigma_x", "sigma_y", "center_x", "center_y", "r_squared")
+    },
+    **dict.fromkeys(["l1_se", "l2_se"], pa.float64()),
+)
+
 
 def measures(columns: Iterable[str]) -> pa.Schema:
     """Of every map, what is measured: `columns` of `deadpixel.imbalance` or `deadpixel.extent`."""

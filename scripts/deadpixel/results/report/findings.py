@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ...files import parquet, schemas
 from ...imbalance import PERIOD
 from ...probes.places import DISTURBED
 from ...surgery.kinds import ODD
-from .. import causes, pairs, size_test, stats
+from .. import causes, convergence, pairs, size_test, stats
 from ..explained import EXPLAINED
 from ..fields import FIELDS
 from ..microobject import TABLE4
@@ -100,6 +101,32 @@ def unevenness(run: Run) -> Iterator[str]:
 
 def _sees(rows: Any) -> str:
     return f"{words([*rows['model']])} {'sees' if len(rows) == 1 else 'see'}"
+
+
+def images_enough(run: Run) -> Iterator[str]:
+    """After how many images the maps of networks as they came are precise."""
+    courses: list[Any] = [
+        course
+        for name in run.names("convergence/*.parquet")
+        if parquet.partitions(name)["weights"] != "finetuned"
+        for _, course in run.rows(name, schemas.CONVERGENCE).groupby("target", sort=False)
+    ]
+    if not courses:
+        return
+    enough = [convergence.images_enough(course, convergence.SHARE) for course in courses]
+    known = [number for number in enough if number]
+    every = max(int(course["n_images"].max()) for course in courses)
+    errors = "the standard errors of σ and L1"
+    below = f"below {100 * convergence.SHARE:g} %"
+    if len(known) == len(courses):
+        yield f"After {max(known)} images {errors} of every map are {below}."
+    elif known:
+        yield (
+            f"After {max(known)} images {errors} of {len(known)} of {len(courses)} maps are "
+            f"{below}; for the others {every} are too few."
+        )
+    else:
+        yield f"{every} images are too few for {errors} of any map to be {below}."
 
 
 def padding_and_the_tile(run: Run) -> Iterator[str]:

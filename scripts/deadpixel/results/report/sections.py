@@ -76,6 +76,7 @@ SECTIONS = (
         "Does the size of a receptive field, theoretical or effective, tell how accurate a network "
         "is?",
         (findings.theoretical_size, findings.correlation, findings.unevenness),
+        (findings.images_enough,),
         tables=(
             Listed("tables/table1.parquet", size_test.TABLE1, "Table 1: size and accuracy"),
             Listed("tables/correlations.parquet", size_test.CORRELATIONS, "Rank correlations"),
@@ -85,6 +86,11 @@ SECTIONS = (
             Drawn(
                 "figures/size_against_accuracy.png",
                 "Accuracy over each size, and their rank correlations.",
+            ),
+            Drawn(
+                "figures/convergence/size_test.png",
+                "How many images are enough: width and unevenness of every map, with standard "
+                "errors. Unevenness falls as noise does.",
             ),
         ),
         settings="size test",
@@ -112,6 +118,10 @@ SECTIONS = (
             Drawn("figures/fig4.png", "Fig. 4: unevenness before and after, with its noise."),
             Drawn("figures/accuracies.png", "Test accuracy of every run, seeds joined."),
             Drawn("figures/training_curves.png", "The course of every run."),
+            Drawn(
+                "figures/convergence/shape_test.png",
+                "How many images are enough: width and unevenness of every map.",
+            ),
         ),
         settings="fine-tuning",
     ),
