@@ -18,7 +18,7 @@ import pandas as pd
 import torch
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "scripts"))
-from deadpixel import erf
+from deadpixel import erf_blocks
 from deadpixel.data import packs
 from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
 from deadpixel.files import maps, parquet, resume, schemas
@@ -33,7 +33,7 @@ def work(model: str, n_images: int, shard: int, shards: int, folder: Path) -> No
     torch.set_num_threads(1)
     pack = packs.Pack(folder / "images.arrow")
     chosen = EvaluationImages(pack, np.arange(n_images), [0] * n_images, evaluation_transform())
-    blocks, _ = erf.accumulate_blocks(
+    blocks, _ = erf_blocks.accumulate_blocks(
         zoo.build(model),
         chosen,
         {"layer4": "layer4"},

@@ -14,8 +14,7 @@ from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
 
 kinds = library("surgery.kinds")
-# That of deadpixel.convergence, which imports more than Snakemake's environment has.
-LEAST_BLOCKS = 5
+LEAST_BLOCKS = library("precision").LEAST_BLOCKS
 
 
 def over_defaults(settings):

@@ -6,7 +6,7 @@ import time
 
 import torch
 
-from deadpixel import erf, reading
+from deadpixel import erf, erf_blocks, reading
 from deadpixel.data.evaluation import evaluation_images, evaluation_transform
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.networks import checkpoints
@@ -41,7 +41,7 @@ if params.precision:
     # Not by an import statement: without a precision, maps do not depend on how they are measured.
     convergence = importlib.import_module("deadpixel.convergence")
     enough = functools.partial(convergence.enough, share=params.precision)
-blocks, measurement = erf.accumulate_blocks(
+blocks, measurement = erf_blocks.accumulate_blocks(
     model,
     images,
     reading.with_stages(model, first[None], params.targets),

@@ -4,7 +4,6 @@ Errors are those of the jackknife over the blocks so far (`blocks`).
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -12,16 +11,9 @@ from . import gaussian, imbalance
 from .blocks import maps_without_each, standard_error
 from .files.effective import Erf
 from .gaussian import GaussianFit
+from .precision import ERRORS, FITTED, INDICES, LEAST_BLOCKS, is_precise
 
-LEAST_BLOCKS = 5  # of fewer, an error by the jackknife says little
 MOST_STEPS = 10  # each takes as many fits as it has blocks
-_FITTED = ("sigma_x", "sigma_y", "center_x", "center_y", "r_squared")
-_INDICES = ("l1", "l2")
-ERRORS = {
-    **{name: f"{name}_jackknife_se" for name in _FITTED},
-    **{name: f"{name}_se" for name in _INDICES},
-}
-_PRECISE = ("sigma_x", "sigma_y", "l1")  # when images are enough
 
 
 def course(of_blocks: Sequence[Erf]) -> list[dict[str, float]]:
@@ -49,15 +41,6 @@ def enough(blocks: Sequence[Mapping[str, Erf]], share: float) -> bool:
     return all(is_precise(_measured(parts, _fit(parts)), share) for parts in of_targets)
 
 
-def is_precise(row: Mapping[str, Any], share: float) -> bool:
-    """Whether the standard errors of both sigmas and of L1 in a row of `course` are below `share`
-    of them; never of fewer than `LEAST_BLOCKS` blocks, nor where one is not known, as the sigmas of
-    a map that no Gaussian fits.
-    """
-    known = row["n_blocks"] >= LEAST_BLOCKS
-    return known and all(row[ERRORS[name]] < share * row[name] for name in _PRECISE)
-
-
 def _fit(of_blocks: Sequence[Erf]) -> GaussianFit | None:
     try:
         return gaussian.fit(_whole(of_blocks).mean)
@@ -78,11 +61,11 @@ def _measured(of_blocks: Sequence[Erf], start: GaussianFit | None) -> dict[str, 
     fitted = start and gaussian.fit_from(start, field.mean)
     if fitted and fitted.r_squared > 0:
         errors = gaussian.jackknife_errors(fitted, without_each)
-        for name in _FITTED:
+        for name in FITTED:
             found |= {name: getattr(fitted, name), ERRORS[name]: errors[ERRORS[name]]}
     if (field.mean >= 0).all():
         whole, *others = (imbalance.indices(mean) for mean in (field.mean, *without_each))
-        for name in _INDICES:
+        for name in INDICES:
             found[name] = getattr(whole, name)
             found[ERRORS[name]] = standard_error([getattr(other, name) for other in others])
     return found

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from . import erf, extent, fields, kernels, reading, receptive_field
+from . import erf_blocks, extent, fields, kernels, reading, receptive_field
 from .data.evaluation import EvaluationImages
 from .errors import InputError
 from .files import maps
@@ -59,7 +59,7 @@ def look(
     input_size = (size[0], size[1])
     targets = {**{f"stride{stride}": None for stride in reading.STRIDES}, OUTPUT: OUTPUT}
     with tempfile.TemporaryDirectory() as scratch:
-        of_blocks, measurement = erf.accumulate_blocks(
+        of_blocks, measurement = erf_blocks.accumulate_blocks(
             model,
             images,
             reading.with_stages(model, first[None], targets),

@@ -8,7 +8,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from deadpixel import erf, training
+from deadpixel import erf, erf_blocks, training
 from deadpixel.data import archives, evaluation, folders, layouts, packs, retrieval
 from deadpixel.files import maps, parquet, resume, schemas
 from deadpixel.networks import checkpoints
@@ -113,7 +113,7 @@ def fit(
 
 def blocks(model: nn.Module, chosen: Any, kept: resume.Scratch) -> dict[int, Any]:
     settings = {"logit": "predicted", "batch_size": 4}
-    found, _ = erf.accumulate_blocks(model, chosen, {"stem": "stem"}, 3, kept, **settings)
+    found, _ = erf_blocks.accumulate_blocks(model, chosen, {"stem": "stem"}, 3, kept, **settings)
     return {number: fields["stem"] for number, fields in found.items()}
 
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deadpixel import convergence, gaussian, imbalance
+from deadpixel import convergence, gaussian, imbalance, precision
 from deadpixel.blocks import maps_without_each
 from deadpixel.files import schemas
 from deadpixel.files.effective import Erf
@@ -87,14 +87,9 @@ PRECISE = {
     ],
 )
 def test_both_sigmas_and_l1_have_to_be_precise(name: str, value: float) -> None:
-    assert convergence.is_precise(PRECISE, 0.01)
-    assert not convergence.is_precise({**PRECISE, name: value}, 0.01)
-    assert not convergence.is_precise(PRECISE, 0.009)
-
-
-def test_the_configuration_is_checked_for_as_many_blocks() -> None:
-    rules = (ROOT / "rules/config.smk").read_text()
-    assert f"\nLEAST_BLOCKS = {convergence.LEAST_BLOCKS}\n" in rules
+    assert precision.is_precise(PRECISE, 0.01)
+    assert not precision.is_precise({**PRECISE, name: value}, 0.01)
+    assert not precision.is_precise(PRECISE, 0.009)
 
 
 def test_images_are_enough_once_every_target_is_precise() -> None:

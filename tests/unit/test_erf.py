@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import narrow
 import plain
-from deadpixel import erf, features, receptive_field
+from deadpixel import erf, erf_blocks, features, receptive_field
 from deadpixel.data import packs
 from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
 from deadpixel.errors import InputError
@@ -372,7 +372,7 @@ def test_ties_are_as_asked_for_in_blocks_too(evaluated, tmp_path, ties, winners)
     field = erf.accumulate(Flat(), everything, ["pool"], ties=ties)["pool"]
     assert np.count_nonzero(field.mean) == winners and field.mean.sum() == pytest.approx(1 / 3)
     scratch = resume.Scratch(tmp_path / "scratch", [])
-    blocks, _ = erf.accumulate_blocks(
+    blocks, _ = erf_blocks.accumulate_blocks(
         Flat(), evaluated, ["pool"], 2, scratch, ties=ties, logit="mean", batch_size=4
     )
     assert np.count_nonzero(blocks[1]["pool"].mean) == winners
@@ -397,7 +397,7 @@ BLOCK_TARGETS = {"second": "second", "output": "output"}
 
 
 def in_blocks(small, evaluated, scratch, *, n_blocks=3, logit="true", **others):
-    return erf.accumulate_blocks(
+    return erf_blocks.accumulate_blocks(
         small[0], evaluated, BLOCK_TARGETS, n_blocks, scratch, **others, logit=logit, batch_size=2,
         dtype=torch.float64,
     )[0]  # fmt: skip
@@ -538,7 +538,9 @@ def test_fields_of_blocks_have_the_names_of_the_targets(small, evaluated, tmp_pa
     scratch = resume.Scratch(tmp_path / "scratch", [])
     settings = {"logit": "mean", "batch_size": 2, "dtype": torch.float64}
     names = {"mine": "second", "also mine": "second"}
-    blocks, measurement = erf.accumulate_blocks(small[0], evaluated, names, 1, scratch, **settings)
+    blocks, measurement = erf_blocks.accumulate_blocks(
+        small[0], evaluated, names, 1, scratch, **settings
+    )
     readings = measurement.targets
     assert [*blocks[0]] == [*readings] == ["mine", "also mine"]
     assert np.array_equal(blocks[0]["mine"].total, blocks[0]["also mine"].total)
@@ -585,7 +587,7 @@ def test_a_gradient_that_is_not_finite_names_the_file(evaluated, tmp_path):
     first = evaluated._pack[4][0, 0, 0]
     scratch = resume.Scratch(tmp_path / "scratch", [])
     with pytest.raises(InputError, match=r"4\.png: .*not finite"):
-        erf.accumulate_blocks(
+        erf_blocks.accumulate_blocks(
             Root(), evaluated, {"output": "output"}, 3, scratch, logit="predicted", batch_size=2
         )
 

@@ -350,8 +350,8 @@ FLOORS = (
         {"kernels"},
         {"networks"},
     ),
-    *({"features", "backward"}, {"reading"}, {"blocks"}),
-    {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
+    *({"features", "backward"}, {"reading"}, {"blocks", "precision"}),
+    {"receptive_field", "erf", "erf_blocks", "gaussian", "imbalance", "extent", "training"},
     {"tiles", "fields", "convergence"},
     *(
         {"microobject", "look"},

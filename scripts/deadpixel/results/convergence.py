@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .. import convergence
+from ..precision import ERRORS, is_precise
 from .fields import LEAST_R_SQUARED
 from .style import GREY, OTHERS, STYLE, WIDTH, legend_beneath
 
@@ -51,7 +51,7 @@ def _draw(panel: Axes, course: pd.DataFrame) -> None:
         if name == "l1" or _is_gaussian(course):
             last = course[name].iloc[-1:].to_numpy()
             values = 100 * (course[name].to_numpy() / last - 1)
-            errors = 100 * course[convergence.ERRORS[name]].to_numpy() / np.abs(last)
+            errors = 100 * course[ERRORS[name]].to_numpy() / np.abs(last)
             style: dict[str, Any] = {"color": OTHERS[number], "label": label}
             panel.errorbar(course["n_images"], values, errors, elinewidth=0.6, **style)
 
@@ -67,7 +67,7 @@ def images_enough(course: pd.DataFrame, share: float) -> int | None:
     """
     enough = None
     for row in course.to_dict("records"):
-        if not convergence.is_precise(row, share):
+        if not is_precise(row, share):
             enough = None
         elif enough is None:
             enough = int(row["n_images"])
