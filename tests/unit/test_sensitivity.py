@@ -1,0 +1,255 @@
+"""Expected sensitivity: closed forms, each operation's Jacobian, and an average over networks."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deadpixel import sensitivity
+from deadpixel.errors import InputError
+from deadpixel.imbalance import mean_tile
+from deadpixel.networks import calibration
+from deadpixel.variances.moments import Moments, through
+
+
+def _variances(model: nn.Module, size: tuple[int, int], **how: Any) -> np.ndarray:
+    """Relative to their mean."""
+    variance = sensitivity.expected(model, size, **how) ** 2
+    return variance / variance.mean()
+
+
+def _headed(*modules: nn.Module) -> nn.Sequential:
+    """Of which every place of the last map counts the same."""
+    return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _met(length: int, windows: list[tuple[int, int, int]]) -> np.ndarray:
+    """How many paths lead from each pixel of a line through windows (kernel, stride, padding)."""
+    if not windows:
+        return np.ones(length)
+    (kernel, stride, padding), *following = windows
+    outputs = (length + 2 * padding - kernel) // stride + 1
+    behind = _met(outputs, following)
+    counts = np.zeros(length + 2 * padding)
+    for place in range(outputs):
+        for tap in range(kernel):
+            counts[place * stride + tap] += behind[place]
+    return counts[padding : padding + length]
+
+
+CHAINS = {
+    "7 by 2": [(7, 2, 3)],
+    "3 by 2": [(3, 2, 1)],
+    "3 by 2 without padding": [(3, 2, 0)],
+    "2 by 3, which leaves pixels out": [(2, 3, 0)],
+    "7 by 2, 3 by 2, 3 by 1, 3 by 2": [(7, 2, 3), (3, 2, 1), (3, 1, 1), (3, 2, 1)],
+}
+
+
+@pytest.mark.parametrize("windows", CHAINS.values(), ids=[*CHAINS])
+def test_convolutions_count_the_windows_that_meet_a_pixel_and_chains_multiply_out(windows):
+    """Fig. 2 of the paper, along rows and along columns of another length."""
+    model = _headed(*(nn.Conv2d(3, 3, k, s, p) for k, s, p in windows))
+    counts = np.outer(_met(37, windows), _met(44, windows))
+    assert np.allclose(_variances(model, (37, 44)), counts / counts.mean(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kernels", [[4], [2, 8], [4, 4, 2]])
+def test_even_kernels_that_their_stride_divides_see_all_pixels_equally(kernels):
+    model = _headed(*(nn.Conv2d(3, 3, kernel, 2, kernel // 2 - 1) for kernel in kernels))
+    inside = _variances(model, (96, 96))[32:64, 32:64]
+    assert np.ptp(inside) < 1e-12
+
+
+def test_the_pattern_repeats_after_the_product_of_the_strides_and_not_before():
+    model = _headed(nn.Conv2d(3, 3, 3, 2, 1), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 3, 5, 3, 2))
+    inside = _variances(model, (96, 96))[24:72, 24:72]
+    assert np.allclose(inside[12:], inside[:-12], rtol=1e-12)
+    for period in (2, 3, 4, 6):
+        assert np.ptp(inside[period:] - inside[:-period]) > 0.1
+
+
+def test_dilated_grouped_and_depthwise_convolutions_meet_pixels_by_their_taps():
+    dilated = _headed(nn.Conv2d(3, 3, 3, 3, 2, dilation=2))
+    assert sorted({*_variances(dilated, (36, 36))[9:27, 18].round(9)}) != [1.0]
+    plain = _headed(nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, 2, 1))
+    for groups in (2, 6):
+        grouped = _headed(nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, 2, 1, groups=groups))
+        expected = sensitivity.expected(plain, (32, 32))
+        assert np.allclose(sensitivity.expected(grouped, (32, 32)), expected, rtol=1e-12)
+
+
+class Only(nn.Module):
+    """One linear operation and no weights, so that its Jacobian can be computed."""
+
+    def __init__(self, operation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.operation(image).flatten(1)
+
+
+FILTER = torch.tensor([[1.0, 2, 1], [0, 3, 1], [1, 1, 1]])[None, None].repeat(3, 1, 1, 1)
+MASK = torch.randn(7, 9, generator=torch.Generator().manual_seed(0))
+OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "average pool": lambda x: functional.avg_pool2d(x, 3, 2, 1),
+    "average pool of what there is": lambda x: functional.avg_pool2d(
+        x, 3, 2, 1, ceil_mode=True, count_include_pad=False
+    ),
+    "average pool in ceil mode": lambda x: functional.avg_pool2d(x, (2, 3), 2, ceil_mode=True),
+    "average pool with a divisor": lambda x: functional.avg_pool2d(x, 2, divisor_override=3),
+    "adaptive average pool": lambda x: functional.adaptive_avg_pool2d(x, (3, 4)),
+    "bilinear": lambda x: functional.interpolate(x, size=(5, 12), mode="bilinear"),
+    "nearest": lambda x: functional.interpolate(x, scale_factor=2.0, mode="nearest"),
+    "mean over places": lambda x: x.mean((2, 3)),
+    "mean over rows, kept": lambda x: x.mean(2, keepdim=True),
+    "sum": lambda x: x.sum(-1),
+    "slices, concatenated": lambda x: torch.cat([x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9),
+                                                 torch.ones(1, 3, 2, 9)], 2),
+    "chunks": lambda x: torch.cat([x.chunk(3, 1)[0] * 2, x.chunk(3, 1)[2]], 1),
+    "split along rows": lambda x: x.split(4, 2)[1],
+    "padding": lambda x: functional.pad(x, (1, 2, 0, 3)),
+    "reflection": lambda x: functional.pad(x, (2, 1, 3, 1), mode="reflect"),
+    "cropping": lambda x: functional.pad(x, (-1, -2, 0, -3)),
+    "roll, flip and turn": lambda x: x.roll((1, 2), (2, 3)).flip(3).permute(0, 2, 3, 1),
+    "shuffled channels": lambda x: -2 * functional.channel_shuffle(x, 3),
+    "windows as channels": lambda x: functional.pixel_unshuffle(x[:, :, :6, :8], 2),
+    "windows by views": lambda x: x[:, :, :6].view(1, 3, 3, 2, 9).transpose(2, 3).reshape(1, 6, -1),
+    "broadcast": lambda x: x[:, :1] - x[:, 1:, :, :1].expand(1, 2, 7, 5).mean(1)[:, None, :, :1],
+    "indices": lambda x: x[:, torch.tensor([0, 0, 2])],
+    "a constant map": lambda x: x * MASK + MASK,
+    "division": lambda x: torch.add(x[:, :1], x[:, 1:], alpha=2) / 3,
+    "fixed filter": lambda x: functional.conv2d(x, FILTER.to(x.dtype), stride=2, groups=3),
+    "one line": lambda x: x.unsqueeze(1).squeeze(1)[:, :, 3],
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=[*OPERATIONS])
+def test_a_linear_operation_passes_on_the_squares_of_its_jacobian(operation):
+    """By autograd, of gradients that are independent at each of its outputs."""
+    image = torch.randn(1, 3, 7, 9, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: Only(operation)(x)[0], image)
+    squares = (jacobian[:, 0] ** 2).sum((0, 1)) / len(jacobian) ** 2 / 9
+    found = sensitivity.expected(Only(operation), (7, 9)) ** 2
+    assert np.allclose(found, squares, rtol=1e-9, atol=1e-15)
+
+
+def _normal(mean: float, steady: float, power: float) -> Moments:
+    return Moments(*(torch.tensor([number], dtype=torch.float64) for number in (mean, steady, power)))
+
+
+def test_a_relu_of_normal_values_makes_their_means_and_halves_their_gradients():
+    moments, slope = through(_normal(0, 0, 1), torch.relu)
+    expected = [(2 * np.pi) ** -0.5, 1 / (2 * np.pi), 0.5]
+    assert np.allclose([float(part) for part in moments], expected, rtol=1e-5)
+    assert float(slope) == pytest.approx(0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("function", [functional.silu, functional.relu6, torch.sigmoid, torch.exp])
+def test_moments_behind_an_activation_are_integrals_over_channels_and_places(function):
+    """By adaptive quadrature, and by Monte Carlo of the means of channels."""
+    moments, slope = through(_normal(0.3, 0.5, 1.1), function)
+    x = torch.linspace(-8, 8, 200001, dtype=torch.float64, requires_grad=True)
+    values = function(0.3 + np.sqrt(1.1 - 0.09) * x)
+    (slopes,) = torch.autograd.grad(values.sum(), x)
+    density = stats.norm.pdf(x.detach())
+    values = values.detach().numpy()
+    mean, power = (integrate.trapezoid(part * density, dx=16 / 200000) for part in (values, values**2))
+    squared_slope = integrate.trapezoid(slopes.numpy() ** 2 * density, dx=16 / 200000) / 1.01
+    assert np.allclose([float(moments.mean), float(moments.power)], [mean, power], rtol=2e-3)
+    assert float(slope) == pytest.approx(squared_slope, rel=5e-3)
+    generator = torch.Generator().manual_seed(0)
+    channels = 0.3 + 0.41**0.5 * torch.randn(4000, 1, generator=generator, dtype=torch.float64)
+    places = 0.6**0.5 * torch.randn(1, 2000, generator=generator, dtype=torch.float64)
+    steady = (function(channels + places).mean(1) ** 2).mean()
+    assert float(moments.steady) == pytest.approx(float(steady), rel=0.1)
+
+
+def test_the_largest_of_nine_is_where_order_statistics_say():
+    """Harter, "Expected values of normal order statistics", Biometrika 48, 1961: 1.48501."""
+    moments, _ = through(_normal(0, 0, 1), torch.relu, largest_of=9)
+    assert float(moments.mean) == pytest.approx(1.48501, abs=2e-3)
+
+
+def test_behind_a_relu_the_largest_values_of_windows_have_the_steepest_slope():
+    """Of two values one is positive with a chance of 3 / 4, and each is the largest in half."""
+    pooled = _headed(nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d((1, 2)))
+    plain = _headed(nn.BatchNorm2d(3), nn.ReLU())
+    ratio = sensitivity.expected(pooled, (8, 8)) ** 2 / sensitivity.expected(plain, (8, 8)) ** 2
+    assert np.allclose(ratio, 4 * (3 / 4) / 2 / (1 / 2), rtol=1e-3)
+
+
+def test_batch_norms_behind_relus_make_gradients_grow():
+    """By pi / (pi - 1) at each, as Yang et al. (ICLR 2019) derived."""
+    block = [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()]
+    shallow, deep = (_headed(*block * number, nn.Conv2d(3, 3, 1)) for number in (1, 3))
+    shallow, deep = (sensitivity.expected(model, (8, 8)) ** 2 for model in (shallow, deep))
+    assert np.allclose(deep / shallow, (np.pi / (np.pi - 1)) ** 2, rtol=1e-3)
+
+
+class Branches(nn.Module):
+    """All that gives one path a weight beside another: shortcut, gate, groups, concatenation."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.stem = self._block(3, width, 3, 1)
+        self.deep = nn.Sequential(
+            self._block(width, width, 3, 2, groups=4),
+            nn.ReLU(),
+            self._block(width, width, 1, 1),
+        )
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, width, 1, bias=False), nn.Sigmoid()
+        )
+        self.shortcut = self._block(width, width, 1, 2)
+        self.side = nn.Sequential(nn.MaxPool2d(2, 2), self._block(width, width, 1, 1))
+        self.last = self._block(2 * width, width, 1, 1)
+        self.head = nn.Linear(width, 8, bias=False)
+
+    @staticmethod
+    def _block(before: int, after: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
+        convolution = nn.Conv2d(
+            before, after, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        nn.init.normal_(convolution.weight)
+        return nn.Sequential(convolution, nn.BatchNorm2d(after))
+
+    def forward(self, image: Tensor) -> Tensor:
+        stem = self.stem(image).relu()
+        deep = self.deep(stem)
+        deep = deep * self.gate(deep) * 2
+        joined = (deep + self.shortcut(stem)).relu()
+        return self.head(self.last(torch.cat([joined, self.side(stem)], 1)).relu().mean((2, 3)))
+
+
+def _measured(size: int, networks: int, images: int) -> np.ndarray:
+    """Mean squared gradients (H, W) of many networks, each of mean one."""
+    total = np.zeros((size, size))
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(networks):
+            model = Branches()
+            noise = torch.randn(images, 3, size, size, generator=generator)
+            calibration.calibrate(model, [noise], device=torch.device("cpu"))
+            noise.requires_grad_()
+            (gradient,) = torch.autograd.grad(model(noise).mean(1).sum(), noise)
+            squares = (gradient.mean(1).double() ** 2).mean(0).numpy()
+            total += squares / squares.mean()
+    return total / networks
+
+
+@pytest.mark.slow
+def test_random_networks_are_as_sensitive_as_expected_on_average():
+    """With a wrong weight of any branch the pattern of two would have another contrast."""
+    expected = mean_tile(_variances(Branches(), (16, 16)), 2)
+    measured = mean_tile(_measured(16, 150, 4), 2)
+    print(expected, measured)
+    assert np.abs(expected - measured).max() < 0.03
