@@ -18,10 +18,11 @@ from .errors import InputError
 from .features import observed
 from .networks.forward import taken_apart
 from .reading import modules_of, named, of_shape
+from .surgery.windows import Window
 from .targets import OUTPUT, Target, feature
 from .variances.moments import Moments
 from .variances.rule import Known, Rule
-from .variances.rules import ACTIVATION, rule_of
+from .variances.rules import rule_of
 from .variances.tape import Step, Tape, Value, without_weights
 
 
@@ -75,8 +76,6 @@ class Structure:
         with torch.no_grad():
             moments = rule.moments(step, self._known)
         self._known.moments |= dict(zip(step.outputs, moments, strict=False))
-        if rule is ACTIVATION:
-            self._known.activations[step.outputs[0]] = step
 
     def field(self, evened: Collection[Step] = ()) -> np.ndarray:
         """As `expected` returns it.
@@ -101,6 +100,29 @@ class Structure:
             raise InputError("the sensitivity is infinite or NaN, as behind a norm of constants")
         return variance.sqrt().numpy()
 
+    def uneven(self) -> list[Step]:
+        """Convolutions and pools whose windows meet some places more often than others."""
+        return [step for step, _ in self._rules if _is_uneven(step)]
+
+
+def _is_uneven(step: Step) -> bool:
+    """Where the stride divides neither the kernel nor, of one that is spread out, anything."""
+    strides = _strides(step)
+    spread = {*step.given.get("dilation", [1])} != {1}
+    lengths = zip(_kernel(step), strides, strict=True) if strides else ()
+    return any(stride > 1 and (length % stride or spread) for length, stride in lengths)
+
+
+def described(step: Step) -> str:
+    """An operation for a reader: its module, what it is, its window."""
+    window = Window(step.module, step.func.overloadpacket.__name__, _kernel(step), _strides(step))
+    return str(window)
+
+
+def _kernel(step: Step) -> tuple[int, ...]:
+    weight = step.given.get("weight")
+    return tuple(step.given["kernel_size"] if weight is None else weight.shape[2:])
+
 
 def _white_noise() -> Moments:
     one = torch.ones((1, 1, 1, 1), dtype=torch.float64)
@@ -122,7 +144,7 @@ def _recorded(
     def note(tensor: Tensor, name: str, _target: Target) -> Tensor:
         read = of_shape(shapes, name, tuple(tensor.shape), wanted, input_size)
         found.append(tape.value(feature(tensor, name, read)))
-        return torch.zeros(1)
+        return torch.zeros(len(tensor))
 
     of_hook = replace(wanted, module="" if wanted.module == OUTPUT else wanted.module)
     with torch.no_grad(), taken_apart(), tape:
@@ -143,16 +165,16 @@ def _follow_modules(model: nn.Module, tape: Tape) -> None:
         module.register_forward_hook(leave)
 
 
-def _strides(step: Step) -> list[int]:
+def _strides(step: Step) -> tuple[int, ...]:
     """Of a convolution or pool that is not transposed, along rows and columns; else none."""
     given = step.given
     windows = "kernel_size" in given or (step.func.overloadpacket is torch.ops.aten.convolution)
     if not windows or given.get("transposed") or len(step.inputs[0].shape) != 4:
-        return []
-    return [*(given["stride"] or given["kernel_size"])]
+        return ()
+    return tuple(given["stride"] or given["kernel_size"])
 
 
-def _evened(part: Tensor, strides: list[int]) -> Tensor:
+def _evened(part: Tensor, strides: tuple[int, ...]) -> Tensor:
     """Each cell of a map (..., H, W) at its mean."""
     height, width = part.shape[-2:]
     cells = functional.avg_pool2d(part, strides, ceil_mode=True, count_include_pad=False)

@@ -36,7 +36,7 @@ CONDA_NAMES = {
 # What schedules the scripts: they themselves import none of it.
 SCHEDULING = {"pulp", "snakemake", "snakemake-executor-plugin-slurm"}
 FRONT_DOOR = (
-    *("receptive_field", "erf", "gaussian", "imbalance", "extent"),
+    *("receptive_field", "erf", "gaussian", "imbalance", "extent", "sensitivity"),
     *("kernels", "training", "microobject", "targets", "blocks"),
 )
 
@@ -344,14 +344,14 @@ FLOORS = (
         {"errors", "logs", "uncompiled"},
         {"targets"},
         {"files"},
-        {"trf"},
+        {"trf", "variances"},
         {"data"},
         {"surgery"},
         {"kernels"},
         {"networks"},
     ),
     *({"features"}, {"reading"}, {"blocks"}),
-    {"receptive_field", "erf", "gaussian", "imbalance", "extent", "training"},
+    {"receptive_field", "erf", "gaussian", "imbalance", "extent", "sensitivity", "training"},
     {"tiles", "fields"},
     *(
         {"microobject", "look"},

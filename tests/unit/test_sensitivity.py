@@ -111,8 +111,9 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "mean over places": lambda x: x.mean((2, 3)),
     "mean over rows, kept": lambda x: x.mean(2, keepdim=True),
     "sum": lambda x: x.sum(-1),
-    "slices, concatenated": lambda x: torch.cat([x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9),
-                                                 torch.ones(1, 3, 2, 9)], 2),
+    "slices, concatenated": lambda x: torch.cat(
+        [x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9), torch.ones(1, 3, 2, 9)], 2
+    ),
     "chunks": lambda x: torch.cat([x.chunk(3, 1)[0] * 2, x.chunk(3, 1)[2]], 1),
     "split along rows": lambda x: x.split(4, 2)[1],
     "padding": lambda x: functional.pad(x, (1, 2, 0, 3)),
@@ -142,7 +143,9 @@ def test_a_linear_operation_passes_on_the_squares_of_its_jacobian(operation):
 
 
 def _normal(mean: float, steady: float, power: float) -> Moments:
-    return Moments(*(torch.tensor([number], dtype=torch.float64) for number in (mean, steady, power)))
+    return Moments(
+        *(torch.tensor([number], dtype=torch.float64) for number in (mean, steady, power))
+    )
 
 
 def test_a_relu_of_normal_values_makes_their_means_and_halves_their_gradients():
@@ -161,7 +164,9 @@ def test_moments_behind_an_activation_are_integrals_over_channels_and_places(fun
     (slopes,) = torch.autograd.grad(values.sum(), x)
     density = stats.norm.pdf(x.detach())
     values = values.detach().numpy()
-    mean, power = (integrate.trapezoid(part * density, dx=16 / 200000) for part in (values, values**2))
+    mean, power = (
+        integrate.trapezoid(part * density, dx=16 / 200000) for part in (values, values**2)
+    )
     squared_slope = integrate.trapezoid(slopes.numpy() ** 2 * density, dx=16 / 200000) / 1.01
     assert np.allclose([float(moments.mean), float(moments.power)], [mean, power], rtol=2e-3)
     assert float(slope) == pytest.approx(squared_slope, rel=5e-3)
@@ -194,6 +199,31 @@ def test_batch_norms_behind_relus_make_gradients_grow():
     assert np.allclose(deep / shallow, (np.pi / (np.pi - 1)) ** 2, rtol=1e-3)
 
 
+class Weighed(nn.Module):
+    """Two channels behind ReLUs, added with weights 1 and 2, and normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.behind = nn.BatchNorm2d(3), nn.BatchNorm2d(1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.before(image).relu()
+        return self.behind(torch.add(maps[:, :1], maps[:, 1:2], alpha=2)).flatten(1)
+
+
+def test_a_norm_behind_a_sum_divides_by_the_variance_of_all_addends():
+    """Of ReLUs it is (1 + 4) (1 / 2 - 1 / 2 pi), and the gradients of both are (1 + 4) / 2."""
+    found = sensitivity.expected(Weighed(), (4, 4)) ** 2
+    assert np.allclose(found, np.pi / (np.pi - 1) / 16**2 / 9, rtol=1e-5)
+
+
+def test_a_product_of_two_maps_varies_by_as_many_products_as_it_sums():
+    """6 of variance one each; each entry of either factor is in 6 sums."""
+    model = Only(lambda x: functional.layer_norm(x[:, 0] @ x[:, 1], (6,)))
+    found = sensitivity.expected(model, (6, 6)) ** 2
+    assert np.allclose(found, 2 / 36**2 / 9, rtol=1e-12)
+
+
 class Branches(nn.Module):
     """All that gives one path a weight beside another: shortcut, gate, groups, concatenation."""
 
@@ -210,6 +240,7 @@ class Branches(nn.Module):
         )
         self.shortcut = self._block(width, width, 1, 2)
         self.side = nn.Sequential(nn.MaxPool2d(2, 2), self._block(width, width, 1, 1))
+        self.norm = nn.BatchNorm2d(2 * width)
         self.last = self._block(2 * width, width, 1, 1)
         self.head = nn.Linear(width, 8, bias=False)
 
@@ -226,7 +257,8 @@ class Branches(nn.Module):
         deep = self.deep(stem)
         deep = deep * self.gate(deep) * 2
         joined = (deep + self.shortcut(stem)).relu()
-        return self.head(self.last(torch.cat([joined, self.side(stem)], 1)).relu().mean((2, 3)))
+        every = self.norm(torch.cat([joined, self.side(stem)], 1))
+        return self.head(self.last(every.relu()).relu().mean((2, 3)))
 
 
 def _measured(size: int, networks: int, images: int) -> np.ndarray:
@@ -251,5 +283,137 @@ def test_random_networks_are_as_sensitive_as_expected_on_average():
     """With a wrong weight of any branch the pattern of two would have another contrast."""
     expected = mean_tile(_variances(Branches(), (16, 16)), 2)
     measured = mean_tile(_measured(16, 150, 4), 2)
-    print(expected, measured)
+
     assert np.abs(expected - measured).max() < 0.03
+
+
+class Attention(nn.Module):
+    """Of places of a map in a row, with a mask or without."""
+
+    def __init__(self, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.project = nn.Linear(3, 12)
+        self.mask = mask
+
+    def forward(self, image: Tensor) -> Tensor:
+        query, key, value = self.project(image.flatten(2).transpose(1, 2)).chunk(3, 2)
+        scores = query @ key.transpose(1, 2) / 2
+        if self.mask is not None:
+            scores = scores + self.mask
+        return (scores.softmax(2) @ value).transpose(1, 2).unflatten(2, image.shape[2:])
+
+
+def test_attention_averages_over_what_no_mask_hides():
+    """So a causal mask gives the first place the sum of 1 / t squared over all places t."""
+    size, places = (1, 6), np.arange(1, 7)
+    mask = torch.full((6, 6), -100.0).triu(1)
+    masked = _variances(_headed(Attention(mask)), size)[0]
+    counts = np.array([(1 / places[place:] ** 2).sum() for place in range(6)])
+    assert np.allclose(masked, counts / counts.mean(), rtol=1e-12)
+    assert np.allclose(_variances(_headed(Attention()), size), 1, rtol=1e-12)
+
+
+def test_attention_of_pytorchs_own_is_taken_apart():
+    class Own(Attention):
+        def forward(self, image: Tensor) -> Tensor:
+            tokens = image.flatten(2).transpose(1, 2)
+            return self.own(tokens, tokens, tokens, need_weights=False)[0].mean(1)
+
+    model = Own()
+    model.own = nn.MultiheadAttention(3, 1, batch_first=True)
+    assert np.allclose(_variances(model, (2, 3)), 1, rtol=1e-12)
+
+
+def test_the_target_may_be_a_module_and_its_place():
+    """Whose window of 3 by 3, of stride 2 and padding 1, lies around pixel (2 i, 2 j)."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 1))
+    for target, (row, column) in {
+        "0": (8, 8),
+        sensitivity.Target("0", layout="nchw", place=(2, 5)): (4, 10),
+    }.items():
+        found = sensitivity.expected(model, (16, 16), target) > 0
+        expected = np.zeros((16, 16), bool)
+        expected[row - 1 : row + 2, column - 1 : column + 2] = True
+        assert (found == expected).all()
+
+
+def test_images_may_have_another_number_of_colours():
+    """The variance of a mean over colours is one over their number."""
+    fields = [
+        sensitivity.expected(_headed(nn.Conv2d(colours, 4, 3, 2, 1)), (16, 16), channels=colours)
+        for colours in (1, 4)
+    ]
+    assert np.allclose(fields[0], fields[1] * 4, rtol=1e-12)
+
+
+def test_the_model_is_left_as_it_was_and_its_weights_do_not_count():
+    model = Branches(4)
+    state = copy.deepcopy(model.state_dict())
+    before = sensitivity.expected(model, (16, 16))
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert model.training and not model._forward_hooks
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(7)
+    assert np.array_equal(before, sensitivity.expected(model, (16, 16)))
+
+
+REFUSED = {
+    "an operation without a rule": (lambda x: x.cumsum(2), "aten.cumsum.default in module ''"),
+    "indices": (lambda x: functional.max_pool2d(x, 2, return_indices=True)[1] * 1.0, "indices"),
+    "a dilated pool": (lambda x: functional.max_pool2d(x, 2, dilation=2), "is dilated"),
+    "numbers of the image": (lambda x: x * float(x.mean()), "the network fails on images"),
+    "weights of the image": (lambda x: functional.conv2d(x, x[:, :, :2, :2]), "image decides"),
+    "an addend of the image": (
+        lambda x: torch.addmm(x[0, 0], x[0, 1], torch.ones(8, 8))[None],
+        "adds",
+    ),
+    "more maps than images": (lambda x: x[0] * 1.0, "yields 3 maps of 1 images"),
+    "no image": (lambda x: torch.zeros(1, 3), "the image does not reach"),
+    "no gradient": (lambda x: x.flatten(2).norm(dim=2), "no gradient leads"),
+    "a norm of constants": (
+        lambda x: functional.batch_norm(x * 0, torch.zeros(3), torch.ones(3)),
+        "infinite or NaN",
+    ),
+}
+
+
+@pytest.mark.parametrize(("operation", "message"), REFUSED.values(), ids=[*REFUSED])
+def test_what_is_not_known_is_refused_by_name(operation, message):
+    with pytest.raises(InputError, match=message):
+        sensitivity.expected(Only(operation), (8, 8))
+
+
+class Written(nn.Module):
+    """Writes into a view of its map, or into a constant."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image * 2
+        if self.part == "view":
+            image[:, :1].relu_()
+        elif self.part == "alias":
+            (image.data).relu_()
+        else:
+            image = torch.zeros(image.shape).copy_(image)
+        return image.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"), [("view", "written into"), ("alias", "memory"), ("other", "constant")]
+)
+def test_writing_where_other_tensors_lie_is_refused(part, message):
+    with pytest.raises(InputError, match=message):
+        sensitivity.expected(Written(part), (8, 8))
+
+
+def test_operations_in_place_are_those_that_make_new_tensors():
+    def built(inplace: bool) -> nn.Sequential:
+        modules = [nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(inplace), nn.Conv2d(4, 4, 3, 2, 1)]
+        return _headed(*modules, nn.Hardswish(inplace), nn.PReLU(), nn.Conv2d(4, 4, 1))
+
+    new, in_place = (sensitivity.expected(built(inplace), (16, 16)) for inplace in (False, True))
+    assert np.array_equal(new, in_place)

@@ -64,7 +64,8 @@ def through(
     rows = parts.flatten(0, -2).round(decimals=12)
     distinct, which = rows.unique(dim=0, return_inverse=True)
     mean, steady, power = distinct.T
-    channels, channel_weights = _hermite()
+    differ = bool((steady > mean**2).any())
+    channels, channel_weights = _hermite(_CHANNELS if differ else 1)
     places, place_weights = _largest(largest_of)
     of_channels = mean[:, None] + (steady - mean**2).clamp(min=0).sqrt()[:, None] * channels
     spread = (power - steady).clamp(min=0).sqrt()[:, None, None] * places
@@ -86,8 +87,8 @@ def through(
     return Moments(mean, steady, power), slope
 
 
-def _hermite() -> tuple[Tensor, Tensor]:
-    nodes, weights = np.polynomial.hermite_e.hermegauss(_CHANNELS)
+def _hermite(number: int) -> tuple[Tensor, Tensor]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(number)
     return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
 
 

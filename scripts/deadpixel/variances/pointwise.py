@@ -31,12 +31,14 @@ def function(step: Step) -> Callable[[Tensor], Tensor]:
 
 
 def _activation(step: Step, known: Known) -> list[Moments]:
-    return [through(known.of(step.inputs[0]), function(step))[0]]
+    moments, slope = through(known.of(step.inputs[0]), function(step))
+    (made,) = step.outputs
+    known.activations[made], known.slopes[made] = step, slope
+    return [moments]
 
 
 def _activation_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
-    _, slope = through(known.of(step.inputs[0]), function(step))
-    yield step.inputs[0], only(arriving) * slope
+    yield step.inputs[0], only(arriving) * known.slopes[step.outputs[0]]
 
 
 def _addends(step: Step) -> list[tuple[Any, float]]:

@@ -104,7 +104,7 @@ class Tape(TorchDispatchMode):
                 )
             args = tree_map(_shape_alone, args)
             kwargs = {name: tree_map(_shape_alone, value) for name, value in kwargs.items()}
-        result = func(*args, **kwargs)
+        result = _made(func, args, kwargs)
         if reads:
             made = [leaf for leaf in tree_leaves(result) if isinstance(leaf, Tensor)]
             inputs = [leaf for leaf in tree_leaves(given) if isinstance(leaf, Value)]
@@ -145,6 +145,16 @@ class Tape(TorchDispatchMode):
         for tensor in [*self._values]:
             if StorageWeakRef(tensor.untyped_storage()) == memory:
                 del self._values[tensor]
+
+
+def _made(func: Any, args: tuple, kwargs: dict[str, Any]) -> Any:
+    """What an operation returns; of two, which PyTorch takes long for, without asking it."""
+    if args and isinstance(args[0], Tensor) and args[0].is_meta:
+        if func._schema.is_mutable and torch.Tag.pointwise in func.tags:
+            return args[0]
+        if func.overloadpacket is aten.native_batch_norm:
+            return torch.empty_like(args[0]), *(torch.empty(0, device="meta") for _ in range(2))
+    return func(*args, **kwargs)
 
 
 def _shape_alone(leaf: Any) -> Any:
