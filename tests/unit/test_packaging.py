@@ -352,7 +352,7 @@ FLOORS = (
     ),
     *({"features"}, {"reading"}, {"blocks"}),
     {"receptive_field", "erf", "gaussian", "imbalance", "extent", "sensitivity", "training"},
-    {"tiles", "fields"},
+    {"tiles", "fields", "survey"},
     *(
         {"microobject", "look"},
         {"probes"},
