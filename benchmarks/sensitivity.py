@@ -1,12 +1,12 @@
 """Expected sensitivity against fields that are measured in random networks, for docs/findings.
 
-    python benchmarks/sensitivity.py [--networks 12] [--images 2] [NAME ...]
+    python benchmarks/sensitivity.py [--draws 12] [--first 0] [--side 224] [NAME ...]
 
 By default one of each family of torchvision's classifiers. Each is drawn so many times, its batch
 norms are calibrated on noise, and the gradients of its mean logit are of other noise. All draws are
 blocks: what two of them share is no chance, neither of images nor of weights. Networks that have a
-file in results/benchmarks/sensitivity are not measured again; then the table is printed, and the
-figure drawn.
+file in results/benchmarks/sensitivity are not measured again; then the table is printed, and of
+all families the figure drawn.
 """
 
 import argparse
@@ -32,7 +32,7 @@ wide_resnet50_2 densenet121 mobilenet_v2 mobilenet_v3_small mnasnet1_0 shufflene
 efficientnet_b0 efficientnet_v2_s regnet_x_400mf regnet_y_400mf convnext_tiny swin_t swin_v2_t
 maxvit_t vit_b_32
 """
-SIDE, FOR_CALIBRATION, UNEVEN = 224, 8, 0.1
+IMAGES, FOR_CALIBRATION, UNEVEN = 2, 8, 0.1
 RESULTS = Path("results/benchmarks/sensitivity")
 FIGURE = Path(__file__).resolve().parents[1] / "docs/images/sensitivity.png"
 COLUMNS = ["contrast", "correlation", "slope", "of_squares"]
@@ -42,15 +42,17 @@ Row = dict[str, float | str]
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("names", nargs="*", default=NAMES.split())
-    parser.add_argument("--networks", type=int, default=12)
-    parser.add_argument("--images", type=int, default=2)
+    parser.add_argument("--draws", type=int, default=12)
+    parser.add_argument("--first", type=int, default=0, help="seed of the first draw")
+    parser.add_argument("--side", type=int, default=224, help="of images, px")
     options = parser.parse_args()
     logging.disable()
     rows = []
     for name in options.names:
-        file = RESULTS / f"{name}.json"
+        seeds = range(options.first, options.first + options.draws)
+        file = RESULTS / f"{name}_{options.side}px_{seeds.start}-{seeds.stop}.json"
         if not file.exists():
-            row = _compared(name, options.networks, options.images)
+            row = _compared(name, seeds, options.side)
             with atomic.writing(file) as partial:
                 partial.write_text(json.dumps(row))
         rows.append(json.loads(file.read_text()))
@@ -62,13 +64,14 @@ def main() -> None:
         cells = [f"{row[c]:.3f} ± {row[f'{c}_se']:.3f}" for c in COLUMNS]
         shown = cells if uneven else [cells[0], *["-"] * 3]
         print(f"| {row['network']} | {row['expected']:.3f} | {' | '.join(shown)} |")
-    _draw(rows)
+    if options.names == NAMES.split():
+        _draw(rows)
 
 
-def _compared(name: str, networks: int, images: int) -> Row:
+def _compared(name: str, seeds: range, side: int) -> Row:
     """Contrast of the tile that all draws share, and how it goes with the expected one."""
-    measured = [_gradients(name, seed, images) for seed in range(networks)]
-    expected = sensitivity.expected(zoo.structure(name), (SIDE, SIDE))
+    measured = [_gradients(name, seed, side) for seed in seeds]
+    expected = sensitivity.expected(zoo.structure(name), (side, side))
     fields = _tiles([np.maximum(part, 0).mean(0) for part in measured])
     squares = _tiles([(part**2).mean(0) for part in measured])
     tile, of_squares = _tiles([expected, expected**2])
@@ -88,11 +91,11 @@ def _compared(name: str, networks: int, images: int) -> Row:
     return row
 
 
-def _gradients(name: str, seed: int, images: int) -> np.ndarray:
+def _gradients(name: str, seed: int, side: int) -> np.ndarray:
     """(N, H, W), means over colours, relative to their root mean square."""
     model = zoo.build(name, seed=seed)
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.randn(FOR_CALIBRATION + images, 3, SIDE, SIDE, generator=generator)
+    noise = torch.randn(FOR_CALIBRATION + IMAGES, 3, side, side, generator=generator)
     calibration.calibrate(model, [noise[:FOR_CALIBRATION]], device=torch.device("cpu"))
     image = noise[FOR_CALIBRATION:].requires_grad_()
     (gradient,) = torch.autograd.grad(model.requires_grad_(False)(image).mean(1).sum(), image)

@@ -18,9 +18,9 @@ for source in params.networks:
             rows.append(row)
             key = {"network": source, "kernels": row["kernels"]}
             if len(tile):
-                frame = maps.tile_to_frame(tile).drop(columns="period")
-                tiles.append(frame.assign(**key)[schemas.SURVEY_TILES.names])
+                tiles.append(maps.tile_to_frame(tile).drop(columns="period").assign(**key))
 facts = parquet.provenance(input_size=params.size)
+of_tiles = pd.concat(tiles).reindex(columns=schemas.SURVEY_TILES.names)
 of_all = pd.DataFrame(rows, columns=schemas.SURVEY.names)
 parquet.write(of_all, output.rows, schemas.SURVEY, facts)
-parquet.write(pd.concat(tiles), output.tiles, schemas.SURVEY_TILES, facts)
+parquet.write(of_tiles, output.tiles, schemas.SURVEY_TILES, facts)

@@ -82,7 +82,7 @@ def _measured(field: np.ndarray, tile: np.ndarray) -> Row:
     return {
         "contrast": _contrast(tile),
         "weakest_share": float((tile < _WEAK).mean()),
-        "ratio": float(tile.max() / tile.min()),
+        "ratio": float(tile.max() / tile.min()) if tile.min() else math.inf,
         "asymmetry_y": asymmetry(top, bottom),
         "asymmetry_x": asymmetry(left, right),
     }

@@ -1,12 +1,15 @@
 """Which networks see how unevenly: the survey's table, and a figure of all, ranked."""
 
+from typing import Any
+
+import matplotlib as mpl
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from ..surgery.kinds import ODD
 from .render import KERNELS, NUMBER, TEXT, Column, Table
-from .style import GREY, SEQUENTIAL, WIDTH, colours
+from .style import GREY, SEQUENTIAL, STYLE, WIDTH, colours
 
 SURVEY = Table(
     Column("network", TEXT, "network"),
@@ -29,9 +32,9 @@ def ranked(rows: pd.DataFrame) -> pd.DataFrame:
 
     Those without numbers come last.
     """
-    of_odd = rows[rows["kernels"] == ODD].set_index("network")["contrast"]
+    of_odd: Any = rows[rows["kernels"] == ODD].set_index("network")["contrast"]
     keyed = rows.assign(rank=rows["network"].map(of_odd))
-    order = keyed.sort_values("rank", ascending=False, na_position="last", kind="stable")
+    order: Any = keyed.sort_values("rank", ascending=False, na_position="last", kind="stable")
     return order[SURVEY.names].reset_index(drop=True)
 
 
@@ -42,24 +45,24 @@ def figure(table: pd.DataFrame, tiles: pd.DataFrame) -> Figure:
     """
     known = table.dropna(subset=["contrast"])
     networks = [*dict.fromkeys(known["network"])]
-    drawn = Figure(figsize=(WIDTH, max(_LEAST, 0.6 + _ROW * len(networks))), layout="constrained")
-    left, right = drawn.subfigures(1, 2, width_ratios=[4, 1])
-    _dots(left.subplots(), known, networks)
-    for axes, network in zip(
-        right.subplots(_TILES, 1, squeeze=False)[:, 0],
-        [*networks[:_TILES], *[None] * (_TILES - len(networks))],
-        strict=False,
-    ):
-        axes.set_axis_off()
-        if network is not None:
-            _tile(axes, tiles[(tiles["network"] == network) & (tiles["kernels"] == ODD)], network)
+    height = max(_LEAST, 0.6 + _ROW * len(networks))
+    with mpl.rc_context(STYLE):
+        drawn = Figure(figsize=(WIDTH, height), layout="constrained")
+        parts: Any = drawn.subfigures(1, 2, width_ratios=[5, 1])
+        _dots(parts[0].subplots(), known, networks)
+        columns = parts[1].subplots(_TILES, 1, squeeze=False)[:, 0]
+        for axes in columns:
+            axes.set_axis_off()
+        of_odd: Any = tiles[tiles["kernels"] == ODD]
+        for axes, network in zip(columns, networks, strict=False):
+            _tile(axes, of_odd[of_odd["network"] == network], network)
     return drawn
 
 
 def _dots(axes: Axes, known: pd.DataFrame, networks: list[str]) -> None:
     place = {network: number for number, network in enumerate(networks)}
     for kind, colour in colours(known["kernels"]).items():
-        rows = known[known["kernels"] == kind]
+        rows: Any = known[known["kernels"] == kind]
         if len(rows):
             axes.plot(
                 rows["contrast"], rows["network"].map(place), "o", ms=2.5, c=colour, label=kind
