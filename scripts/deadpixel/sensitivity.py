@@ -132,24 +132,27 @@ def _white_noise() -> Moments:
 def _recorded(
     model: nn.Module, input_size: tuple[int, int], target: str | Target, channels: int
 ) -> tuple[Tape, Value]:
-    """The tape of a forward pass, and the target's features (1, C) on it."""
+    """The tape of a forward pass up to the target, and the target's features (1, C) on it."""
     name = str(target)
     wanted = named({name: target}, modules_of(model))[name]
     shapes = without_weights(model)
     image = torch.empty(1, channels, *input_size, device="meta")
     tape = Tape(image)
     _follow_modules(shapes, tape)
-    found: list[Value] = []
+    found: list[tuple[Value, int]] = []
 
     def note(tensor: Tensor, name: str, _target: Target) -> Tensor:
         read = of_shape(shapes, name, tuple(tensor.shape), wanted, input_size)
-        found.append(tape.value(feature(tensor, name, read)))
+        features = tape.value(feature(tensor, name, read))
+        found.append((features, len(tape.steps)))
         return torch.zeros(len(tensor))
 
     of_hook = replace(wanted, module="" if wanted.module == OUTPUT else wanted.module)
     with torch.no_grad(), taken_apart(), tape:
         observed(shapes, image, {name: of_hook}, note)
-    return tape, found[0]
+    features, length = found[0]
+    del tape.steps[length:]
+    return tape, features
 
 
 def _follow_modules(model: nn.Module, tape: Tape) -> None:

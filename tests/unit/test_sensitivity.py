@@ -127,6 +127,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "indices": lambda x: x[:, torch.tensor([0, 0, 2])],
     "a constant map": lambda x: x * MASK + MASK,
     "division": lambda x: torch.add(x[:, :1], x[:, 1:], alpha=2) / 3,
+    "a constant divisor": lambda x: x / (MASK.abs() + 1),
     "fixed filter": lambda x: functional.conv2d(x, FILTER.to(x.dtype), stride=2, groups=3),
     "one line": lambda x: x.unsqueeze(1).squeeze(1)[:, :, 3],
 }
@@ -215,6 +216,51 @@ def test_a_norm_behind_a_sum_divides_by_the_variance_of_all_addends():
     """Of ReLUs it is (1 + 4) (1 / 2 - 1 / 2 pi), and the gradients of both are (1 + 4) / 2."""
     found = sensitivity.expected(Weighed(), (4, 4)) ** 2
     assert np.allclose(found, np.pi / (np.pi - 1) / 16**2 / 9, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("joined", "sign"), [(torch.add, 1), (torch.sub, -1)])
+def test_a_gate_passes_on_the_mean_square_of_the_other_factor(joined, sign):
+    """Of two ReLUs: 1 + 1 / pi added, 1 - 1 / pi subtracted; each gets half of what arrives."""
+    model = Only(lambda x: joined(x[:, :1].relu(), x[:, 1:2].relu()) * x[:, 2:])
+    found = sensitivity.expected(model, (4, 4)) ** 2
+    assert np.allclose(found, (2 + sign / np.pi) / 16**2 / 9, rtol=1e-5)
+
+
+class Scaled(nn.Module):
+    """A layer scale as it is before training, and a position embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.place = (nn.Parameter(torch.full((3, 1, 1), 1e-6)) for _ in range(2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image * self.scale + self.place
+
+
+def test_parameters_count_as_one_where_they_multiply_and_as_nothing_where_they_are_added():
+    plain, scaled = _headed(nn.ReLU()), _headed(Scaled(), nn.ReLU())
+    assert np.array_equal(*(sensitivity.expected(model, (4, 4)) for model in (plain, scaled)))
+
+
+def test_a_prelu_has_the_slope_that_pytorch_gives_it():
+    plain, bent = _headed(), _headed(nn.PReLU())
+    ratio = (sensitivity.expected(bent, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2
+    assert np.allclose(ratio, (1 + 0.25**2) / 2, rtol=1e-12)
+
+
+def test_behind_weights_a_relu_is_open_in_half_of_the_channels():
+    """Whatever the mean of the values before them."""
+    block = [nn.ReLU(), nn.Conv2d(3, 3, 1)]
+    plain, open_ = _headed(*block), _headed(*block, nn.ReLU())
+    ratio = (sensitivity.expected(open_, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2
+    assert np.allclose(ratio, 0.5, rtol=2e-3)
+
+
+def test_transposed_convolutions_have_the_fan_in_of_their_outputs():
+    """Of one tap of 2 by 2, and 3 channels; each pixel is seen by 4 of 64 places."""
+    model = _headed(nn.ConvTranspose2d(3, 3, 2, 2))
+    found = sensitivity.expected(model, (4, 4)) ** 2
+    assert np.allclose(found, 3 * (4 * 3 / 3) / 64**2 / 9 / 9, rtol=1e-12)
 
 
 def test_a_product_of_two_maps_varies_by_as_many_products_as_it_sums():
@@ -335,6 +381,12 @@ def test_the_target_may_be_a_module_and_its_place():
         expected = np.zeros((16, 16), bool)
         expected[row - 1 : row + 2, column - 1 : column + 2] = True
         assert (found == expected).all()
+
+
+def test_what_comes_behind_the_target_need_not_be_known():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Only(lambda x: x.cumsum(2)))
+    alone = sensitivity.expected(model[:1], (16, 16), "0")
+    assert np.array_equal(sensitivity.expected(model, (16, 16), "0"), alone)
 
 
 def test_images_may_have_another_number_of_colours():
