@@ -248,12 +248,38 @@ def test_a_prelu_has_the_slope_that_pytorch_gives_it():
     assert np.allclose(ratio, (1 + 0.25**2) / 2, rtol=1e-12)
 
 
-def test_behind_weights_a_relu_is_open_in_half_of_the_channels():
+@pytest.mark.parametrize(
+    "weights", [[nn.Conv2d(3, 3, 1), nn.Flatten()], [nn.Flatten(), nn.Linear(48, 48)]]
+)
+def test_behind_weights_a_relu_is_open_in_half_of_the_channels(weights):
     """Whatever the mean of the values before them."""
-    block = [nn.ReLU(), nn.Conv2d(3, 3, 1)]
-    plain, open_ = _headed(*block), _headed(*block, nn.ReLU())
-    ratio = (sensitivity.expected(open_, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2
+    plain, opened = (nn.Sequential(nn.ReLU(), *weights, *last) for last in ([], [nn.ReLU()]))
+    ratio = (sensitivity.expected(opened, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2
     assert np.allclose(ratio, 0.5, rtol=2e-3)
+
+
+def test_a_linear_layer_has_weights_of_one_over_its_inputs():
+    """Of 48; the mean of 5 logits has a fifth of the variance of one."""
+    found = sensitivity.expected(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), (4, 4)) ** 2
+    assert np.allclose(found, 3 / 48 / 5 / 9, rtol=1e-12)
+
+
+def test_a_filter_that_is_known_keeps_the_means_of_channels_and_averages_what_varies():
+    """Behind weights and a ReLU these are 1 / 2 pi and the rest of 1 / 2, and both mean squares."""
+    steady, power = 1 / (2 * np.pi), 0.5
+    squares, total = float((FILTER[0] ** 2).sum()), float(FILTER[0].sum())
+    filtered = total**2 * steady + squares * (power - steady)
+
+    def normalised(blurred: bool) -> np.ndarray:
+        def joined(x: Tensor) -> Tensor:
+            x = functional.conv2d(x, FILTER, groups=3) if blurred else x
+            return functional.layer_norm(x, x.shape[1:])
+
+        model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, 1), Only(joined))
+        return sensitivity.expected(model, (12, 12)) ** 2
+
+    ratio = normalised(blurred=True)[6, 6] / normalised(blurred=False)[6, 6]
+    assert ratio == pytest.approx(squares / filtered * power * 144**2 / 100**2, rel=1e-4)
 
 
 def test_transposed_convolutions_have_the_fan_in_of_their_outputs():
