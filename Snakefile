@@ -38,6 +38,7 @@ include: "rules/shape_test.smk"
 include: "rules/microobject.smk"
 include: "rules/causes.smk"
 include: "rules/probes.smk"
+include: "rules/survey.smk"
 include: "rules/report.smk"
 include: "rules/plan.smk"
 

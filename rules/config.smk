@@ -156,6 +156,7 @@ def cross_field_problems():
     for name in config["kernels"]:
         if kinds.kind_and_crop(name) != (name, None):
             yield f"kernels.{name}: reads as kernels at another crop; choose another name"
+    yield from kernel_problems("survey", **config["survey"])
     for name, section in config.items():
         if isinstance(section, dict) and {"dataset", "models"} <= section.keys():
             yield from experiment_problems(name, **section)

@@ -66,7 +66,7 @@ WEIGHTS = {
     "file": "with weights from a file",
 }
 # Each experiment's file adds itself under its name, as which all its results can be asked for:
-# settings: its part of the configuration, with a dataset and models.
+# settings: its part of the configuration, with a dataset and models if it is of images.
 # kernels: every kind that it computes with.
 # fields: networks whose maps it needs, each by its wildcards; weights: what these are, in words.
 # runs: of the micro-object task, each by its wildcards, of which each may be a list.

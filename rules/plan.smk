@@ -2,7 +2,11 @@
 # Where the images of the users' own folders are counted: nobody has before.
 COUNTED = [
     name
-    for name in dict.fromkeys(e["settings"]["dataset"] for e in EXPERIMENTS.values())
+    for name in dict.fromkeys(
+        e["settings"]["dataset"]
+        for e in EXPERIMENTS.values()
+        if "dataset" in e["settings"]
+    )
     if config["datasets"][name]["source"] == "folder"
 ]
 

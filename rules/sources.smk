@@ -229,7 +229,7 @@ def training_crop(kernels):
 
 
 def experiments_with(model):
-    return [e for e in EXPERIMENTS.values() if model in e["settings"]["models"]]
+    return [e for e in EXPERIMENTS.values() if model in e["settings"].get("models", [])]
 
 
 def kernels_of(model):
@@ -242,7 +242,7 @@ def kernels_of(model):
 
 def networks_in_use():
     settings = [experiment["settings"] for experiment in EXPERIMENTS.values()]
-    return list(dict.fromkeys(model for s in settings for model in s["models"]))
+    return list(dict.fromkeys(model for s in settings for model in s.get("models", [])))
 
 
 def logit(wildcards):

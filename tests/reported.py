@@ -8,7 +8,16 @@ import pandas as pd
 
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.files.effective import Erf
-from deadpixel.results import causes, fields, microobject, pairs, render, shape_test, size_test
+from deadpixel.results import (
+    causes,
+    fields,
+    microobject,
+    pairs,
+    render,
+    shape_test,
+    size_test,
+    survey,
+)
 from deadpixel.results.probes import attacks, linear, places, saliency
 from deadpixel.results.report.run import Run
 
@@ -175,6 +184,13 @@ SALIENCY = frame(
         for name, contrast in (("none", 0.2), ("tile", 0.05), ("low_pass", 0.1))
     ),
 )
+SURVEY = frame(
+    survey.SURVEY,
+    row(network="uneven", kernels="odd", contrast=0.4, weakest_share=0.125),
+    row(network="uneven", kernels="padded", contrast=0.02, weakest_share=0.0),
+    row(network="even", kernels="odd", contrast=0.01, weakest_share=0.0),
+    row(network="unknown", kernels="odd", reason="an operation"),
+)
 TABLES = {
     "receptive_fields": (fields.FIELDS, FIELDS),
     "table1": (size_test.TABLE1, TABLE1),
@@ -186,6 +202,7 @@ TABLES = {
     "probes_places": (places.PLACES, PLACES),
     "probes_attacks": (attacks.ATTACKS, ATTACKS),
     "probes_saliency": (saliency.SALIENCY, SALIENCY),
+    "survey": (survey.SURVEY, SURVEY),
 }
 assert pairs.INTERVAL_PAIRS == 3
 

@@ -5,10 +5,9 @@ runs can be measured, whatever its Python looks like. The arithmetic is that of 
 Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
 """
 
-import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,7 +18,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 from .errors import InputError
 from .features import observed
 from .logs import log
-from .networks.forward import forward
+from .networks.forward import forward, taken_apart
 from .reading import modules_of, named, of_shape
 from .targets import OUTPUT, Named, Target, feature_map, of_all
 from .trf.algebra import (
@@ -135,7 +134,7 @@ def fields(
             for name, target in named(targets, modules_of(model)).items()
         }
     try:
-        with torch.no_grad(), _taken_apart(), ExitMode(mode.fields), mode:
+        with torch.no_grad(), taken_apart(), ExitMode(mode.fields), mode:
             mode.record(image, image_field(image))
             if targets is None:
                 forward(model, image)
@@ -172,17 +171,6 @@ def table(
             log.warning("target %s: %s", target, field.reason)
         rows.append(row)
     return rows
-
-
-@contextlib.contextmanager
-def _taken_apart() -> Iterator[None]:
-    """Multi-head attention as the operations that it is made of, not as one fast one."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)
-    try:
-        yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _unknown(reason: str) -> ReceptiveField:

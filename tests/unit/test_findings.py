@@ -108,6 +108,16 @@ def said(tmp_path, finding, **changed):
                 "by the mean tile of R of other images, 0.050."
             ],
         ),
+        (
+            "surveyed",
+            [
+                "Of 2 networks with random weights uneven is expected to see most unevenly "
+                "(contrast 0.400, 12 % of its pixels under half of the mean) and even least "
+                "(0.010).",
+                "Padding takes the contrast of 1 of them from 0.400 to 0.400 down to 0.020 to "
+                "0.020.",
+            ],
+        ),
     ],
 )
 def test_a_sentence_is_what_its_table_says(tmp_path, finding, sentences):
@@ -130,6 +140,7 @@ def test_a_sentence_is_what_its_table_says(tmp_path, finding, sentences):
         ("probed_logits", "probes_linear"),
         ("attacked", "probes_attacks"),
         ("saliency_contrast", "probes_saliency"),
+        ("surveyed", "survey"),
     ],
 )
 def test_without_its_table_there_is_no_sentence(tmp_path, finding, table):

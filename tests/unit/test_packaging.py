@@ -36,7 +36,7 @@ CONDA_NAMES = {
 # What schedules the scripts: they themselves import none of it.
 SCHEDULING = {"pulp", "snakemake", "snakemake-executor-plugin-slurm"}
 FRONT_DOOR = (
-    *("receptive_field", "erf", "gaussian", "imbalance", "extent"),
+    *("receptive_field", "erf", "gaussian", "imbalance", "extent", "sensitivity"),
     *("kernels", "training", "microobject", "targets", "blocks"),
 )
 
@@ -344,15 +344,15 @@ FLOORS = (
         {"errors", "logs", "uncompiled", "ahead"},
         {"targets"},
         {"files"},
-        {"trf"},
+        {"trf", "variances"},
         {"data"},
         {"surgery"},
         {"kernels"},
         {"networks"},
     ),
     *({"features", "backward"}, {"reading"}, {"blocks", "precision"}),
-    {"receptive_field", "erf", "erf_blocks", "gaussian", "imbalance", "extent", "training"},
-    {"tiles", "fields", "convergence"},
+    {"receptive_field", "sensitivity", "erf", "erf_blocks", "gaussian", "imbalance", "extent"},
+    {"training", "tiles", "fields", "convergence", "survey"},
     *(
         {"microobject", "look"},
         {"probes"},

@@ -29,6 +29,8 @@ from deadpixel.results import (
 )
 from deadpixel.results.probes import figure as probes_figure
 from deadpixel.results.probes import picture
+from deadpixel.results.survey import SURVEY, ranked
+from deadpixel.results.survey import figure as survey_figure
 
 PICTURES = Path(__file__).parent / "pictures"
 TOLERANCE = 3  # root mean square of what pixels differ by, of 255
@@ -148,8 +150,23 @@ def convergence_of_two() -> Figure:
     return convergence.figure(pd.concat([rows, rows.assign(target="output", r_squared=0.3)]))
 
 
+def survey() -> Figure:
+    """Two networks, the lower less uneven, with two kinds of kernels each."""
+    names = [(network, kind) for network in ("checked", "striped") for kind in KINDS]
+    rows = pd.DataFrame(names, columns=["network", "kernels"])
+    table = ranked(rows.assign(contrast=[0.4, 0.1, 0.2, 0.05]).reindex(columns=SURVEY.names))
+    row, col = np.indices((8, 8)).reshape(2, -1)
+    pixels = pd.DataFrame({"row": row, "col": col, "kernels": "odd"})
+    striped, checked = 1 + (-1.0) ** row / 2, 1 + (-1.0) ** (row + col) / 2
+    tiles = [
+        pixels.assign(network="striped", sensitivity=striped),
+        pixels.assign(network="checked", sensitivity=checked),
+    ]
+    return survey_figure(table, pd.concat(tiles))
+
+
 DRAWN: list[Callable[[], Figure]] = [
-    *(maps, courses, bars, sizes, plan, probes, saliency, convergence_of_two),
+    *(maps, courses, bars, sizes, plan, probes, saliency, convergence_of_two, survey),
     padding.window_references,
 ]
 

@@ -35,6 +35,7 @@ from deadpixel.results import (
     size_test,
 )
 from deadpixel.results.probes import attacks, linear, places, saliency, shifts
+from deadpixel.results.survey import SURVEY
 from waiting import until
 from workflow.conftest import jobs
 
@@ -95,6 +96,9 @@ def test_every_file_keeps_its_contract(results):
         "tables/probes_spectrum.parquet": shifts.SPECTRUM.schema,
         "tables/probes_attacks.parquet": attacks.ATTACKS.schema,
         "tables/probes_saliency.parquet": saliency.SALIENCY.schema,
+        "tables/survey.parquet": SURVEY.schema,
+        "survey/chunk=0/survey.parquet": schemas.SURVEY,
+        "survey/chunk=0/tiles.parquet": schemas.SURVEY_TILES,
         **{f"probes/{PROBED}/{name}.parquet": schema for name, schema in schemas.PROBES.items()},
     }
     for name, schema in contracts.items():
@@ -103,6 +107,7 @@ def test_every_file_keeps_its_contract(results):
         # that of a manifest says nothing else, so that equal images give an equal file
         assert facts.get("versions", {}).get("torch") or facts.keys() == {"fractions", "seed"}, name
     figures = ["fig1", "fig2", "fig3", "fig4", "fig5", "accuracies", "causes", "probes", "saliency"]
+    figures += ["survey"]
     figures += [
         "training_curves",
         "size_against_accuracy",

@@ -32,7 +32,7 @@ def checkout(tmp_path_factory):
     (folder / "nets/mine.py").write_text(NETWORK)
     torch.save({}, folder / "nets/mine.pt")
     write_images(folder / "photos", classes=2, each=4)
-    for experiment in ("causes", "probes"):
+    for experiment in ("causes", "probes", "survey"):
         shutil.copy(ROOT / f"config.{experiment}.yaml", folder)
     return checkout
 

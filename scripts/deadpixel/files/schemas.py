@@ -45,6 +45,25 @@ TILES = _schema(
     sensitivity=pa.float64(),
 )
 
+SURVEY = _schema(
+    network=pa.string(),
+    kernels=pa.string(),
+    **dict.fromkeys(
+        ["contrast", "weakest_share", "ratio", "asymmetry_y", "asymmetry_x"], pa.float64()
+    ),
+    operation=pa.string(),
+    contrast_without=pa.float64(),
+    reason=pa.string(),
+)
+
+SURVEY_TILES = _schema(
+    network=pa.string(),
+    kernels=pa.string(),
+    row=pa.int16(),
+    col=pa.int16(),
+    sensitivity=pa.float64(),
+)
+
 TRF = _schema(
     model=pa.string(),
     kernels=pa.string(),

@@ -24,6 +24,17 @@ def forward(model: nn.Module, images: Tensor) -> Any:
 
 
 @contextlib.contextmanager
+def taken_apart() -> Iterator[None]:
+    """Multi-head attention as the operations that it is made of, not as one fast one."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextlib.contextmanager
 def full_precision() -> Iterator[None]:
     """Products of float32 matrices are float32, and convolutions on a GPU the same every time."""
     before = torch.get_float32_matmul_precision()

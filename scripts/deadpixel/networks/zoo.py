@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -60,6 +61,26 @@ def _undisturbed(seed: int) -> Iterator[None]:
                 torch.set_num_threads(threads)
             if torch.get_default_device() != device:
                 torch.set_default_device(device)
+
+
+def structure(source: str) -> nn.Module:
+    """As `build`, but of torchvision and timm without weights, which take long to draw.
+
+    Parameters are shapes alone (PyTorch's meta tensors); buffers have their values.
+    """
+    if source.rpartition(":")[0] not in LIBRARIES:
+        return build(source)
+    with mock.patch.object(nn.Module, "register_parameter", _register_shape):
+        return build(source)
+
+
+_register = nn.Module.register_parameter
+
+
+def _register_shape(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+    if parameter is not None:
+        parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
+    _register(module, name, parameter)
 
 
 def _from_torchvision(name: str) -> nn.Module:

@@ -61,7 +61,7 @@ def _matching(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
 def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
     """Pixels of `image` a cell of the map that each module reads first, by its name."""
     found: dict[str, float] = {}
-    model = copied(model).eval()
+    model = copied(model).eval().to(image.device)  # shapes alone, if it is on the meta device
 
     def note(name: str, arguments: tuple) -> None:
         if arguments and isinstance(arguments[0], Tensor) and arguments[0].ndim == 4:

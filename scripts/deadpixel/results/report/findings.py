@@ -23,6 +23,7 @@ from ..probes.places import PLACES
 from ..probes.saliency import SALIENCY
 from ..render import Row, Table
 from ..shape_test import TABLE3
+from ..survey import SURVEY
 from .run import Run
 
 _95 = 1.96  # standard errors of a mean
@@ -312,6 +313,28 @@ def attacked(run: Run) -> Iterator[str]:
             f"A one-pixel attack on {model} with {kernels} kernels succeeds on "
             f"{strong['succeeded']:.0f} % of {strong['n_images']} images by strong pixels, on "
             f"{weak['succeeded']:.0f} % by weak ones (McNemar's {_p(strong['mcnemar_p'])})."
+        )
+
+
+def surveyed(run: Run) -> Iterator[str]:
+    """Which network sees most unevenly, which least, and what padding does."""
+    known: Any = _rows(run, "survey", SURVEY).dropna(subset=["contrast"])
+    odd, padded = (known[known["kernels"] == kind].set_index("network") for kind in (ODD, "padded"))
+    if odd.empty:
+        return
+    most, least = odd["contrast"].idxmax(), odd["contrast"].idxmin()
+    yield (
+        f"Of {len(odd)} networks with random weights {most} is expected to see most unevenly "
+        f"(contrast {odd.loc[most, 'contrast']:.3f}, "
+        f"{100 * odd.loc[most, 'weakest_share']:.0f} % of its pixels under half of the mean) and "
+        f"{least} least ({odd.loc[least, 'contrast']:.3f})."
+    )
+    if len(padded):
+        before = odd.loc[padded.index, "contrast"]
+        yield (
+            f"Padding takes the contrast of {len(padded)} of them from {before.min():.3f} to "
+            f"{before.max():.3f} down to {padded['contrast'].min():.3f} to "
+            f"{padded['contrast'].max():.3f}."
         )
 
 

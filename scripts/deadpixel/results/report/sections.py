@@ -17,6 +17,7 @@ from ..probes.places import PLACES
 from ..probes.saliency import SALIENCY
 from ..probes.shifts import AT_CONFIDENCE, SHIFTS, SPECTRUM
 from ..render import NUMBER, TEXT, WHOLE, Column, Table
+from ..survey import SURVEY
 from . import findings
 from .run import Run
 
@@ -190,6 +191,16 @@ SECTIONS = (
             Drawn("figures/saliency.png", "Gradient saliency over one image, and corrections."),
         ),
         settings="probes",
+    ),
+    Section(
+        "survey",
+        "Survey",
+        "Which networks have dead pixels",
+        "How unevenly a network can see follows from its strides and kernels. Which networks have "
+        "pixels that they hardly see, and does padding even them out?",
+        (findings.surveyed,),
+        tables=(Listed("tables/survey.parquet", SURVEY, "Every network and kind of kernels"),),
+        figures=(Drawn("figures/survey.png", "Networks by their contrast, and their tiles."),),
     ),
 )
 

@@ -1,0 +1,99 @@
+"""Mean and variance of the values of a random network, and what an activation makes of them.
+
+Over images of white noise a value is normal with the mean of its channel, and channels have means
+of their own, also normal: a batch norm takes them away, an activation makes new ones. Norms after
+activations are why gradients grow by pi / (pi - 1) at each ReLU (Yang et al., "A Mean Field Theory
+of Batch Normalization", ICLR 2019), which is how much a branch weighs beside its shortcut.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .compact import shrunk
+
+_CHANNELS = 15  # nodes of Gauss-Hermite quadrature over the means of channels
+_PLACES = 2000  # of the trapezoidal rule, which kinks do not upset, over the values of a channel
+_REACH = 8.5  # standard deviations
+
+
+class Moments(NamedTuple):
+    """Of a tensor's values, each compact.
+
+    mean: over all channels. steady: mean square of what stays from place to place, the means of
+    channels. power: mean square.
+    """
+
+    mean: Tensor
+    steady: Tensor
+    power: Tensor
+
+    def map(self, function: Callable[[Tensor], Tensor]) -> "Moments":
+        """The same done to each."""
+        return Moments(*map(function, self))
+
+    def scaled(self, factor: Tensor | float) -> "Moments":
+        """Of the values times a constant."""
+        return Moments(self.mean * factor, self.steady * factor**2, self.power * factor**2)
+
+    @property
+    def variance(self) -> Tensor:
+        """Of a channel's values from place to place and from image to image."""
+        return self.power - self.steady
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether nothing is random about it."""
+        return bool((self.power == self.mean**2).all())
+
+
+def of_constant(numbers: Tensor) -> Moments:
+    """Of values that are known."""
+    numbers = shrunk(numbers.double())
+    return Moments(numbers, numbers**2, numbers**2)
+
+
+def through(
+    moments: Moments, function: Callable[[Tensor], Tensor], largest_of: int = 1
+) -> tuple[Moments, Tensor]:
+    """Of `function` of the largest of independent values, and its mean squared slope there."""
+    parts = torch.stack(torch.broadcast_tensors(*moments), -1)
+    rows = parts.flatten(0, -2).round(decimals=12)
+    distinct, which = rows.unique(dim=0, return_inverse=True)
+    mean, steady, power = distinct.T
+    differ = bool((steady > mean**2).any())
+    channels, channel_weights = _hermite(_CHANNELS if differ else 1)
+    places, place_weights = _largest(largest_of)
+    of_channels = mean[:, None] + (steady - mean**2).clamp(min=0).sqrt()[:, None] * channels
+    spread = (power - steady).clamp(min=0).sqrt()[:, None, None] * places
+    with torch.enable_grad():
+        nodes = (of_channels[:, :, None] + spread).requires_grad_()
+        values = function(nodes * 1).double()  # a copy: the function may change it in place
+        slopes = torch.zeros_like(nodes)
+        if values.requires_grad:  # no comparison, which has steps alone
+            (slopes,) = torch.autograd.grad(values.sum(), nodes)
+    values = values.detach()
+    means = values @ place_weights
+    found = [
+        means @ channel_weights,
+        means**2 @ channel_weights,
+        values**2 @ place_weights @ channel_weights,
+        slopes**2 @ place_weights @ channel_weights,
+    ]
+    mean, steady, power, slope = (shrunk(part[which].view(parts.shape[:-1])) for part in found)
+    return Moments(mean, steady, power), slope
+
+
+def _hermite(number: int) -> tuple[Tensor, Tensor]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(number)
+    return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
+
+
+def _largest(number: int) -> tuple[Tensor, Tensor]:
+    """Nodes and weights of the largest of independent standard normal values."""
+    nodes = torch.linspace(-_REACH, _REACH, _PLACES, dtype=torch.float64)
+    weights = (-(nodes**2) / 2).exp() * torch.special.ndtr(nodes) ** (number - 1)
+    return nodes, weights / weights.sum()

@@ -1,0 +1,88 @@
+"""Activations, sums and products, element by element."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_map
+
+from .compact import broadcast_back
+from .moments import Moments, of_constant, through
+from .rule import Arriving, Known, Passed, Rule, only
+from .tape import Step, Value, Weight
+
+aten = torch.ops.aten
+_SLOPE = 0.25  # of PReLU, as PyTorch draws none
+
+
+def function(step: Step) -> Callable[[Tensor], Tensor]:
+    """Of numbers instead of values, and PReLU as it is before training."""
+
+    def on(nodes: Tensor) -> Tensor:
+        def number(leaf: Any) -> Any:
+            if isinstance(leaf, Weight):
+                return torch.tensor(_SLOPE, dtype=nodes.dtype)
+            return nodes if isinstance(leaf, Value) else leaf
+
+        return step.func(**tree_map(number, step.given))
+
+    return on
+
+
+def _activation(step: Step, known: Known) -> list[Moments]:
+    moments, slope = through(known.of(step.inputs[0]), function(step))
+    (made,) = step.outputs
+    known.activations[made], known.slopes[made] = step, slope
+    return [moments]
+
+
+def _activation_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
+    yield step.inputs[0], only(arriving) * known.slopes[step.outputs[0]]
+
+
+def _addends(step: Step) -> list[tuple[Any, float]]:
+    sign = -1 if "sub" in step.func.overloadpacket.__name__ else 1
+    return [(step.given["self"], 1.0), (step.given["other"], sign * step.given.get("alpha", 1))]
+
+
+def _addition(step: Step, known: Known) -> list[Moments]:
+    one, other = (known.of(operand).scaled(factor) for operand, factor in _addends(step))
+    cross = 2 * one.mean * other.mean
+    steady, power = one.steady + other.steady + cross, one.power + other.power + cross
+    return [Moments(one.mean + other.mean, steady, power)]
+
+
+def _addition_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
+    for operand, factor in _addends(step):
+        if isinstance(operand, Value):
+            arrived = only(arriving) * factor**2
+            yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
+
+
+def _factors(step: Step, known: Known) -> tuple[Moments, Moments]:
+    """A parameter counts as one, and a divisor that the image decides as its mean."""
+    one, other = (known.of(step.given[name], 1.0) for name in ("self", "other"))
+    if step.func.overloadpacket in (aten.div, aten.div_):
+        other = of_constant(1 / other.mean)
+    return one, other
+
+
+def _product(step: Step, known: Known) -> list[Moments]:
+    one, other = _factors(step, known)
+    return [Moments(*(a * b for a, b in zip(one, other, strict=True)))]
+
+
+def _product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
+    one, other = _factors(step, known)
+    divides = step.func.overloadpacket in (aten.div, aten.div_)
+    for name, factor in (("self", other), ("other", one)):
+        operand = step.given[name]
+        if isinstance(operand, Value) and not (divides and name == "other"):
+            arrived = only(arriving) * factor.power
+            yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
+
+
+ACTIVATION = Rule(_activation, _activation_gradients)
+ADDITION = Rule(_addition, _addition_gradients)
+PRODUCT = Rule(_product, _product_gradients)

@@ -1,0 +1,71 @@
+"""How each ATen operation of a random network acts on moments, and on variances of gradients.
+
+Weights are independent, of mean zero and of variance one over the fan-in; norms have gain one; the
+gradient that arrives is independent of the values. Then a squared Jacobian, transposed, carries
+variances back: for weights the window of a kernel of equal entries, for everything that only moves
+numbers about the operation's own.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
+
+from ..errors import InputError
+from .moving import CONCATENATED, EXPANDED, PADDED, PERMUTED, REARRANGED, RESHAPED, SAME
+from .norms import BATCH_NORM, GROUP_NORM, LAYER_NORM, LENGTH, SOFTMAX
+from .pointwise import ACTIVATION, ADDITION, PRODUCT
+from .rule import Rule
+from .sums import CONVOLUTION, MATRIX_PRODUCT
+from .tape import Step, Weight
+from .windows import AVERAGE_POOL, LARGEST, MEAN, RESAMPLED
+
+aten = torch.ops.aten
+
+
+def rule_of(step: Step) -> Rule:
+    """Raises `InputError` with the operation's name if there is none."""
+    packet = step.func.overloadpacket
+    others = [leaf for leaf in tree_leaves(step.given) if _is_other(leaf)]
+    if torch.Tag.pointwise in step.func.tags and len({*step.inputs}) == 1 and not others:
+        return ACTIVATION
+    indexed = packet is aten.index and any(isinstance(leaf, Weight) for leaf in others)
+    if packet not in RULES or indexed:
+        raise InputError(
+            f"the sensitivity of operation {step} is not known: choose a target before"
+        )
+    return RULES[packet]
+
+
+def _is_other(operand: Any) -> bool:
+    """Whether it is neither a number nor a value."""
+    return isinstance(operand, Weight) or (isinstance(operand, Tensor) and operand.ndim > 0)
+
+
+RULES: dict[Any, Rule] = {
+    **dict.fromkeys([aten.hardswish, aten.hardswish_, aten._prelu_kernel], ACTIVATION),
+    **dict.fromkeys([aten.add, aten.add_, aten.sub, aten.sub_], ADDITION),
+    **dict.fromkeys([aten.mul, aten.mul_, aten.div, aten.div_], PRODUCT),
+    **dict.fromkeys([aten.clone, aten.alias, aten._to_copy, aten.as_strided_], SAME),
+    **dict.fromkeys([aten.view, aten._unsafe_view, aten.squeeze, aten.unsqueeze], RESHAPED),
+    **dict.fromkeys([aten.permute, aten.transpose, aten.t], PERMUTED),
+    aten.expand: EXPANDED,
+    aten.cat: CONCATENATED,
+    **dict.fromkeys([aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d], PADDED),
+    **dict.fromkeys([aten.slice, aten.split, aten.split_with_sizes, aten.roll], REARRANGED),
+    **dict.fromkeys([aten.flip, aten.select, aten.unbind, aten.index], REARRANGED),
+    **dict.fromkeys([aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle], REARRANGED),
+    **dict.fromkeys([aten.native_channel_shuffle, aten.upsample_nearest2d], REARRANGED),
+    aten.convolution: CONVOLUTION,
+    **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], MATRIX_PRODUCT),
+    **dict.fromkeys([aten.native_batch_norm], BATCH_NORM),
+    aten.native_layer_norm: LAYER_NORM,
+    aten.native_group_norm: GROUP_NORM,
+    **dict.fromkeys([aten._softmax, aten._safe_softmax], SOFTMAX),
+    aten.linalg_vector_norm: LENGTH,
+    aten.avg_pool2d: AVERAGE_POOL,
+    aten.max_pool2d_with_indices: LARGEST,
+    **dict.fromkeys([aten._adaptive_avg_pool2d, aten.upsample_bilinear2d], RESAMPLED),
+    **dict.fromkeys([aten.mean, aten.sum], MEAN),
+}

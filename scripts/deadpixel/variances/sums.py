@@ -1,0 +1,151 @@
+"""Convolutions and matrix products: sums with weights that are drawn, or that are known."""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import InputError
+from .compact import averaged, full, shrunk, summed
+from .moments import Moments
+from .rule import Arriving, Known, Passed, Rule, only
+from .tape import Step, Value, Weight
+
+
+def _by_group(part: Tensor, groups: int) -> Tensor:
+    """Channels (1, C, ...) as (1, groups, C / groups, ...), or as one group of one."""
+    return part.unflatten(1, (groups if part.shape[1] > 1 else 1, -1))
+
+
+def _of_groups(part: Tensor, each: int) -> Tensor:
+    """The other way: `each` channels of every group (1, groups or 1, ...)."""
+    return part if part.shape[1] == 1 else part.repeat_interleave(each, 1)
+
+
+def _convolution(step: Step, known: Known) -> list[Moments]:
+    source, weight, groups = (step.given[name] for name in ("input", "weight", "groups"))
+    moments = known.of(source)
+    if isinstance(weight, Tensor):
+        return [_filtered(moments, source, weight.double(), groups)]
+    if not isinstance(weight, Weight):
+        raise InputError(f"{step} has weights that the image decides: its sensitivity is not known")
+    places = range(2, len(source.shape))
+    each = step.outputs[0].shape[1] // groups
+
+    def spread(part: Tensor) -> Tensor:
+        return _of_groups(averaged(_by_group(averaged(part, places), groups), [2]).squeeze(2), each)
+
+    steady, power = spread(moments.steady), spread(moments.power)
+    return [Moments(torch.zeros_like(power), steady, power)]
+
+
+def _filtered(moments: Moments, source: Value, weight: Tensor, groups: int) -> Moments:
+    """By a filter (Co, C / groups, k, l) that is known, of neighbours that are independent."""
+    flat = weight.flatten(2)
+    each = len(weight) // groups
+    places = range(2, len(source.shape))
+
+    def of_inputs(part: Tensor) -> Tensor:
+        lines = full(averaged(part, places), source.shape, [1]).reshape(groups, 1, -1)
+        return lines.expand(-1, each, -1).flatten(0, 1)
+
+    mean, steady, variance = map(of_inputs, (moments.mean, moments.steady, moments.variance))
+    sums = flat.sum(2)
+    total = (sums * mean).sum(1)
+    steady = total**2 + (sums**2 * (steady - mean**2)).sum(1)
+    power = steady + ((flat**2).sum(2) * variance).sum(1)
+    shape = [1, -1, *(1 for _ in places)]
+    return Moments(total, steady, power).map(lambda part: shrunk(part.view(shape)))
+
+
+def _convolution_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
+    source, weight, groups = (step.given[name] for name in ("input", "weight", "groups"))
+    channels, made = source.shape[1], step.outputs[0]
+    if isinstance(weight, Tensor):
+        arrived = full(only(arriving), made.shape)
+        yield source, _slid_back(step, source.shape, weight.double() ** 2, arrived, groups)
+        return
+    fan_in = channels // groups * math.prod(weight.shape[2:])
+    if step.given["transposed"]:
+        fan_in /= math.prod(step.given["stride"])
+    arrived = full(only(arriving), made.shape, range(2, len(made.shape)))
+    grouped = (1, groups, made.shape[1] // groups, *made.shape[2:])
+    arrived = summed(_by_group(arrived, groups), grouped, [2]).squeeze(2)
+    maps = arrived.transpose(0, 1)  # one for each group
+    kernel = torch.full((1, 1, *weight.shape[2:]), 1 / fan_in, dtype=torch.float64)
+    passed = _slid_back(step, (len(maps), 1, *source.shape[2:]), kernel, maps, 1)
+    yield source, _of_groups(passed.transpose(0, 1), channels // groups)
+
+
+def _slid_back(
+    step: Step, shape: Sequence[int], kernel: Tensor, arrived: Tensor, groups: int
+) -> Tensor:
+    numbers = torch.zeros(shape, dtype=torch.float64, requires_grad=True)
+    changed = {"input": numbers, "weight": kernel, "bias": None, "groups": groups}
+    with torch.enable_grad():
+        made = step.func(**{**step.given, **changed})
+    return torch.autograd.grad(made, numbers, arrived)[0]
+
+
+def _matrices(step: Step) -> tuple[Any, Any]:
+    """The two factors of a product."""
+    if "mat1" not in step.given:
+        return step.given["self"], step.given["mat2"]
+    if isinstance(step.given["self"], Value):
+        raise InputError(f"{step} adds what the image decides: its sensitivity is not known")
+    return step.given["mat1"], step.given["mat2"]
+
+
+def _moments(factor: Any, known: Known, length: int) -> Moments:
+    if not isinstance(factor, Weight):
+        return known.of(factor)
+    variance = torch.full([1] * len(factor.shape), 1 / length, dtype=torch.float64)
+    return Moments(torch.zeros_like(variance), variance, variance)
+
+
+def _matrix_product(step: Step, known: Known) -> list[Moments]:
+    """A factor that is known, such as the weights of attention, averages what varies."""
+    factors = _matrices(step)
+    length = factors[0].shape[-1]
+    left, right = (_moments(factor, known, length) for factor in factors)
+    if right.is_constant and not left.is_constant:
+        raise InputError(f"{step} has a constant on the right: its sensitivity is not known")
+    if left.is_constant:
+        return [_averaged(left, right, length)]
+    return [Moments(*(_multiplied(a, b, length) for a, b in zip(left, right, strict=True)))]
+
+
+def _averaged(weights: Moments, values: Moments, length: int) -> Moments:
+    """For all rows at once, whose masks differ: values are taken for what they are in the midst."""
+    mean = _multiplied(weights.mean, values.mean, length)
+    total = _multiplied(weights.mean, torch.ones_like(values.mean), length)
+    steady = total * _multiplied(weights.mean, values.steady, length)
+    power = steady + _multiplied(weights.power, values.variance, length)
+    rows = range(power.ndim - 1)
+    return Moments(*(averaged(part, rows) for part in (mean, steady, power)))
+
+
+def _multiplied(left: Tensor, right: Tensor, length: int) -> Tensor:
+    """Matrix product of compact tensors, whose sums go over `length` products."""
+    if left.shape[-1] == right.shape[-2] == 1:
+        return left * right * length
+    rows, columns = left.shape[:-1], right.shape[-1]
+    return left.expand(*rows, length) @ right.expand(*right.shape[:-2], length, columns)
+
+
+def _matrix_product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
+    """Each factor is a constant to the other."""
+    left, right = _matrices(step)
+    length, arrived = left.shape[-1], only(arriving)
+    if isinstance(left, Value):
+        power = _moments(right, known, length).power
+        yield left, _multiplied(arrived, power.mT, step.outputs[0].shape[-1])
+    if isinstance(right, Value):
+        power = _moments(left, known, length).power
+        yield right, _multiplied(power.mT, arrived, step.outputs[0].shape[-2])
+
+
+CONVOLUTION = Rule(_convolution, _convolution_gradients)
+MATRIX_PRODUCT = Rule(_matrix_product, _matrix_product_gradients)

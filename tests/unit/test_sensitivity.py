@@ -1,0 +1,497 @@
+"""Expected sensitivity: closed forms, each operation's Jacobian, and an average over networks."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from scipy import integrate, stats
+from torch import Tensor, nn
+from torch.nn import functional
+
+from deadpixel import sensitivity
+from deadpixel.errors import InputError
+from deadpixel.imbalance import mean_tile
+from deadpixel.networks import calibration
+from deadpixel.variances.moments import Moments, through
+
+
+def _variances(model: nn.Module, size: tuple[int, int], **how: Any) -> np.ndarray:
+    """Relative to their mean."""
+    variance = sensitivity.expected(model, size, **how) ** 2
+    return variance / variance.mean()
+
+
+def _headed(*modules: nn.Module) -> nn.Sequential:
+    """Of which every place of the last map counts the same."""
+    return nn.Sequential(*modules, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def _met(length: int, windows: list[tuple[int, int, int]]) -> np.ndarray:
+    """How many paths lead from each pixel of a line through windows (kernel, stride, padding)."""
+    if not windows:
+        return np.ones(length)
+    (kernel, stride, padding), *following = windows
+    outputs = (length + 2 * padding - kernel) // stride + 1
+    behind = _met(outputs, following)
+    counts = np.zeros(length + 2 * padding)
+    for place in range(outputs):
+        for tap in range(kernel):
+            counts[place * stride + tap] += behind[place]
+    return counts[padding : padding + length]
+
+
+CHAINS = {
+    "7 by 2": [(7, 2, 3)],
+    "3 by 2": [(3, 2, 1)],
+    "3 by 2 without padding": [(3, 2, 0)],
+    "2 by 3, which leaves pixels out": [(2, 3, 0)],
+    "7 by 2, 3 by 2, 3 by 1, 3 by 2": [(7, 2, 3), (3, 2, 1), (3, 1, 1), (3, 2, 1)],
+}
+
+
+@pytest.mark.parametrize("windows", CHAINS.values(), ids=[*CHAINS])
+def test_convolutions_count_the_windows_that_meet_a_pixel_and_chains_multiply_out(windows):
+    """Fig. 2 of the paper, along rows and along columns of another length."""
+    model = _headed(*(nn.Conv2d(3, 3, k, s, p) for k, s, p in windows))
+    counts = np.outer(_met(37, windows), _met(44, windows))
+    assert np.allclose(_variances(model, (37, 44)), counts / counts.mean(), rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("kernels", [[4], [2, 8], [4, 4, 2]])
+def test_even_kernels_that_their_stride_divides_see_all_pixels_equally(kernels):
+    model = _headed(*(nn.Conv2d(3, 3, kernel, 2, kernel // 2 - 1) for kernel in kernels))
+    inside = _variances(model, (96, 96))[32:64, 32:64]
+    assert np.ptp(inside) < 1e-12
+
+
+def test_the_pattern_repeats_after_the_product_of_the_strides_and_not_before():
+    model = _headed(nn.Conv2d(3, 3, 3, 2, 1), nn.MaxPool2d(3, 2, 1), nn.Conv2d(3, 3, 5, 3, 2))
+    inside = _variances(model, (96, 96))[24:72, 24:72]
+    assert np.allclose(inside[12:], inside[:-12], rtol=1e-12)
+    for period in (2, 3, 4, 6):
+        assert np.ptp(inside[period:] - inside[:-period]) > 0.1
+
+
+def test_dilated_grouped_and_depthwise_convolutions_meet_pixels_by_their_taps():
+    dilated = _headed(nn.Conv2d(3, 3, 3, 3, 2, dilation=2))
+    assert sorted({*_variances(dilated, (36, 36))[9:27, 18].round(9)}) != [1.0]
+    plain = _headed(nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, 2, 1))
+    for groups in (2, 6):
+        grouped = _headed(nn.Conv2d(3, 6, 3, 2, 1), nn.Conv2d(6, 6, 3, 2, 1, groups=groups))
+        expected = sensitivity.expected(plain, (32, 32))
+        assert np.allclose(sensitivity.expected(grouped, (32, 32)), expected, rtol=1e-12)
+
+
+class Only(nn.Module):
+    """One linear operation and no weights, so that its Jacobian can be computed."""
+
+    def __init__(self, operation: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.operation = operation
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.operation(image).flatten(1)
+
+
+FILTER = torch.tensor([[1.0, 2, 1], [0, 3, 1], [1, 1, 1]])[None, None].repeat(3, 1, 1, 1)
+MASK = torch.randn(7, 9, generator=torch.Generator().manual_seed(0))
+OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "average pool": lambda x: functional.avg_pool2d(x, 3, 2, 1),
+    "average pool of what there is": lambda x: functional.avg_pool2d(
+        x, 3, 2, 1, ceil_mode=True, count_include_pad=False
+    ),
+    "average pool in ceil mode": lambda x: functional.avg_pool2d(x, (2, 3), 2, ceil_mode=True),
+    "average pool with a divisor": lambda x: functional.avg_pool2d(x, 2, divisor_override=3),
+    "adaptive average pool": lambda x: functional.adaptive_avg_pool2d(x, (3, 4)),
+    "bilinear": lambda x: functional.interpolate(x, size=(5, 12), mode="bilinear"),
+    "nearest": lambda x: functional.interpolate(x, scale_factor=2.0, mode="nearest"),
+    "mean over places": lambda x: x.mean((2, 3)),
+    "mean over rows, kept": lambda x: x.mean(2, keepdim=True),
+    "sum": lambda x: x.sum(-1),
+    "slices, concatenated": lambda x: torch.cat(
+        [x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9), torch.ones(1, 3, 2, 9)], 2
+    ),
+    "chunks": lambda x: torch.cat([x.chunk(3, 1)[0] * 2, x.chunk(3, 1)[2]], 1),
+    "split along rows": lambda x: x.split(4, 2)[1],
+    "padding": lambda x: functional.pad(x, (1, 2, 0, 3)),
+    "reflection": lambda x: functional.pad(x, (2, 1, 3, 1), mode="reflect"),
+    "cropping": lambda x: functional.pad(x, (-1, -2, 0, -3)),
+    "roll, flip and turn": lambda x: x.roll((1, 2), (2, 3)).flip(3).permute(0, 2, 3, 1),
+    "shuffled channels": lambda x: -2 * functional.channel_shuffle(x, 3),
+    "windows as channels": lambda x: functional.pixel_unshuffle(x[:, :, :6, :8], 2),
+    "windows by views": lambda x: x[:, :, :6].view(1, 3, 3, 2, 9).transpose(2, 3).reshape(1, 6, -1),
+    "broadcast": lambda x: x[:, :1] - x[:, 1:, :, :1].expand(1, 2, 7, 5).mean(1)[:, None, :, :1],
+    "indices": lambda x: x[:, torch.tensor([0, 0, 2])],
+    "a constant map": lambda x: x * MASK + MASK,
+    "division": lambda x: torch.add(x[:, :1], x[:, 1:], alpha=2) / 3,
+    "a constant divisor": lambda x: x / (MASK.abs() + 1),
+    "fixed filter": lambda x: functional.conv2d(x, FILTER.to(x.dtype), stride=2, groups=3),
+    "one line": lambda x: x.unsqueeze(1).squeeze(1)[:, :, 3],
+}
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=[*OPERATIONS])
+def test_a_linear_operation_passes_on_the_squares_of_its_jacobian(operation):
+    """By autograd, of gradients that are independent at each of its outputs."""
+    image = torch.randn(1, 3, 7, 9, dtype=torch.float64)
+    jacobian = torch.autograd.functional.jacobian(lambda x: Only(operation)(x)[0], image)
+    squares = (jacobian[:, 0] ** 2).sum((0, 1)) / len(jacobian) ** 2 / 9
+    found = sensitivity.expected(Only(operation), (7, 9)) ** 2
+    assert np.allclose(found, squares, rtol=1e-9, atol=1e-15)
+
+
+def _normal(mean: float, steady: float, power: float) -> Moments:
+    return Moments(
+        *(torch.tensor([number], dtype=torch.float64) for number in (mean, steady, power))
+    )
+
+
+def test_a_relu_of_normal_values_makes_their_means_and_halves_their_gradients():
+    moments, slope = through(_normal(0, 0, 1), torch.relu)
+    expected = [(2 * np.pi) ** -0.5, 1 / (2 * np.pi), 0.5]
+    assert np.allclose([float(part) for part in moments], expected, rtol=1e-5)
+    assert float(slope) == pytest.approx(0.5, rel=1e-12)
+
+
+@pytest.mark.parametrize("function", [functional.silu, functional.relu6, torch.sigmoid, torch.exp])
+def test_moments_behind_an_activation_are_integrals_over_channels_and_places(function):
+    """By adaptive quadrature, and by Monte Carlo of the means of channels."""
+    moments, slope = through(_normal(0.3, 0.5, 1.1), function)
+    x = torch.linspace(-8, 8, 200001, dtype=torch.float64, requires_grad=True)
+    values = function(0.3 + np.sqrt(1.1 - 0.09) * x)
+    (slopes,) = torch.autograd.grad(values.sum(), x)
+    density = stats.norm.pdf(x.detach())
+    values = values.detach().numpy()
+    mean, power = (
+        integrate.trapezoid(part * density, dx=16 / 200000) for part in (values, values**2)
+    )
+    squared_slope = integrate.trapezoid(slopes.numpy() ** 2 * density, dx=16 / 200000) / 1.01
+    assert np.allclose([float(moments.mean), float(moments.power)], [mean, power], rtol=2e-3)
+    assert float(slope) == pytest.approx(squared_slope, rel=5e-3)
+    generator = torch.Generator().manual_seed(0)
+    channels = 0.3 + 0.41**0.5 * torch.randn(4000, 1, generator=generator, dtype=torch.float64)
+    places = 0.6**0.5 * torch.randn(1, 2000, generator=generator, dtype=torch.float64)
+    steady = (function(channels + places).mean(1) ** 2).mean()
+    assert float(moments.steady) == pytest.approx(float(steady), rel=0.1)
+
+
+def test_the_largest_of_nine_is_where_order_statistics_say():
+    """Harter, "Expected values of normal order statistics", Biometrika 48, 1961: 1.48501."""
+    moments, _ = through(_normal(0, 0, 1), torch.relu, largest_of=9)
+    assert float(moments.mean) == pytest.approx(1.48501, abs=2e-3)
+
+
+def test_behind_a_relu_the_largest_values_of_windows_have_the_steepest_slope():
+    """Of two values one is positive with a chance of 3 / 4, and each is the largest in half."""
+    pooled = _headed(nn.BatchNorm2d(3), nn.ReLU(), nn.MaxPool2d((1, 2)))
+    plain = _headed(nn.BatchNorm2d(3), nn.ReLU())
+    ratio = sensitivity.expected(pooled, (8, 8)) ** 2 / sensitivity.expected(plain, (8, 8)) ** 2
+    assert np.allclose(ratio, 4 * (3 / 4) / 2 / (1 / 2), rtol=1e-3)
+
+
+def test_batch_norms_behind_relus_make_gradients_grow():
+    """By pi / (pi - 1) at each, as Yang et al. (ICLR 2019) derived."""
+    block = [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()]
+    shallow, deep = (_headed(*block * number, nn.Conv2d(3, 3, 1)) for number in (1, 3))
+    shallow, deep = (sensitivity.expected(model, (8, 8)) ** 2 for model in (shallow, deep))
+    assert np.allclose(deep / shallow, (np.pi / (np.pi - 1)) ** 2, rtol=1e-3)
+
+
+class Weighed(nn.Module):
+    """Two channels behind ReLUs, added with weights 1 and 2, and normalised."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.before, self.behind = nn.BatchNorm2d(3), nn.BatchNorm2d(1)
+
+    def forward(self, image: Tensor) -> Tensor:
+        maps = self.before(image).relu()
+        return self.behind(torch.add(maps[:, :1], maps[:, 1:2], alpha=2)).flatten(1)
+
+
+def test_a_norm_behind_a_sum_divides_by_the_variance_of_all_addends():
+    """Of ReLUs it is (1 + 4) (1 / 2 - 1 / 2 pi), and the gradients of both are (1 + 4) / 2."""
+    found = sensitivity.expected(Weighed(), (4, 4)) ** 2
+    assert np.allclose(found, np.pi / (np.pi - 1) / 16**2 / 9, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("joined", "sign"), [(torch.add, 1), (torch.sub, -1)])
+def test_a_gate_passes_on_the_mean_square_of_the_other_factor(joined, sign):
+    """Of two ReLUs: 1 + 1 / pi added, 1 - 1 / pi subtracted; each gets half of what arrives."""
+    model = Only(lambda x: joined(x[:, :1].relu(), x[:, 1:2].relu()) * x[:, 2:])
+    found = sensitivity.expected(model, (4, 4)) ** 2
+    assert np.allclose(found, (2 + sign / np.pi) / 16**2 / 9, rtol=1e-5)
+
+
+class Scaled(nn.Module):
+    """A layer scale as it is before training, and a position embedding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale, self.place = (nn.Parameter(torch.full((3, 1, 1), 1e-6)) for _ in range(2))
+
+    def forward(self, image: Tensor) -> Tensor:
+        return image * self.scale + self.place
+
+
+def test_parameters_count_as_one_where_they_multiply_and_as_nothing_where_they_are_added():
+    plain, scaled = _headed(nn.ReLU()), _headed(Scaled(), nn.ReLU())
+    assert np.array_equal(*(sensitivity.expected(model, (4, 4)) for model in (plain, scaled)))
+
+
+def test_a_prelu_has_the_slope_that_pytorch_gives_it():
+    plain, bent = _headed(), _headed(nn.PReLU())
+    ratio = (sensitivity.expected(bent, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2
+    assert np.allclose(ratio, (1 + 0.25**2) / 2, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "weights", [[nn.Conv2d(3, 3, 1), nn.Flatten()], [nn.Flatten(), nn.Linear(48, 48)]]
+)
+def test_behind_weights_a_relu_is_open_in_half_of_the_channels(weights):
+    """Whatever the mean of the values before them."""
+    plain, opened = (nn.Sequential(nn.ReLU(), *weights, *last) for last in ([], [nn.ReLU()]))
+    ratio = (sensitivity.expected(opened, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2
+    assert np.allclose(ratio, 0.5, rtol=2e-3)
+
+
+def test_a_linear_layer_has_weights_of_one_over_its_inputs():
+    """Of 48; the mean of 5 logits has a fifth of the variance of one."""
+    found = sensitivity.expected(nn.Sequential(nn.Flatten(), nn.Linear(48, 5)), (4, 4)) ** 2
+    assert np.allclose(found, 3 / 48 / 5 / 9, rtol=1e-12)
+
+
+def test_a_filter_that_is_known_keeps_the_means_of_channels_and_averages_what_varies():
+    """Behind weights and a ReLU these are 1 / 2 pi and the rest of 1 / 2, and both mean squares."""
+    steady, power = 1 / (2 * np.pi), 0.5
+    squares, total = float((FILTER[0] ** 2).sum()), float(FILTER[0].sum())
+    filtered = total**2 * steady + squares * (power - steady)
+
+    def normalised(blurred: bool) -> np.ndarray:
+        def joined(x: Tensor) -> Tensor:
+            x = functional.conv2d(x, FILTER, groups=3) if blurred else x
+            return functional.layer_norm(x, x.shape[1:])
+
+        model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, 1), Only(joined))
+        return sensitivity.expected(model, (12, 12)) ** 2
+
+    ratio = normalised(blurred=True)[6, 6] / normalised(blurred=False)[6, 6]
+    assert ratio == pytest.approx(squares / filtered * power * 144**2 / 100**2, rel=1e-4)
+
+
+def test_transposed_convolutions_have_the_fan_in_of_their_outputs():
+    """Of one tap of 2 by 2, and 3 channels; each pixel is seen by 4 of 64 places."""
+    model = _headed(nn.ConvTranspose2d(3, 3, 2, 2))
+    found = sensitivity.expected(model, (4, 4)) ** 2
+    assert np.allclose(found, 3 * (4 * 3 / 3) / 64**2 / 9 / 9, rtol=1e-12)
+
+
+def test_a_product_of_two_maps_varies_by_as_many_products_as_it_sums():
+    """6 of variance one each; each entry of either factor is in 6 sums."""
+    model = Only(lambda x: functional.layer_norm(x[:, 0] @ x[:, 1], (6,)))
+    found = sensitivity.expected(model, (6, 6)) ** 2
+    assert np.allclose(found, 2 / 36**2 / 9, rtol=1e-12)
+
+
+class Branches(nn.Module):
+    """All that gives one path a weight beside another: shortcut, gate, groups, concatenation."""
+
+    def __init__(self, width: int = 32) -> None:
+        super().__init__()
+        self.stem = self._block(3, width, 3, 1)
+        self.deep = nn.Sequential(
+            self._block(width, width, 3, 2, groups=4),
+            nn.ReLU(),
+            self._block(width, width, 1, 1),
+        )
+        self.gate = nn.Sequential(
+            nn.AdaptiveAvgPool2d(1), nn.Conv2d(width, width, 1, bias=False), nn.Sigmoid()
+        )
+        self.shortcut = self._block(width, width, 1, 2)
+        self.side = nn.Sequential(nn.MaxPool2d(2, 2), self._block(width, width, 1, 1))
+        self.norm = nn.BatchNorm2d(2 * width)
+        self.last = self._block(2 * width, width, 1, 1)
+        self.head = nn.Linear(width, 8, bias=False)
+
+    @staticmethod
+    def _block(before: int, after: int, kernel: int, stride: int, groups: int = 1) -> nn.Sequential:
+        convolution = nn.Conv2d(
+            before, after, kernel, stride, kernel // 2, groups=groups, bias=False
+        )
+        nn.init.normal_(convolution.weight)
+        return nn.Sequential(convolution, nn.BatchNorm2d(after))
+
+    def forward(self, image: Tensor) -> Tensor:
+        stem = self.stem(image).relu()
+        deep = self.deep(stem)
+        deep = deep * self.gate(deep) * 2
+        joined = (deep + self.shortcut(stem)).relu()
+        every = self.norm(torch.cat([joined, self.side(stem)], 1))
+        return self.head(self.last(every.relu()).relu().mean((2, 3)))
+
+
+def _measured(size: int, networks: int, images: int) -> np.ndarray:
+    """Mean squared gradients (H, W) of many networks, each of mean one."""
+    total = np.zeros((size, size))
+    generator = torch.Generator().manual_seed(0)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for _ in range(networks):
+            model = Branches()
+            noise = torch.randn(images, 3, size, size, generator=generator)
+            calibration.calibrate(model, [noise], device=torch.device("cpu"))
+            noise.requires_grad_()
+            (gradient,) = torch.autograd.grad(model(noise).mean(1).sum(), noise)
+            squares = (gradient.mean(1).double() ** 2).mean(0).numpy()
+            total += squares / squares.mean()
+    return total / networks
+
+
+@pytest.mark.slow
+def test_random_networks_are_as_sensitive_as_expected_on_average():
+    """With a wrong weight of any branch the pattern of two would have another contrast."""
+    expected = mean_tile(_variances(Branches(), (16, 16)), 2)
+    measured = mean_tile(_measured(16, 150, 4), 2)
+
+    assert np.abs(expected - measured).max() < 0.03
+
+
+class Attention(nn.Module):
+    """Of places of a map in a row, with a mask or without."""
+
+    def __init__(self, mask: Tensor | None = None) -> None:
+        super().__init__()
+        self.project = nn.Linear(3, 12)
+        self.mask = mask
+
+    def forward(self, image: Tensor) -> Tensor:
+        query, key, value = self.project(image.flatten(2).transpose(1, 2)).chunk(3, 2)
+        scores = query @ key.transpose(1, 2) / 2
+        if self.mask is not None:
+            scores = scores + self.mask
+        return (scores.softmax(2) @ value).transpose(1, 2).unflatten(2, image.shape[2:])
+
+
+def test_attention_averages_over_what_no_mask_hides():
+    """So a causal mask gives the first place the sum of 1 / t squared over all places t."""
+    size, places = (1, 6), np.arange(1, 7)
+    mask = torch.full((6, 6), -100.0).triu(1)
+    masked = _variances(_headed(Attention(mask)), size)[0]
+    counts = np.array([(1 / places[place:] ** 2).sum() for place in range(6)])
+    assert np.allclose(masked, counts / counts.mean(), rtol=1e-12)
+    assert np.allclose(_variances(_headed(Attention()), size), 1, rtol=1e-12)
+
+
+def test_attention_of_pytorchs_own_is_taken_apart():
+    class Own(Attention):
+        def forward(self, image: Tensor) -> Tensor:
+            tokens = image.flatten(2).transpose(1, 2)
+            return self.own(tokens, tokens, tokens, need_weights=False)[0].mean(1)
+
+    model = Own()
+    model.own = nn.MultiheadAttention(3, 1, batch_first=True)
+    assert np.allclose(_variances(model, (2, 3)), 1, rtol=1e-12)
+
+
+def test_the_target_may_be_a_module_and_its_place():
+    """Whose window of 3 by 3, of stride 2 and padding 1, lies around pixel (2 i, 2 j)."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 1))
+    for target, (row, column) in {
+        "0": (8, 8),
+        sensitivity.Target("0", layout="nchw", place=(2, 5)): (4, 10),
+    }.items():
+        found = sensitivity.expected(model, (16, 16), target) > 0
+        expected = np.zeros((16, 16), bool)
+        expected[row - 1 : row + 2, column - 1 : column + 2] = True
+        assert (found == expected).all()
+
+
+def test_what_comes_behind_the_target_need_not_be_known():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Only(lambda x: x.cumsum(2)))
+    alone = sensitivity.expected(model[:1], (16, 16), "0")
+    assert np.array_equal(sensitivity.expected(model, (16, 16), "0"), alone)
+
+
+def test_images_may_have_another_number_of_colours():
+    """The variance of a mean over colours is one over their number."""
+    fields = [
+        sensitivity.expected(_headed(nn.Conv2d(colours, 4, 3, 2, 1)), (16, 16), channels=colours)
+        for colours in (1, 4)
+    ]
+    assert np.allclose(fields[0], fields[1] * 4, rtol=1e-12)
+
+
+def test_the_model_is_left_as_it_was_and_its_weights_do_not_count():
+    model = Branches(4)
+    state = copy.deepcopy(model.state_dict())
+    before = sensitivity.expected(model, (16, 16))
+    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
+    assert model.training and not model._forward_hooks
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(7)
+    assert np.array_equal(before, sensitivity.expected(model, (16, 16)))
+
+
+REFUSED = {
+    "an operation without a rule": (lambda x: x.cumsum(2), "aten.cumsum.default in module ''"),
+    "indices": (lambda x: functional.max_pool2d(x, 2, return_indices=True)[1] * 1.0, "indices"),
+    "a dilated pool": (lambda x: functional.max_pool2d(x, 2, dilation=2), "is dilated"),
+    "numbers of the image": (lambda x: x * float(x.mean()), "the network fails on images"),
+    "weights of the image": (lambda x: functional.conv2d(x, x[:, :, :2, :2]), "image decides"),
+    "an addend of the image": (
+        lambda x: torch.addmm(x[0, 0], x[0, 1], torch.ones(8, 8))[None],
+        "adds",
+    ),
+    "more maps than images": (lambda x: x[0] * 1.0, "yields 3 maps of 1 images"),
+    "no image": (lambda x: torch.zeros(1, 3), "the image does not reach"),
+    "no gradient": (lambda x: x.flatten(2).norm(dim=2), "no gradient leads"),
+    "a norm of constants": (
+        lambda x: functional.batch_norm(x * 0, torch.zeros(3), torch.ones(3)),
+        "infinite or NaN",
+    ),
+}
+
+
+@pytest.mark.parametrize(("operation", "message"), REFUSED.values(), ids=[*REFUSED])
+def test_what_is_not_known_is_refused_by_name(operation, message):
+    with pytest.raises(InputError, match=message):
+        sensitivity.expected(Only(operation), (8, 8))
+
+
+class Written(nn.Module):
+    """Writes into a view of its map, or into a constant."""
+
+    def __init__(self, part: str) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, image: Tensor) -> Tensor:
+        image = image * 2
+        if self.part == "view":
+            image[:, :1].relu_()
+        elif self.part == "alias":
+            (image.data).relu_()
+        else:
+            image = torch.zeros(image.shape).copy_(image)
+        return image.flatten(1)
+
+
+@pytest.mark.parametrize(
+    ("part", "message"), [("view", "written into"), ("alias", "memory"), ("other", "constant")]
+)
+def test_writing_where_other_tensors_lie_is_refused(part, message):
+    with pytest.raises(InputError, match=message):
+        sensitivity.expected(Written(part), (8, 8))
+
+
+def test_operations_in_place_are_those_that_make_new_tensors():
+    def built(inplace: bool) -> nn.Sequential:
+        modules = [nn.Conv2d(3, 4, 3, 2, 1), nn.ReLU(inplace), nn.Conv2d(4, 4, 3, 2, 1)]
+        return _headed(*modules, nn.Hardswish(inplace), nn.PReLU(), nn.Conv2d(4, 4, 1))
+
+    new, in_place = (sensitivity.expected(built(inplace), (16, 16)) for inplace in (False, True))
+    assert np.array_equal(new, in_place)
