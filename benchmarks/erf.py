@@ -226,7 +226,7 @@ def ours(model: nn.Module, images: Tensor, targets: Targets, options: argparse.N
 
 
 def measuring(model: nn.Module, few: Tensor, targets: Targets, device: str) -> erf.Measurement:
-    found = erf.Measurement(model, targets, "predicted", "kim", torch.float32, device)
+    found = erf.Measurement(model, targets, "predicted", "kim", "shared", torch.float32, device)
     found.prepare(few)
     return found
 
