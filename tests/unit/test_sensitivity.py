@@ -242,6 +242,21 @@ def test_parameters_count_as_one_where_they_multiply_and_as_nothing_where_they_a
     assert np.array_equal(*(sensitivity.expected(model, (4, 4)) for model in (plain, scaled)))
 
 
+class Tokens(Scaled):
+    """With a class token before them, which a norm behind must not divide by zero."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        tokens = image.flatten(2).transpose(1, 2)
+        first = self.place.view(1, 1, 3)
+        return functional.layer_norm(torch.cat([first, tokens], 1), (3,)).mean(1)
+
+
+def test_a_class_token_is_taken_for_one_of_the_tokens():
+    """17 of them are averaged, each of variance one."""
+    found = sensitivity.expected(Tokens(), (4, 4)) ** 2
+    assert np.allclose(found, 3 / 3**2 / 17**2 / 9, rtol=1e-12)
+
+
 def test_a_prelu_has_the_slope_that_pytorch_gives_it():
     plain, bent = _headed(), _headed(nn.PReLU())
     ratio = (sensitivity.expected(bent, (4, 4)) / sensitivity.expected(plain, (4, 4))) ** 2

@@ -11,7 +11,7 @@ from . import compact
 from .compact import averaged, broadcast_back, full, shrunk
 from .moments import Moments
 from .rule import Arriving, Known, Passed, Rule, only
-from .tape import Step, Value
+from .tape import Step, Value, Weight
 
 aten = torch.ops.aten
 _ALONG = frozenset([aten.slice, aten.split, aten.split_with_sizes])  # one dimension
@@ -105,6 +105,7 @@ def _with_values(given: dict[str, Any], parts: Sequence[Tensor]) -> dict[str, An
 
 
 def _concatenated(step: Step, known: Known) -> list[Moments]:
+    """A parameter, such as a class token, is taken for one of those that it stands beside."""
     operands, dim = step.given["tensors"], step.given["dim"]
 
     def joined(*parts: Tensor) -> Tensor:
@@ -116,7 +117,10 @@ def _concatenated(step: Step, known: Known) -> list[Moments]:
             lines.append(part.expand(lengths))
         return shrunk(torch.cat(lines, dim))
 
-    return [Moments(*map(joined, *map(known.of, operands)))]
+    first = next(operand for operand in operands if isinstance(operand, Value))
+    usual = known.of(first).map(lambda part: averaged(part, [dim]))
+    moments = [usual if isinstance(o, Weight) else known.of(o) for o in operands]
+    return [Moments(*map(joined, *moments))]
 
 
 def _concatenated_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
