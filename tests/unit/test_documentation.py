@@ -84,16 +84,16 @@ def test_every_output_is_documented(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_ten_lines_of_python_in_the_readme_run_as_they_are(tmp_path, monkeypatch, capsys):
+def test_the_eleven_lines_of_python_in_the_readme_run_as_they_are(tmp_path, monkeypatch, capsys):
     blocks = re.findall(r"^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.M | re.S)
     (library,) = (block for block in blocks if "from deadpixel import" in block)
-    assert len([line for line in library.splitlines() if line]) == 10
+    assert len([line for line in library.splitlines() if line]) == 11
     monkeypatch.chdir(tmp_path)
     found: dict = {}
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         exec(library, found)
-    assert Image.open("layer4.png").size == (224, 224)
+    assert Image.open("layer4.png").size == Image.open("expected.png").size == (224, 224)
     assert found["maps"]["layer4"].count == len(found["images"])
     assert "layer4.0.conv2" in found["changed"]
     size, sigma, others = capsys.readouterr().out.splitlines()
