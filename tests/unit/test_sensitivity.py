@@ -304,6 +304,21 @@ def test_transposed_convolutions_have_the_fan_in_of_their_outputs():
     assert np.allclose(found, 3 * (4 * 3 / 3) / 64**2 / 9 / 9, rtol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "norm", [lambda x: functional.layer_norm(x, x.shape[1:]), lambda x: functional.group_norm(x, 3)]
+)
+def test_layer_and_group_norms_divide_by_what_varies_around_their_mean(norm):
+    """Behind a ReLU that is 1 / 2 - 1 / 2 pi."""
+    found = sensitivity.expected(Only(lambda x: norm(x.relu())), (4, 4)) ** 2
+    assert np.allclose(found, np.pi / (np.pi - 1) * 3 / 48**2 / 9, rtol=1e-5)
+
+
+def test_a_max_pool_chooses_among_the_places_that_there_are():
+    """Of a window of 3 by 3 that lies in the corner, 4."""
+    found = sensitivity.expected(Only(lambda x: functional.max_pool2d(x, 3, 2, 1)), (8, 8)) ** 2
+    assert found[0, 0] / found[4, 4] == pytest.approx(9 / 4, rel=1e-12)
+
+
 def test_a_product_of_two_maps_varies_by_as_many_products_as_it_sums():
     """6 of variance one each; each entry of either factor is in 6 sums."""
     model = Only(lambda x: functional.layer_norm(x[:, 0] @ x[:, 1], (6,)))
@@ -386,7 +401,7 @@ class Attention(nn.Module):
         query, key, value = self.project(image.flatten(2).transpose(1, 2)).chunk(3, 2)
         scores = query @ key.transpose(1, 2) / 2
         if self.mask is not None:
-            scores = scores + self.mask
+            scores = scores + (image.new_zeros(1) + self.mask)
         return (scores.softmax(2) @ value).transpose(1, 2).unflatten(2, image.shape[2:])
 
 
@@ -448,7 +463,8 @@ def test_the_model_is_left_as_it_was_and_its_weights_do_not_count():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(7)
-    assert np.array_equal(before, sensitivity.expected(model, (16, 16)))
+    dropping = nn.Sequential(nn.Dropout(), model)  # in training mode, as it came
+    assert np.array_equal(before, sensitivity.expected(dropping, (16, 16)))
 
 
 REFUSED = {
