@@ -8,7 +8,6 @@ import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -70,17 +69,27 @@ def structure(source: str) -> nn.Module:
     """
     if source.rpartition(":")[0] not in LIBRARIES:
         return build(source)
-    with mock.patch.object(nn.Module, "register_parameter", _register_shape):
+    with _shapes_alone():
         return build(source)
 
 
 _register = nn.Module.register_parameter
 
 
-def _register_shape(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-    if parameter is not None:
-        parameter = nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
-    _register(module, name, parameter)
+@contextlib.contextmanager
+def _shapes_alone() -> Iterator[None]:
+    """Parameters lose their values as modules take them: PyTorch has no switch for these alone."""
+    nn.Module.register_parameter = _register_shape
+    try:
+        yield
+    finally:
+        nn.Module.register_parameter = _register
+
+
+def _register_shape(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
+    if param is not None:
+        param = nn.Parameter(param.detach().to("meta"), param.requires_grad)
+    _register(self, name, param)
 
 
 def _from_torchvision(name: str) -> nn.Module:
