@@ -114,8 +114,8 @@ def said(tmp_path, finding, **changed):
                 "Of 2 networks with random weights uneven is expected to see most unevenly "
                 "(contrast 0.400, 12 % of its pixels under half of the mean) and even least "
                 "(0.010).",
-                "Padding takes the contrast of 1 of them from 0.400 to 0.400 down to 0.020 to "
-                "0.020.",
+                "With padded kernels the contrast of 1 of them is at most 0.020, with odd ones at "
+                "least 0.400.",
             ],
         ),
     ],

@@ -50,7 +50,8 @@ def figure(table: pd.DataFrame, tiles: pd.DataFrame) -> Figure:
         drawn = Figure(figsize=(WIDTH, height), layout="constrained")
         parts: Any = drawn.subfigures(1, 2, width_ratios=[5, 1])
         _dots(parts[0].subplots(), known, networks)
-        columns = parts[1].subplots(_TILES, 1, squeeze=False)[:, 0]
+        shown = max(1, min(_TILES, len(networks)))
+        columns = parts[1].subplots(shown, 1, squeeze=False)[:, 0]
         for axes in columns:
             axes.set_axis_off()
         of_odd: Any = tiles[tiles["kernels"] == ODD]

@@ -332,9 +332,8 @@ def surveyed(run: Run) -> Iterator[str]:
     if len(padded):
         before = odd.loc[padded.index, "contrast"]
         yield (
-            f"Padding takes the contrast of {len(padded)} of them from {before.min():.3f} to "
-            f"{before.max():.3f} down to {padded['contrast'].min():.3f} to "
-            f"{padded['contrast'].max():.3f}."
+            f"With padded kernels the contrast of {len(padded)} of them is at most "
+            f"{padded['contrast'].max():.3f}, with odd ones at least {before.min():.3f}."
         )
 
 
