@@ -22,6 +22,7 @@ from deadpixel import erf_blocks
 from deadpixel.data import packs
 from deadpixel.data.evaluation import EvaluationImages, evaluation_transform
 from deadpixel.files import maps, parquet, resume, schemas
+from deadpixel.files.effective import joined
 from deadpixel.networks import zoo
 
 BLOCKS = 10
@@ -78,7 +79,7 @@ def seconds(model: str, n_images: int, shards: int, folder: Path) -> float:
 def merged(shards: int, folder: Path) -> np.ndarray:
     files = folder.glob(FILES.format(shards, "*"))
     blocks = maps.read_blocks(files)["layer4"]
-    return sum(blocks[1:], start=blocks[0]).mean
+    return joined(blocks).mean
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from . import gaussian, imbalance
 from .blocks import maps_without_each, standard_error
-from .files.effective import Erf
+from .files.effective import Erf, joined
 from .gaussian import GaussianFit
 from .precision import ERRORS, FITTED, INDICES, LEAST_BLOCKS, is_precise
 
@@ -43,17 +43,13 @@ def enough(blocks: Sequence[Mapping[str, Erf]], share: float) -> bool:
 
 def _fit(of_blocks: Sequence[Erf]) -> GaussianFit | None:
     try:
-        return gaussian.fit(_whole(of_blocks).mean)
+        return gaussian.fit(joined(of_blocks).mean)
     except gaussian.FitError:
         return None
 
 
-def _whole(of_blocks: Sequence[Erf]) -> Erf:
-    return sum(of_blocks[1:], start=of_blocks[0])
-
-
 def _measured(of_blocks: Sequence[Erf], start: GaussianFit | None) -> dict[str, float]:
-    field = _whole(of_blocks)
+    field = joined(of_blocks)
     means, images = [block.mean for block in of_blocks], [block.count for block in of_blocks]
     without_each = maps_without_each(means, images)
     found = {"n_blocks": len(of_blocks), "n_images": field.count}

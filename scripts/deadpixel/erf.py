@@ -236,9 +236,9 @@ class Measurement:
     def _sums(self, model: nn.Module, images: Tensor, labels: Tensor | None) -> dict[str, "_Sums"]:
         sums = {}
         for target, values, gradients in self._gradients(model, images, labels):
-            all_of_them = gradients.sum((1, 2, 3), dtype=torch.float64) + values
+            everything = gradients.sum((1, 2, 3), dtype=torch.float64) + values
             fields = self._definition.field(gradients).double()
-            sums[target] = _Sums(fields.sum(0), fields.square().sum(0), (all_of_them.isfinite(),))
+            sums[target] = _Sums(fields.sum(0), fields.square().sum(0), (everything.isfinite(),))
         return sums
 
     def _gradients(

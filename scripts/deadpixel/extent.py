@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .blocks import standard_error
-from .imbalance import mean_tile
+from .imbalance import mean_tile, tile_contrast
 
 _PRECISION = 1e-6  # px, of radii and sides
 
@@ -120,7 +120,7 @@ def contrast(field: np.ndarray, stride: float) -> float:
     """
     if not (2 <= stride <= min(field.shape) and float(stride).is_integer()):
         return math.nan
-    return float(np.sqrt(np.mean((mean_tile(field, int(stride)) - 1) ** 2)))
+    return tile_contrast(mean_tile(field, int(stride)))
 
 
 class Edges(NamedTuple):

@@ -72,6 +72,11 @@ def mean_tile(receptive_field: np.ndarray, period: int) -> np.ndarray:
     return tile / (_positive(around) if (field >= 0).all() else np.nan)
 
 
+def tile_contrast(tile: np.ndarray) -> float:
+    """Root mean square deviation of a `mean_tile` from 1."""
+    return float(np.sqrt(np.mean((tile - 1) ** 2)))
+
+
 def repeated(tile: np.ndarray, shape: Sequence[int]) -> np.ndarray:
     """A tile (period, period) over a map of `shape` (H, W), from its first pixel on."""
     rows, columns = (np.arange(length) % len(tile) for length in shape)

@@ -11,7 +11,7 @@ from . import erf_blocks, extent, fields, kernels, reading, receptive_field
 from .data.evaluation import EvaluationImages
 from .errors import InputError
 from .files import maps
-from .files.effective import Erf
+from .files.effective import Erf, joined
 from .files.resume import Scratch
 from .logs import log
 from .targets import OUTPUT
@@ -75,7 +75,7 @@ def look(
     seen, measured = {}, {}
     for target in measurement.targets:
         parts = [block[target] for block in of_blocks.values()]
-        seen[target] = sum(parts[1:], start=parts[0])
+        seen[target] = joined(parts)
         measured[target] = fields.measure(seen[target], parts, theories[target])
 
     def frame(part: str) -> pd.DataFrame:

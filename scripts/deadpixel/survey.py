@@ -10,7 +10,7 @@ import torch
 from . import kernels
 from .errors import InputError
 from .extent import asymmetry, edges
-from .imbalance import mean_tile, tile_period
+from .imbalance import mean_tile, tile_contrast, tile_period
 from .logs import log
 from .networks import zoo
 from .sensitivity import Structure, described
@@ -73,14 +73,10 @@ def _tile(field: np.ndarray) -> np.ndarray:
     return mean_tile(field, tile_period(field.shape))
 
 
-def _contrast(tile: np.ndarray) -> float:
-    return float(np.sqrt(np.mean((tile - 1) ** 2)))
-
-
 def _measured(field: np.ndarray, tile: np.ndarray) -> Row:
     top, bottom, left, right = edges(field, len(tile))
     return {
-        "contrast": _contrast(tile),
+        "contrast": tile_contrast(tile),
         "weakest_share": float((tile < _WEAK).mean()),
         "ratio": float(tile.max() / tile.min()) if tile.min() else math.inf,
         "asymmetry_y": asymmetry(top, bottom),
@@ -90,7 +86,7 @@ def _measured(field: np.ndarray, tile: np.ndarray) -> Row:
 
 def _operation(structure: Structure) -> Row:
     without = {
-        described(step): _contrast(_tile(structure.field(evened=[step])))
+        described(step): tile_contrast(_tile(structure.field(evened=[step])))
         for step in structure.uneven()
     }
     operation = min(without, key=without.__getitem__, default="")

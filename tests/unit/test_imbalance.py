@@ -307,3 +307,8 @@ def test_a_tile_is_repeated_from_the_first_pixel_on_and_cut_at_the_last():
     tile = np.arange(9).reshape(3, 3)
     expected = np.tile(tile, (3, 3))[:8, :7]
     assert np.array_equal(imbalance.repeated(tile, (8, 7)), expected)
+
+
+def test_the_contrast_of_a_checkerboard_is_how_far_it_is_from_one():
+    rows, columns = np.indices((4, 4))
+    assert imbalance.tile_contrast(1 + 0.25 * (-1.0) ** (rows + columns)) == 0.25

@@ -55,6 +55,8 @@ def test_what_shards_computed_together() -> None:
     shards = [{"device": name, "seconds": 2.0, "seed": 0} for name in ("a", "b", "a")]
     facts = maps.merged_facts(shards)
     assert facts == {"device": "a, b", "seconds": 6.0, "seed": 0}
+    waited = [{**shard, "seconds_waited_for_images": 0.5} for shard in shards]
+    assert maps.merged_facts(waited) == {**facts, "seconds_waited_for_images": 1.5}
 
 
 def test_rows_in_any_order() -> None:

@@ -1,5 +1,6 @@
 """An effective receptive field as sums over images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,3 +39,8 @@ class Erf:
             self.total_squares + other.total_squares,
             self.count + other.count,
         )
+
+
+def joined(fields: Sequence[Erf]) -> Erf:
+    """The field over the images of all `fields`, of which there is at least one."""
+    return sum(fields[1:], start=fields[0])

@@ -10,7 +10,9 @@ import pandas as pd
 
 from ..errors import InputError
 from . import parquet, schemas
-from .effective import Erf
+from .effective import Erf, joined
+
+_SECONDS = ("seconds", "seconds_waited_for_images")
 
 
 def to_frame(field: Erf) -> pd.DataFrame:
@@ -56,13 +58,13 @@ def tile_to_frame(tile: np.ndarray) -> pd.DataFrame:
 def merged_facts(blocks: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Provenance of what several jobs have computed together: every device, all their seconds."""
     devices = dict.fromkeys(block["device"] for block in blocks)
-    seconds = sum(block["seconds"] for block in blocks)
-    return {**blocks[0], "device": ", ".join(devices), "seconds": seconds}
+    seconds = {name: sum(block[name] for block in blocks) for name in _SECONDS if name in blocks[0]}
+    return {**blocks[0], "device": ", ".join(devices), **seconds}
 
 
 def write(blocks: Sequence[Erf], path: Path | str, facts: Mapping[str, Any]) -> Erf:
     """The field over all `blocks`, written as ``erf.parquet``; returns it."""
-    merged = sum(blocks[1:], start=blocks[0])
+    merged = joined(blocks)
     parquet.write(to_frame(merged), path, schemas.ERF, {**facts, "n_images": merged.count})
     return merged
 

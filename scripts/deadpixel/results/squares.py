@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, naming
-from ..imbalance import mean_tile, tile_period
+from ..imbalance import mean_tile, tile_contrast, tile_period
 from . import pairs, stats
 from .pairs import RUN
 from .render import NUMBER, Column
@@ -112,7 +112,7 @@ def _run(name: tuple[str, str, int], rows: pd.DataFrame, field: np.ndarray, size
     )
     if not ((of_tile > 0) & (of_field > 0)).all():
         raise InputError("its map is not positive under every square; average it over more images")
-    contrast = float(np.sqrt(np.mean((tile - 1) ** 2)))
+    contrast = tile_contrast(tile)
     colour = squares["square"].to_numpy()
     return Run(name, colour, corners, right.to_numpy(bool), of_tile, of_field, room, contrast)
 

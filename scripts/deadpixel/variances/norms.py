@@ -3,6 +3,7 @@
 Those spread over all that is averaged, and are as many times smaller as it is long.
 """
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -87,10 +88,8 @@ def _softmax(step: Step, known: Known) -> list[Moments]:
 def _length(step: Step, known: Known) -> list[Moments]:
     """Of a vector, that of its mean square."""
     shape, dims = step.inputs[0].shape, step.given["dim"]
-    numbers = 1
-    for dim in dims:
-        numbers *= shape[dim]
-    root = (averaged(known.of(step.inputs[0]).power, dims) * numbers).sqrt()
+    number = math.prod(shape[dim] for dim in dims)
+    root = (averaged(known.of(step.inputs[0]).power, dims) * number).sqrt()
     return [of_constant(root if step.given["keepdim"] else root.squeeze(tuple(dims)))]
 
 

@@ -59,7 +59,7 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys([aten.native_channel_shuffle, aten.upsample_nearest2d], REARRANGED),
     aten.convolution: CONVOLUTION,
     **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], MATRIX_PRODUCT),
-    **dict.fromkeys([aten.native_batch_norm], BATCH_NORM),
+    aten.native_batch_norm: BATCH_NORM,
     aten.native_layer_norm: LAYER_NORM,
     aten.native_group_norm: GROUP_NORM,
     **dict.fromkeys([aten._softmax, aten._safe_softmax], SOFTMAX),
