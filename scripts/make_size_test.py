@@ -1,7 +1,6 @@
 """Table 1 and its figure: does the size of the receptive field predict accuracy?"""
 
 from deadpixel.files import parquet, schemas
-from deadpixel.networks import zoo
 from deadpixel.operations import job
 from deadpixel.results import fields, published, render, size_test, style
 
@@ -10,7 +9,11 @@ params, output = snakemake.params, snakemake.output
 
 fits = parquet.read_all(snakemake.input.fits, schemas.FITS).query("target == @params.target")
 trf = parquet.read_all(snakemake.input.trf, schemas.TRF).query("target == @params.target")
-accuracies = {m: zoo.imagenet_accuracy(s) for m, s in params.published_weights.items()}
+accuracies = {}
+if params.published_weights:
+    from deadpixel.networks import zoo  # with PyTorch, which takes longer than all else here
+
+    accuracies = {m: zoo.imagenet_accuracy(s) for m, s in params.published_weights.items()}
 differ = published.differences(params.settings)
 facts = parquet.provenance(target=params.target, settings=params.settings)
 

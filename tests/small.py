@@ -13,7 +13,7 @@ OVERLAY = {
     "split": {"train": 0.5, "valid": 0.25, "test": 0.25},
     "preprocess": {"resize": 70, "crop": 64},
     "calibration": {"images": 4, "batch_size": 2},
-    "erf": {"blocks": 3, "shards": 2, "batch_size": 2},
+    "erf": {"blocks": 3, "batch_size": 2},
     "models": {"mine": {"source": "net.py:build", "targets": {"layer3": "stem", "layer4": "deep"}}},
     "size_test": {"dataset": "drawn", "weights": "calibrated", "models": ["mine"]},
     "training": {"augmentation": {"resized_crop": 70, "crop": 64}},
@@ -61,9 +61,10 @@ def build():
 """
 
 
-def small_checkout(folder: Path, network: str = NETWORK) -> Checkout:
+def small_checkout(folder: Path, network: str = NETWORK, shards: int = 1) -> Checkout:
     checkout = Checkout(folder)
-    (folder / "mine.yaml").write_text(yaml.safe_dump(OVERLAY))
+    overlay = {**OVERLAY, "erf": {**OVERLAY["erf"], "shards": shards}}
+    (folder / "mine.yaml").write_text(yaml.safe_dump(overlay))
     (folder / "net.py").write_text(network)
     return checkout
 

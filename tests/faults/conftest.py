@@ -26,7 +26,7 @@ logs._SECONDS_BETWEEN_LINES = 0
 
 
 def slow_checkout(folder: Path) -> Checkout:
-    checkout = small_checkout(folder, CHOSEN + SAVES)
+    checkout = small_checkout(folder, CHOSEN + SAVES, shards=2)
     (folder / "slow").write_text("0.03")
     return checkout
 

@@ -29,8 +29,8 @@ MOST = int(os.environ.get("DEADPIXEL_FAULT_KILLS", "0"))  # 0: all turns
 # How often something is killed because a job of this rule runs, before such jobs are let finish.
 TURNS = {
     "train_microobject": 2,
-    "finetune_model": 2,
-    "accumulate_erf": 2,
+    "finetune_model": 1,
+    "accumulate_erf": 1,
     "measure_fields": 1,
     "calibrate_weights": 1,
     "pack_images": 1,

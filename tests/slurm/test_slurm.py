@@ -116,7 +116,7 @@ def slurm():
 @pytest.fixture(scope="module")
 def finished(slurm, tmp_path_factory):
     """A checkout whose workflow has run on the cluster."""
-    checkout = small_checkout(tmp_path_factory.mktemp("slurm") / "checkout")
+    checkout = small_checkout(tmp_path_factory.mktemp("slurm") / "checkout", shards=2)
     status, output = checkout.run(*ON_SLURM, "--", *TABLES)
     assert status == 0, output
     return checkout
@@ -129,7 +129,7 @@ def local(finished, tmp_path_factory):
     They are made while a test waits for a time limit, with as many threads as jobs have on the
     cluster, on which the last bits of sums over a batch depend.
     """
-    checkout = small_checkout(tmp_path_factory.mktemp("local") / "checkout")
+    checkout = small_checkout(tmp_path_factory.mktemp("local") / "checkout", shards=2)
     threads = [f"{rule}=2" for rule in GPU_RULES]
     command = ("snakemake", "--cores=2", "--configfile=mine.yaml", "--set-threads", *threads)
     log = checkout.folder.with_name("local.log")

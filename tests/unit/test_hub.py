@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -189,8 +190,10 @@ def test_without_the_client_it_says_how_to_install_it(tmp_path, monkeypatch):
         hub.retrieve(address, tmp_path, tmp_path / "weights", tmp_path / "facts.json")
 
 
-@pytest.mark.slow
-def test_a_server_that_cannot_be_reached_or_fails(server, retrieve):
+def test_a_server_that_cannot_be_reached_or_fails(server, retrieve, monkeypatch):
+    """The client tries again after pauses, which are cut short here."""
+    sleep = time.sleep
+    monkeypatch.setattr(time, "sleep", lambda seconds: sleep(seconds / 100))
     server.fault = "broken"
     assert f"could not be retrieved from {server.url}" in retrieve()
     server.stop()

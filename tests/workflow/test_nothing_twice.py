@@ -79,7 +79,7 @@ def test_prose_and_knobs_compute_nothing_again(finished, edit):
     edit("deadpixel/erf.py", '"""Effective receptive fields:', '"""Said otherwise:')
     edit("deadpixel/files/parquet.py", "import contextlib\n", "# a comment\nimport contextlib\n")
     edit("accumulate_erf.py", "import time\n", "# a comment\nimport time\n")
-    knobs = {"erf": {**OVERLAY["erf"], "batch_size": 5, "shards": 1}, "jobs_per_device": 3}
+    knobs = {"erf": {**OVERLAY["erf"], "batch_size": 5, "shards": 2}, "jobs_per_device": 3}
     assert not planned(finished, {**OVERLAY, **knobs, "device": "cpu"})
 
 

@@ -23,9 +23,10 @@ CENTRAL = CENTRAL.replace(
 def test_images_end_once_maps_are_precise(tmp_path):
     """At the fifth of six blocks, the earliest; the share is so large that any map will do."""
     checkout = small_checkout(tmp_path / "checkout", CENTRAL)
-    erf = {**OVERLAY["erf"], "blocks": 6, "shards": 1, "precision": 0.99}
+    erf = {**OVERLAY["erf"], "blocks": 6, "precision": 0.99}
     (checkout.folder / "mine.yaml").write_text(yaml.safe_dump({**OVERLAY, "erf": erf}))
-    command = ("size_test", "--cores", "2", "--configfile", "mine.yaml")
+    wanted = f"results/fields/{MAPS}/fits.parquet"
+    command = (wanted, "--cores", "2", "--configfile", "mine.yaml")
     status, output = checkout.snakemake(*command)
     assert status == 0, output
     results = checkout.folder / "results"

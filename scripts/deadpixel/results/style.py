@@ -100,6 +100,7 @@ def save(figure: Figure, paths: Sequence[Path | str]) -> None:
             image.set_interpolation("none" if vector else "auto")
         with mpl.rc_context(STYLE), atomic.writing(path) as partial:
             figure.savefig(partial, dpi=DPI, metadata=_UNDATED.get(path.suffix))
+            figure.set_layout_engine("none")  # solved by the first: the same in all of them
             if path.suffix == ".svg":
                 partial.write_text(_numbered(partial.read_text()))
 

