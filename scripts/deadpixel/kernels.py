@@ -2,7 +2,8 @@
 
 An odd kernel with stride 2 meets every other pixel once more than its neighbours; an even one meets
 all equally often. A changed module keeps its class: a hook in front of it pads the map, so that the
-output keeps its shape at every input size.
+output keeps its shape at every input size. Other cures, and arms that tell causes apart, are
+further surgeries.
 """
 
 import functools
@@ -15,13 +16,14 @@ from torch import Tensor, nn
 from .data import draws
 from .errors import InputError, naming
 from .logs import log
-from .surgery import plain, ties, trial
-from .surgery.changes import Averages, Change, KeepsOutputShape, draw
+from .surgery import blur, plain, ties, trial
+from .surgery.changes import Averages, Change, KeepsOutputShape, draw, is_changed
 from .surgery.kinds import ALL, KINDS
 from .surgery.selection import Selection, chosen
-from .surgery.windows import copied, evaluating, odd_windows
+from .surgery.windows import copied, evaluating, has_stride_two, odd_windows
 
 Init = Literal["zero", "random"]
+ChangeOf = Callable[[nn.Module], Change | str | None]  # or why it cannot, or nothing to do
 
 
 def apply(
@@ -48,7 +50,7 @@ def apply(
             model, changed = SURGERIES[name](model, selection, init, seed, image)
             if not changed:
                 raise InputError(
-                    f"{type(model).__name__} has no odd kernel with stride 2 that can be changed; "
+                    f"{type(model).__name__} has no kernel with stride 2 that can be changed; "
                     f"take {kind!r} out of the experiment's kernels (finetune.kernels, "
                     "microobject.kernels) or this network out of its models"
                 )
@@ -71,7 +73,7 @@ def pad(model: nn.Module, init: Init = "zero", *, seed: int = 0) -> tuple[nn.Mod
     Returns the copy and the names of the changed modules. Those that cannot be changed are left as
     they are, with a warning. `model` and the state of PyTorch's generator are left as they were.
     """
-    return _resized(model, ALL, init, seed, torch.empty(0), slicing=False)
+    return _resized(model, ALL, init, seed, torch.empty(0), change_of=_padding_of)
 
 
 def slice(  # noqa: A001
@@ -82,11 +84,11 @@ def slice(  # noqa: A001
     Where there is padding it is reduced to match, and the first row and column are dropped, so that
     the others stay on their pixels; elsewhere the last ones are dropped.
     """
-    return _resized(model, ALL, init, seed, torch.empty(0), slicing=True)
+    return _resized(model, ALL, init, seed, torch.empty(0), change_of=_slicing_of)
 
 
 def added_weights(model: nn.Module) -> Tensor:
-    """The weights that `pad` or `slice` added to the convolutions of `model`, flattened."""
+    """The weights that surgeries added to the convolutions of `model`, flattened."""
     borders = [torch.empty(0)]
     for module in model.modules():
         weight = getattr(module, "weight", None)
@@ -104,11 +106,6 @@ def odd_strided(model: nn.Module, image: Tensor) -> list[str]:
     return [str(window) for window in odd_windows(model, image)]
 
 
-def is_own_hook(hook: Any) -> bool:
-    """Whether a forward pre-hook is one that a changed module has."""
-    return isinstance(hook, (KeepsOutputShape, Averages))
-
-
 def _resized(
     model: nn.Module,
     selection: Selection,
@@ -116,11 +113,11 @@ def _resized(
     seed: int,
     image: Tensor,
     *,
-    slicing: bool,
+    change_of: ChangeOf,
 ) -> tuple[nn.Module, list[str]]:
     model = copied(model)
     with evaluating(model):  # while it is trained, looking at a weight may change what makes it
-        changes = _chosen(model, selection, image, slicing)
+        changes = _chosen(model, selection, image, change_of)
         grown: dict[nn.Parameter, nn.Parameter] = {}
         for name, change in changes.items():
             change.make(model.get_submodule(name), grown)
@@ -135,7 +132,7 @@ def _redrawn(
     """Odd kernels, drawn as `pad` draws those that it changes: by none, if it draws none."""
     model = copied(model)
     with evaluating(model):
-        names = [*_chosen(model, selection, image, slicing=False)]
+        names = [*_chosen(model, selection, image, _padding_of)]
         if init == "random":
             _draw(model, names, seed)
     return model, names
@@ -155,11 +152,52 @@ def _averaged(
     return model, names
 
 
+def _blurred(
+    model: nn.Module, selection: Selection, _init: Init, _seed: int, image: Tensor, *, taps: int
+) -> tuple[nn.Module, list[str]]:
+    """Convolutions and max-pools with stride 2 compute at stride 1, and a blur takes the stride."""
+    model = copied(model)
+    with evaluating(model):
+        strided = [name for name, module in model.named_modules() if has_stride_two(module)]
+    obstacles = {name: blur.obstacle(model.get_submodule(name)) for name in strided}
+    _say(model, {name: reason for name, reason in obstacles.items() if reason})
+    possible = [name for name in strided if not obstacles[name]]
+    names = chosen(selection, possible, model, image) if possible else []
+    for name in names:
+        blur.blur(model.get_submodule(name), taps)
+    return model, names
+
+
+def _padding_of(module: nn.Module) -> Change | str | None:
+    if plain.is_plain(module):
+        return plain.change_of(module, slicing=False)
+    return trial.change_of(module)
+
+
+def _slicing_of(module: nn.Module) -> Change | str | None:
+    if plain.is_plain(module):
+        return plain.change_of(module, slicing=True)
+    found = trial.change_of(module)
+    return "it is a class of its own, which slicing does not try" if found else None
+
+
+def _unfolding_of(module: nn.Module) -> Change | str | None:
+    if plain.is_plain(module):
+        changed_before = has_stride_two(module) and is_changed(module)
+        return "another surgery has changed it" if changed_before else plain.unfolding_of(module)
+    if isinstance(module, nn.MaxPool2d) or not has_stride_two(module):
+        return None
+    return "it is a class of its own, which space to depth does not try"
+
+
 SURGERIES: dict[str, Callable[..., tuple[nn.Module, list[str]]]] = {
-    "pad": functools.partial(_resized, slicing=False),
-    "slice": functools.partial(_resized, slicing=True),
+    "pad": functools.partial(_resized, change_of=_padding_of),
+    "slice": functools.partial(_resized, change_of=_slicing_of),
     "redraw": _redrawn,
     "average": _averaged,
+    "blur3": functools.partial(_blurred, taps=3),
+    "blur4": functools.partial(_blurred, taps=4),
+    "space_to_depth": functools.partial(_resized, change_of=_unfolding_of),
 }
 
 
@@ -171,21 +209,21 @@ def _draw(model: nn.Module, names: Iterable[str], seed: int) -> None:
 
 
 def _chosen(
-    model: nn.Module, selection: Selection, image: Tensor, slicing: bool
+    model: nn.Module, selection: Selection, image: Tensor, change_of: ChangeOf
 ) -> dict[str, Change]:
-    changes = _possible(model, slicing)
+    changes = _possible(model, change_of)
     names = chosen(selection, [*changes], model, image) if changes else []
     untied = ties.broken(model, {name: changes[name] for name in names})
     _say(model, untied)
     return {name: changes[name] for name in names if name not in untied}
 
 
-def _possible(model: nn.Module, slicing: bool) -> dict[str, Change]:
-    """Of each module whose kernel can change, by name; the others with an odd one are logged."""
+def _possible(model: nn.Module, change_of: ChangeOf) -> dict[str, Change]:
+    """Of each module whose kernel can change, by name; others that should are logged."""
     changes: dict[str, Change] = {}
     reasons: dict[str, str] = {}
     for name, module in model.named_modules():
-        found = _change_of(module, slicing)
+        found = change_of(module)
         if isinstance(found, Change):
             changes[name] = found
         elif found:
@@ -197,11 +235,4 @@ def _possible(model: nn.Module, slicing: bool) -> dict[str, Change]:
 def _say(model: nn.Module, reasons: Mapping[str, str]) -> None:
     for name, reason in reasons.items():
         kind = type(model.get_submodule(name)).__name__
-        log.warning("%s (%s) keeps its odd kernel: %s", name, kind, reason)
-
-
-def _change_of(module: nn.Module, slicing: bool) -> Change | str | None:
-    if plain.is_plain(module):
-        return plain.change_of(module, slicing=slicing)
-    found = trial.change_of(module)
-    return "it is a class of its own, which slicing does not try" if slicing and found else found
+        log.warning("%s (%s) stays as it is: %s", name, kind, reason)

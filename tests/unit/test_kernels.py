@@ -262,7 +262,7 @@ def test_what_cannot_be_changed_is_named_in_a_warning(module, reason, caplog):
         result, names = change(nn.ModuleDict({"stem": module}))
         assert not names and result["stem"].kernel_size == module.kernel_size
         (record,) = caplog.records
-        assert record.getMessage().startswith(f"stem ({type(module).__name__}) keeps its odd")
+        assert record.getMessage().startswith(f"stem ({type(module).__name__}) stays as it is")
         assert reason in record.getMessage()
 
 
@@ -533,7 +533,7 @@ def test_apply():
     ):
         kernels.apply(model, "even")
     for name in ("padded", "sliced"):
-        with pytest.raises(InputError, match="Sequential has no odd kernel with stride 2"):
+        with pytest.raises(InputError, match="Sequential has no kernel with stride 2"):
             kernels.apply(nn.Sequential(nn.Conv2d(3, 3, 3)), name)
 
 

@@ -12,7 +12,7 @@ from deadpixel import kernels, training
 from deadpixel.errors import InputError
 from deadpixel.networks import zoo
 from deadpixel.surgery import kinds, selection
-from deadpixel.surgery.changes import Averages
+from deadpixel.surgery.changes import Averages, is_changed
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = yaml.safe_load((ROOT / "config.yaml").read_text())["kernels"]
@@ -30,6 +30,10 @@ CHANGED = {
     "shortcuts": SHORTCUTS,
     "main": MAIN,
     "averaged": SHORTCUTS,
+    "blurpool": [*STEM, *MAIN, *SHORTCUTS],
+    "blurpool3": [*STEM, *MAIN, *SHORTCUTS],
+    "blurpool_rest": ["maxpool", *MAIN, *SHORTCUTS],
+    "space_to_depth": ["conv1", *MAIN, *SHORTCUTS],
 }
 
 
@@ -63,7 +67,17 @@ def test_a_kind_changes_what_it_names_and_nothing_else(resnet18: nn.Module, kind
 def same(before: nn.Module, after: nn.Module) -> bool:
     mine, theirs = (module.state_dict() for module in (before, after))
     values = all(torch.equal(mine[name], theirs[name]) for name in mine)
-    return values and repr(before) == repr(after) and not after._forward_pre_hooks
+    return values and repr(before) == repr(after) and not is_changed(after)
+
+
+@pytest.mark.parametrize("kind", ["blurpool", "blurpool3", "blurpool_rest"])
+def test_a_blurred_network_starts_from_the_weights_of_the_odd_one(
+    resnet18: nn.Module, kind: str
+) -> None:
+    """All of them, and under the same names."""
+    odd, blurred = (started(resnet18, name).state_dict() for name in ("odd", kind))
+    assert odd.keys() == blurred.keys()
+    assert all(torch.equal(odd[name], blurred[name]) for name in odd)
 
 
 def test_redrawn_kernels_are_odd_and_drawn_as_padded_ones(resnet18: nn.Module) -> None:
@@ -131,9 +145,9 @@ def test_modules_are_selected(which: selection.Selection, found: list[str], side
 @pytest.mark.parametrize(
     ("surgeries", "message"),
     [
-        ({"pad": "conv9"}, r"kernels\.mine\.pad: 'conv9' is the name of no odd kernel .+ conv1, m"),
-        ({"pad": {"except": ["conv1", "x*"]}}, r"'x\*' is the name of no odd kernel"),
-        ({"pad": {"stride": "64.."}}, r"no odd kernel with stride 2 reads at a stride of 64\.\."),
+        ({"pad": "conv9"}, r"kernels\.mine\.pad: 'conv9' is the name of no kernel .+ conv1, m"),
+        ({"pad": {"except": ["conv1", "x*"]}}, r"'x\*' is the name of no kernel"),
+        ({"pad": {"stride": "64.."}}, r"no kernel to be changed reads at a stride of 64\.\."),
         ({"average": "conv1"}, r"kernels\.mine\.average: 'conv1' is the name of no"),
     ],
 )

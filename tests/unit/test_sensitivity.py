@@ -129,6 +129,13 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "division": lambda x: torch.add(x[:, :1], x[:, 1:], alpha=2) / 3,
     "a constant divisor": lambda x: x / (MASK.abs() + 1),
     "fixed filter": lambda x: functional.conv2d(x, FILTER.to(x.dtype), stride=2, groups=3),
+    "fixed filters": lambda x: functional.conv2d(
+        x, FILTER.to(x.dtype) * torch.tensor([1, 2, 3])[:, None, None, None], padding=1, groups=3
+    ),
+    "a fixed filter of all channels": lambda x: functional.conv2d(
+        x, FILTER.to(x.dtype).view(1, 3, 3, 3).expand(3, -1, -1, -1), stride=(2, 1)
+    ),
+    "repetition": lambda x: functional.pad(x, (2, 1, 3, 0), mode="replicate"),
     "one line": lambda x: x.unsqueeze(1).squeeze(1)[:, :, 3],
 }
 

@@ -282,7 +282,7 @@ def test_what_cannot_be_proven_is_left_and_named_with_its_reason(name, caplog):
     changed, names = kernels.pad(nn.ModuleDict({"stem": module}))
     assert names == []
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"stem ({type(module).__name__}) keeps its odd kernel: ")
+    assert record.getMessage().startswith(f"stem ({type(module).__name__}) stays as it is: ")
     assert reason in record.getMessage()
     assert not changed["stem"]._forward_pre_hooks
     for name, tensor in changed["stem"].state_dict().items():

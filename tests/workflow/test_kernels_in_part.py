@@ -46,7 +46,7 @@ def test_what_cannot_change_stops_its_own_arm_alone_and_what_changes_in_part_is_
     options = ("--keep-going", "--cores", "2", "--configfile", "mine.yaml")
     status, output = checkout.snakemake(*wanted, *options)
     assert status != 0
-    assert "Sequential has no odd kernel with stride 2 that can be changed" in output
+    assert "Sequential has no kernel with stride 2 that can be changed" in output
     assert "take 'padded' out of the experiment's kernels (finetune.kernels, micro" in output
     lost = [path for path in wanted if not (checkout.folder / path).exists()]
     assert lost == [trf.format("even", "padded"), run.format("padded")]
@@ -54,4 +54,4 @@ def test_what_cannot_change_stops_its_own_arm_alone_and_what_changes_in_part_is_
         found = parquet.read(checkout.folder / trf.format("in_part", kernels), schemas.TRF)
         assert found[["changed", "left_odd"]].to_numpy().tolist() == [counts] * 3
     log = (checkout.folder / "logs/compute_trf/in_part_padded.log").read_text()
-    assert "0 (Averages) keeps its odd kernel: with a kernel of 4 x 4 it would compute" in log
+    assert "0 (Averages) stays as it is: with a kernel of 4 x 4 it would compute" in log

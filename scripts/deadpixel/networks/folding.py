@@ -13,8 +13,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._pytree import tree_leaves
 
 from ..errors import in_one_line
-from ..kernels import is_own_hook
 from ..logs import log
+from ..surgery.changes import OwnHook, is_changed
 
 
 def fold_batch_norms(model: nn.Module, *, keep: Iterable[str] = ()) -> int:
@@ -62,8 +62,7 @@ class _Tracer(torch.fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Whatever its class, a changed kernel's hook needs a map and not its place in a graph."""
-        changed = any(map(is_own_hook, m._forward_pre_hooks.values()))
-        return changed or super().is_leaf_module(m, module_qualified_name)
+        return is_changed(m) or super().is_leaf_module(m, module_qualified_name)
 
     def call_module(
         self, m: nn.Module, forward: Callable[..., Any], args: tuple, kwargs: dict[str, Any]
@@ -84,7 +83,7 @@ def _is_watched(module: nn.Module) -> bool:
         module._backward_hooks.values(),
         module._backward_pre_hooks.values(),
     )
-    return "forward" in vars(module) or not all(map(is_own_hook, hooks))
+    return "forward" in vars(module) or not all(isinstance(hook, OwnHook) for hook in hooks)
 
 
 def _can_fold(convolution: nn.Module, norm: nn.Module) -> bool:

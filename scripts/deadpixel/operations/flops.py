@@ -27,7 +27,8 @@ def forward_costs(model: nn.Module, size: Sequence[int], *, channels: int = 3) -
             outputs.append(output.numel())
 
     leaves = [module for module in model.modules() if not [*module.children()]]
-    hooks = [module.register_forward_hook(count) for module in leaves]
+    # before a blur takes its stride: training keeps the larger map
+    hooks = [module.register_forward_hook(count, prepend=True) for module in leaves]
     try:
         with evaluating(model), FlopCounterMode(display=False) as counter:
             forward(model, torch.zeros(1, channels, *size))

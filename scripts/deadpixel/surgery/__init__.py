@@ -1,1 +1,1 @@
-"""How an odd kernel with stride 2 becomes even, in a plain module or in anybody's."""
+"""How a kernel with stride 2 is changed, in a plain module or in anybody's."""

@@ -35,8 +35,18 @@ class Gains(NamedTuple):
         return [*rows, old_rows[..., :left], old_rows[..., width:]]
 
 
+class OwnHook:
+    """Any by which a changed module computes something else than its class says."""
+
+
+def is_changed(module: nn.Module) -> bool:
+    """Whether a surgery has given it a hook."""
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    return any(isinstance(hook, OwnHook) for hook in hooks)
+
+
 @dataclass(frozen=True)
-class KeepsOutputShape(ABC):
+class KeepsOutputShape(OwnHook, ABC):
     """Forward pre-hook of a changed kernel: pads or crops the map, so that no output is lost."""
 
     gains: Gains
@@ -86,7 +96,7 @@ class ByParity(KeepsOutputShape):
 
 
 @dataclass(frozen=True)
-class Averages:
+class Averages(OwnHook):
     """Forward pre-hook: means of 2 x 2 places, at the border of those that there are."""
 
     def __call__(self, _module: nn.Module, arguments: tuple) -> tuple:

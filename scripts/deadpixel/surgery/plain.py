@@ -37,6 +37,29 @@ def change_of(module: Operation, *, slicing: bool) -> Change | str | None:
     return _obstacle(module, slicing) or _change(module, gains)
 
 
+def unfolding_of(module: Operation) -> Change | str | None:
+    """How space to depth comes before it; why it cannot, in words; None if it has no stride of 2.
+
+    Sunkara and Luo, "No More Strided Convolutions or Pooling", ECML PKDD 2022: each 2 x 2 places
+    become four times as many channels, on which the kernel of k x k is moved by one place at a
+    time. That is a kernel of 2 k x 2 k with stride 2 and twice the padding. The weights that there
+    were keep their places in the map; they begin behind as many new ones as there was padding.
+    """
+    old = axes(module)
+    if not isinstance(module, nn.Conv2d) or all(axis.stride != 2 for axis in old):
+        return None
+    if any(axis.stride == 2 and axis.dilation > 1 for axis in old):
+        return "it is dilated"
+    if any(axis.stride == 2 and axis.padding > axis.kernel for axis in old):
+        return "its padding is larger than its kernel"
+    twice = (_twice(axis) if axis.stride == 2 else NONE for axis in old)
+    return _obstacle(module, slicing=False) or _change(module, Gains(*twice))
+
+
+def _twice(axis: Axis) -> Edges:
+    return axis.padding, axis.kernel - axis.padding
+
+
 def _gain(axis: Axis, slicing: bool) -> Edges:
     if not is_odd_strided(axis.kernel, axis.stride):
         return NONE

@@ -37,7 +37,7 @@ def chosen(
     strides = _strides(model, image)
     found = [n for n in names if first / _NEAR < strides.get(n, math.nan) < last * _NEAR]
     if not found:
-        raise InputError(f"no odd kernel with stride 2 reads at a stride of {selection['stride']}")
+        raise InputError(f"no kernel to be changed reads at a stride of {selection['stride']}")
     return found
 
 
@@ -52,7 +52,7 @@ def _matching(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
     for pattern, found in matches.items():
         if not found:
             raise InputError(
-                f"{pattern!r} is the name of no odd kernel with stride 2 that can be changed, "
+                f"{pattern!r} is the name of no kernel with stride 2 that can be changed, "
                 f"which are {', '.join(names) or 'none'}"
             )
     return [name for name in names if any(name in found for found in matches.values())]

@@ -52,6 +52,16 @@ def is_odd_strided(kernel: int, stride: int) -> bool:
     return kernel % 2 == 1 and stride == 2
 
 
+def has_stride_two(module: Any) -> bool:
+    """Whether it is a convolution or a max-pool, of any class, that says so of one of its axes."""
+    weight = getattr(module, "weight", None)
+    convolves = isinstance(weight, Tensor) and weight.ndim == 4
+    stride = getattr(module, "stride", 1)
+    strides = stride if isinstance(stride, (tuple, list)) else (stride,)
+    is_transposed = getattr(module, "transposed", False)
+    return (convolves or isinstance(module, nn.MaxPool2d)) and 2 in strides and not is_transposed
+
+
 class Window(NamedTuple):
     """Of one call of an operation: where in the network it is, what it is called, its sizes."""
 

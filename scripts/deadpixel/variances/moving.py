@@ -92,8 +92,9 @@ def _rearranged_gradients(step: Step, _known: Known, arriving: Arriving) -> Pass
 def _dims(step: Step) -> list[int]:
     """Along which an operation moves numbers; those of others do not matter to it."""
     number = len(step.inputs[0].shape)
-    if "pad" in step.given:
-        return [number - 1 - axis for axis in range(len(step.given["pad"]) // 2)]
+    amounts = step.given.get("pad") or step.given.get("padding")
+    if amounts:
+        return [number - 1 - axis for axis in range(len(amounts) // 2)]
     if step.func.overloadpacket not in _ALONG:
         return [*range(number)]
     return [step.given["dim"] % number]

@@ -64,17 +64,21 @@ def _convolution_gradients(step: Step, _known: Known, arriving: Arriving) -> Pas
     source, weight, groups = (step.given[name] for name in ("input", "weight", "groups"))
     channels, made = source.shape[1], step.outputs[0]
     if isinstance(weight, Tensor):
-        arrived = full(only(arriving), made.shape)
-        yield source, _slid_back(step, source.shape, weight.double() ** 2, arrived, groups)
-        return
-    fan_in = channels // groups * math.prod(weight.shape[2:])
-    if step.given["transposed"]:
-        fan_in /= math.prod(step.given["stride"])
+        kernel = shrunk(weight.double() ** 2)
+        if kernel.shape[:2] != (1, 1):  # channels have filters of their own
+            arrived = full(only(arriving), made.shape)
+            yield source, _slid_back(step, source.shape, weight.double() ** 2, arrived, groups)
+            return
+        kernel = full(kernel, weight.shape, range(2, weight.ndim))
+    else:
+        fan_in = channels // groups * math.prod(weight.shape[2:])
+        if step.given["transposed"]:
+            fan_in /= math.prod(step.given["stride"])
+        kernel = torch.full((1, 1, *weight.shape[2:]), 1 / fan_in, dtype=torch.float64)
     arrived = full(only(arriving), made.shape, range(2, len(made.shape)))
     grouped = (1, groups, made.shape[1] // groups, *made.shape[2:])
     arrived = summed(_by_group(arrived, groups), grouped, [2]).squeeze(2)
     maps = arrived.transpose(0, 1)  # one for each group
-    kernel = torch.full((1, 1, *weight.shape[2:]), 1 / fan_in, dtype=torch.float64)
     passed = _slid_back(step, (len(maps), 1, *source.shape[2:]), kernel, maps, 1)
     yield source, _of_groups(passed.transpose(0, 1), channels // groups)
 
