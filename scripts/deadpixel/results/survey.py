@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from ..surgery.kinds import ODD
 from .render import KERNELS, NUMBER, TEXT, Column, Table
-from .style import GREY, SEQUENTIAL, STYLE, WIDTH, colours
+from .style import GREY, SEQUENTIAL, STYLE, WIDTH, colours, legend_beneath
 
 SURVEY = Table(
     Column("network", TEXT, "network"),
@@ -45,11 +45,13 @@ def figure(table: pd.DataFrame, tiles: pd.DataFrame) -> Figure:
     """
     known = table.dropna(subset=["contrast"])
     networks = [*dict.fromkeys(known["network"])]
-    height = max(_LEAST, 0.6 + _ROW * len(networks))
+    height = max(_LEAST, 1.1 + _ROW * len(networks))
     with mpl.rc_context(STYLE):
         drawn = Figure(figsize=(WIDTH, height), layout="constrained")
         parts: Any = drawn.subfigures(1, 2, width_ratios=[5, 1])
-        _dots(parts[0].subplots(), known, networks)
+        dots = parts[0].subplots()
+        _dots(dots, known, networks)
+        legend_beneath(parts[0], [dots])
         shown = max(1, min(_TILES, len(networks)))
         columns = parts[1].subplots(shown, 1, squeeze=False)[:, 0]
         for axes in columns:
@@ -73,7 +75,6 @@ def _dots(axes: Axes, known: pd.DataFrame, networks: list[str]) -> None:
     axes.set_xlim(left=0)
     axes.set_xlabel("contrast of the tile, expected of random weights")
     axes.grid(axis="y", color=GREY, alpha=0.25, lw=0.4)
-    axes.legend(loc="lower right")
 
 
 def _tile(axes: Axes, rows: pd.DataFrame, network: str) -> None:
