@@ -62,6 +62,7 @@ rule make_survey:
             labels={"result": "Networks by their contrast"},
         ),
         vector=multiext("<results>/figures/survey", ".svg", ".pdf"),
+        tiles=directory("<results>/figures/survey_tiles"),
     log:
         "<logs>/make_survey.log",
     benchmark:

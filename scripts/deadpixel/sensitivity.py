@@ -18,7 +18,7 @@ from .errors import InputError
 from .features import observed
 from .networks.forward import taken_apart
 from .reading import modules_of, named, of_shape
-from .surgery.windows import Window
+from .surgery.windows import Axis, Window
 from .targets import OUTPUT, Target, feature
 from .variances.moments import Moments
 from .variances.rule import Known, Rule
@@ -63,7 +63,7 @@ class Structure:
         channels: int = 3,
     ) -> None:
         """Record the pass and compute the moments of all values; raises as `expected` does."""
-        self._tape, self._target = _recorded(model, input_size, target, channels)
+        self._tape, self._target = recorded(model, input_size, target, channels)
         self._known = Known()
         self._known.moments[self._tape.image] = _white_noise()
         self._rules: list[tuple[Step, Rule]] = []
@@ -113,6 +113,16 @@ def _is_uneven(step: Step) -> bool:
     return any(stride > 1 and (length % stride or spread) for length, stride in lengths)
 
 
+def axes_of(step: Step) -> tuple[Axis, Axis] | None:
+    """Geometry along rows and columns, of a convolution or pool of maps that is not transposed."""
+    strides = _strides(step)
+    if not strides:
+        return None
+    sizes = (_kernel(step), strides, step.given["padding"], step.given.get("dilation", (1, 1)))
+    rows, columns = zip(*sizes, strict=True)
+    return Axis(*rows), Axis(*columns)
+
+
 def described(step: Step) -> str:
     """An operation for a reader: its module, what it is, its window."""
     window = Window(step.module, step.func.overloadpacket.__name__, _kernel(step), _strides(step))
@@ -129,8 +139,11 @@ def _white_noise() -> Moments:
     return Moments(0 * one, 0 * one, one)
 
 
-def _recorded(
-    model: nn.Module, input_size: tuple[int, int], target: str | Target, channels: int
+def recorded(
+    model: nn.Module,
+    input_size: tuple[int, int],
+    target: str | Target = OUTPUT,
+    channels: int = 3,
 ) -> tuple[Tape, Value]:
     """The tape of a forward pass up to the target, and the target's features (1, C) on it."""
     name = str(target)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
-from . import kernels
+from . import blind_edge, kernels
 from .errors import InputError
 from .extent import asymmetry, edges
 from .imbalance import mean_tile, tile_contrast, tile_period
@@ -19,6 +20,7 @@ from .surgery.selection import Selection
 
 Row = dict[str, Any]
 _WEAK = 0.5  # of the mean
+_EVEN = 1e-6  # asymmetry that rounding leaves
 
 
 def survey(
@@ -35,6 +37,9 @@ def survey(
       right (`extent`);
     - operation: of odd kernels, the one without whose unevenness the contrast is lowest, and that
       contrast; empty and NaN where no operation is uneven;
+    - own_side: of odd kernels, the size of images that weights are published for, px, else `side`;
+      own_asymmetry at that size, of the top to the bottom; even_side: the smallest size from
+      own_side on without any; even_step: the distance to the next; NaN where there is none;
     - reason: why there are no numbers, where an operation is not known; else empty.
 
     Raises `InputError` for a network that there is not.
@@ -58,11 +63,16 @@ def survey(
                 return
             continue
         tile = _tile(field)
-        told = _operation(structure) if kind == ODD else _NONE
+        told = _NONE
+        if kind == ODD:
+            told = {**_operation(structure), **_sides(source, changed, side)}
         yield {**key, **_measured(field, tile), **told, "reason": ""}, tile
 
 
-_NONE: Row = {"operation": "", "contrast_without": math.nan}
+_NONE: Row = {
+    **{"operation": "", "contrast_without": math.nan},
+    **dict.fromkeys(["own_side", "own_asymmetry", "even_side", "even_step"], math.nan),
+}
 _UNKNOWN: Row = {
     **dict.fromkeys(["contrast", "weakest_share", "ratio", "asymmetry_y", "asymmetry_x"], math.nan),
     **_NONE,
@@ -82,6 +92,26 @@ def _measured(field: np.ndarray, tile: np.ndarray) -> Row:
         "asymmetry_y": asymmetry(top, bottom),
         "asymmetry_x": asymmetry(left, right),
     }
+
+
+def _sides(source: str, network: nn.Module, side: int) -> Row:
+    own = zoo.own_side(source, network) or side
+    found = {"own_side": own, "own_asymmetry": _asymmetry(network, own)}
+    even = None
+    try:
+        even = blind_edge.even_sides(network, own)
+        if even and abs(_asymmetry(network, even[0])) > _EVEN:
+            even = None
+    except InputError as error:
+        log.info("%s has no other size of images: %s", source, error)
+    first, step = even or (math.nan, math.nan)
+    return {**found, "even_side": first, "even_step": step}
+
+
+def _asymmetry(network: nn.Module, side: int) -> float:
+    field = Structure(network, (side, side)).field()
+    top, bottom, *_ = edges(field, tile_period(field.shape))
+    return asymmetry(top, bottom)
 
 
 def _operation(structure: Structure) -> Row:

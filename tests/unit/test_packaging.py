@@ -352,7 +352,7 @@ FLOORS = (
     ),
     *({"features", "backward"}, {"reading"}, {"blocks", "precision"}),
     {"receptive_field", "sensitivity", "erf", "erf_blocks", "gaussian", "imbalance", "extent"},
-    {"training", "tiles", "fields", "convergence", "survey"},
+    {"training", "tiles", "fields", "convergence", "blind_edge", "survey"},
     *(
         {"microobject", "look"},
         {"probes"},

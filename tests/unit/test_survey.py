@@ -3,10 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from torch import nn
 
 from deadpixel.errors import InputError
 from deadpixel.files import schemas
-from deadpixel.results.survey import SURVEY, figure, ranked
+from deadpixel.results.survey import SURVEY, figure, pictures, ranked
 from deadpixel.sensitivity import Structure, described
 from deadpixel.survey import survey
 
@@ -22,6 +23,14 @@ def two():
 
 def even():
     return nn.Sequential(nn.Conv2d(3, 4, 4, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+def fixed():
+    return nn.Sequential(nn.Conv2d(3, 1, 3, 2, 1), nn.Flatten(), nn.Linear(32 * 32, 2))
+
+def lopsided():
+    return nn.Sequential(
+        nn.ZeroPad2d((0, 4, 0, 4)), nn.Conv2d(3, 4, 5, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
 
 def unknown():
     class Sums(nn.Module):
@@ -52,6 +61,42 @@ def test_rows_say_how_unevenly_a_network_sees_with_each_kind_of_kernels(source):
     assert odd["asymmetry_y"] == pytest.approx(odd["asymmetry_x"]) and odd["asymmetry_y"] > 0.03
     assert padded["operation"] == "" and np.isnan(padded["contrast_without"])
     assert set(odd) == set(schemas.SURVEY.names)
+
+
+def test_odd_kernels_have_the_sizes_of_images_at_which_both_edges_count_the_same(source):
+    """Of 3 x 3, 1 x 1 and 3 x 3 with stride 2: 8 k + 1; of 4 x 4 with stride 4: 4 k."""
+    odd, padded, *_ = (row for row, _ in survey(source("two"), KINDS, 224))
+    assert (odd["own_side"], odd["even_side"], odd["even_step"]) == (224, 225, 8)
+    assert odd["own_asymmetry"] == odd["asymmetry_y"] > 0
+    assert np.isnan([padded["own_side"], padded["own_asymmetry"], padded["even_side"]]).all()
+    ((even, _),) = survey(source("even"), KINDS, 62)
+    assert (even["own_side"], even["even_side"], even["even_step"]) == (62, 64, 4)
+    assert even["own_asymmetry"] == pytest.approx(
+        1 / 6
+    )  # two rows at the bottom are not seen at all
+
+
+def test_where_a_network_takes_no_other_size_or_pads_itself_there_is_none(source):
+    fixed, lopsided = (next(survey(source(name), KINDS, 64))[0] for name in ("fixed", "lopsided"))
+    for row in (fixed, lopsided):
+        assert row["own_side"] == 64 and abs(row["own_asymmetry"]) > 0.01
+        assert np.isnan(row["even_side"]) and np.isnan(row["even_step"])
+
+
+def test_networks_have_images_of_the_size_that_their_weights_are_published_for():
+    from deadpixel.networks import zoo
+
+    sizes = {
+        "resnet18": 224,
+        "torchvision:efficientnet_b1": 240,
+        "timm:efficientnet_b0.ra_in1k": 224,
+    }
+    for source, side in sizes.items():
+        assert zoo.own_side(source, zoo.structure(source)) == side
+    assert zoo.own_side("net.py:two", nn.Identity()) is None
+    (odd, _), *_ = survey("efficientnet_b1", {"odd": {}}, 64)
+    assert (odd["own_side"], odd["even_side"], odd["even_step"]) == (240, 257, 32)
+    assert odd["own_asymmetry"] != odd["asymmetry_y"]
 
 
 def test_kinds_that_change_nothing_have_no_row(source):
@@ -100,5 +145,11 @@ def test_networks_are_ranked_by_their_odd_kernels_and_drawn():
     pixels = {"kernels": "odd", "row": [0, 0], "col": [0, 1], "sensitivity": [0.5, 1.5]}
     tiles = [pd.DataFrame(pixels).assign(network=network) for network in ("high", "low")]
     drawn = figure(table, pd.concat(tiles))
+    others = [tiles[0].assign(network="my/net.py:two")]
+    others += [tiles[1].assign(kernels="padded", sensitivity=9)]
+    alone = dict(pictures(pd.concat([*tiles, *others])))
+    assert [*alone] == ["high", "low", "my%2Fnet.py%3Atwo"]
+    assert alone["low"].axes[0].get_title() == "low"
+    assert alone["low"].axes[0].images[0].get_array().tolist() == [[0.5, 1.5]]
     ticks = drawn.subfigs[0].axes[0].get_yticklabels()
     assert [tick.get_text() for tick in ticks] == ["high", "low"]

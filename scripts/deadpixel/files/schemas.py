@@ -53,6 +53,7 @@ SURVEY = _schema(
     ),
     operation=pa.string(),
     contrast_without=pa.float64(),
+    **dict.fromkeys(["own_side", "own_asymmetry", "even_side", "even_step"], pa.float64()),
     reason=pa.string(),
 )
 

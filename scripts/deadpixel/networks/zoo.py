@@ -178,6 +178,18 @@ def torchvisions_weights(name: str) -> Any:
         return None
 
 
+def own_side(source: str, model: nn.Module) -> int | None:
+    """Of the square images, px, that a network's weights are published for, if that is known."""
+    library, _, name = source.rpartition(":")
+    if library not in LIBRARIES:
+        return None
+    if library == "timm":
+        crop = evaluation_by_timm(model).get("crop")
+        return crop if isinstance(crop, int) else None
+    weights = torchvisions_weights(name)
+    return weights.transforms.keywords["crop_size"] if weights else None
+
+
 def imagenet_accuracy(name: str) -> tuple[float, float] | None:
     """acc@1 and acc@5 in percent that torchvision publishes for its V1 weights, if there are."""
     weights = torchvisions_weights(name)

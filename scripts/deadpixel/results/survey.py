@@ -1,6 +1,8 @@
 """Which networks see how unevenly: the survey's table, and a figure of all, ranked."""
 
+from collections.abc import Iterator
 from typing import Any
+from urllib.parse import quote
 
 import matplotlib as mpl
 import pandas as pd
@@ -21,10 +23,14 @@ SURVEY = Table(
     Column("asymmetry_x", NUMBER, "asymmetry x"),
     Column("operation", TEXT, "most uneven operation"),
     Column("contrast_without", NUMBER, "contrast without"),
+    Column("own_side", NUMBER, "own images (px)", decimals=0),
+    Column("own_asymmetry", NUMBER, "asymmetry y of these"),
+    Column("even_side", NUMBER, "even from (px)", decimals=0),
+    Column("even_step", NUMBER, "every (px)", decimals=0),
     Column("reason", TEXT, "not known"),
 )
 _TILES = 8  # of the most uneven networks, beside the bars
-_ROW, _LEAST = 0.115, 2.4  # inches
+_ROW, _LEAST, _ALONE = 0.115, 2.4, 1.2  # inches
 
 
 def ranked(rows: pd.DataFrame) -> pd.DataFrame:
@@ -60,6 +66,22 @@ def figure(table: pd.DataFrame, tiles: pd.DataFrame) -> Figure:
         for axes, network in zip(columns, networks, strict=False):
             _tile(axes, of_odd[of_odd["network"] == network], network)
     return drawn
+
+
+def pictures(tiles: pd.DataFrame) -> Iterator[tuple[str, Figure]]:
+    """The tile of each network with odd kernels, alone, and the name of a file for it.
+
+    tiles: rows of `schemas.SURVEY_TILES`. In names all but letters, digits and - . _ is as in a
+    web address, so that no two networks have the same one.
+    """
+    of_odd: Any = tiles[tiles["kernels"] == ODD]
+    for network, rows in of_odd.groupby("network", sort=False):
+        with mpl.rc_context(STYLE):
+            drawn = Figure(figsize=(_ALONE, _ALONE + 0.15), layout="constrained")
+            axes = drawn.subplots()
+            axes.set_axis_off()
+            _tile(axes, rows, network)
+        yield quote(network, safe=""), drawn
 
 
 def _dots(axes: Axes, known: pd.DataFrame, networks: list[str]) -> None:
