@@ -17,6 +17,7 @@ from deadpixel import erf, kernels, receptive_field, sensitivity
 from deadpixel.imbalance import mean_tile, tile_contrast
 from deadpixel.networks import calibration, folding
 from deadpixel.operations.flops import forward_costs
+from deadpixel.surgery.changes import is_changed
 
 FILTERS = {"blur3": np.array([1, 2, 1]) / 4, "blur4": np.array([1, 3, 3, 1]) / 8}
 SIZES = [(9, 9), (10, 10), (9, 12), (16, 11)]
@@ -87,6 +88,7 @@ def blurred_line(dense: np.ndarray, taps: np.ndarray, axis: int) -> np.ndarray:
 def test_a_blurred_convolution_is_the_dense_one_blurred_and_strided(name, surgery):
     odd = convolution(**CONVOLUTIONS[name])
     changed = changed_one(surgery, odd)
+    assert is_changed(changed) and not is_changed(odd)
     dense = copy.deepcopy(odd)
     dense.stride = tuple(1 if stride == 2 else stride for stride in odd.stride)
     for size in SIZES:
@@ -180,6 +182,15 @@ def test_no_weights_are_added_and_none_is_renamed_or_changed():
             truth = changed(image)
             for twin in (again, copy.deepcopy(changed), pickle.loads(pickle.dumps(changed))):
                 assert torch.equal(twin(image), truth)
+
+
+@pytest.mark.parametrize("surgery", ["blur3", "blur4", "space_to_depth"])
+def test_every_weight_is_trained_in_half_precision_too(surgery):
+    changed = kernels.apply(narrow.resnet18(), "mine", {surgery: "all"}).train()
+    with torch.autocast("cpu", torch.bfloat16):
+        changed(torch.randn(4, 3, 64, 64)).square().sum().backward()
+    for name, parameter in changed.named_parameters():
+        assert parameter.grad is not None and parameter.grad.any(), name
 
 
 @pytest.mark.parametrize("size", [33, 64])

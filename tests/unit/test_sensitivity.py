@@ -249,6 +249,20 @@ def test_parameters_count_as_one_where_they_multiply_and_as_nothing_where_they_a
     assert np.array_equal(*(sensitivity.expected(model, (4, 4)) for model in (plain, scaled)))
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
+def test_padded_channels_keep_their_own_variances(mode):
+    """A norm takes away what each was multiplied by."""
+
+    def normalised(scale: float) -> np.ndarray:
+        def padded(x: Tensor) -> Tensor:
+            x = functional.pad(torch.cat([x[:, :1], scale * x[:, 1:]], 1), (1, 1, 1, 1), mode)
+            return functional.batch_norm(x, torch.zeros(3), torch.ones(3))[:, 1:]
+
+        return sensitivity.expected(Only(padded), (8, 8))
+
+    assert np.allclose(normalised(1), normalised(3), rtol=1e-12)
+
+
 class Tokens(Scaled):
     """With a class token before them, which a norm behind must not divide by zero."""
 

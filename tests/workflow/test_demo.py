@@ -122,6 +122,8 @@ def test_every_file_keeps_its_contract(results):
             picture.load()
         assert (results / f"figures/{name}.svg").read_text().rstrip().endswith("</svg>")
         assert (results / f"figures/{name}.pdf").read_bytes().rstrip().endswith(b"%%EOF")
+    tiles = {file.stem for file in (results / "figures/survey_tiles").glob("*.svg")}
+    assert tiles == {"examples%2Fresnet10.py%3Abuild", "mobilenet_v2", "vgg11_bn"}
 
 
 @pytest.mark.parametrize(
