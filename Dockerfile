@@ -10,7 +10,7 @@ COPY Makefile requirements.lock ./
 # Compiled now, as who runs it may not write here.
 RUN PIP_NO_CACHE_DIR=1 UV_NO_CACHE=1 UV_COMPILE_BYTECODE=1 make .venv/installed
 
-COPY Snakefile config.yaml config.causes.yaml config.probes.yaml ./
+COPY Snakefile config.yaml config.causes.yaml config.probes.yaml config.survey.yaml config.survey.timm.yaml ./
 COPY data data
 COPY envs envs
 COPY profiles profiles

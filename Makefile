@@ -42,9 +42,10 @@ lock: .venv/installed
 	$(BIN)/uv pip compile pyproject.toml --quiet --extra workflow --extra timm --group dev --universal --fork-strategy fewest \
 	    --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url -o requirements.lock
 
-# After a new timm (a test tells): which weights and which transforms its networks have.
+# After a new timm (a test tells): which weights and which transforms its networks have, and their families and sizes.
 timm: .venv/installed
 	PYTHONPATH=scripts $(BIN)/python data/list_timm.py > data/timm.csv.new && mv data/timm.csv.new data/timm.csv
+	$(BIN)/python data/list_timm_architectures.py > data/timm.csv.new && mv data/timm.csv.new data/timm_architectures.csv
 
 clean:
 	rm -rf .venv .snakemake site $(RESULTS) logs/demo

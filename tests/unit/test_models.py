@@ -861,6 +861,20 @@ def test_the_list_of_timms_networks_is_that_of_the_installed_timm() -> None:
     assert [*listed] == [*runpy.run_path(str(ROOT / "data/list_timm.py"))["rows"]()]
 
 
+def test_the_list_of_timms_architectures_is_that_of_the_installed_timm() -> None:
+    """All names, and what a few of them are."""
+    listed = [*csv.DictReader((ROOT / "data/timm_architectures.csv").read_text().splitlines())]
+    theirs = runpy.run_path(str(ROOT / "data/list_timm_architectures.py"))
+    assert sorted(row["architecture"] for row in listed) == theirs["architectures"]()
+    assert listed == sorted(listed, key=lambda row: (row["family"], int(row["parameters"])))
+    few = [row for row in listed if row["architecture"] in ("resnet18", "vit_tiny_patch16_224")]
+    assert few == [theirs["row"](row["architecture"]) for row in few]
+    assert [(row["family"], row["side"]) for row in few] == [
+        ("resnet", ""),
+        ("vision_transformer", "224"),
+    ]
+
+
 def test_what_timm_crops_otherwise_is_named() -> None:
     model = zoo.build("timm:resnet18.a1_in1k")
     for mode, resize in {"squash": [235, 235], "border": 235, "center": 235}.items():
