@@ -114,6 +114,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "slices, concatenated": lambda x: torch.cat(
         [x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9), torch.ones(1, 3, 2, 9)], 2
     ),
+    "nothing, concatenated": lambda x: torch.cat([x[:, :, :0] * 2, x[:, :, 3:]], 2),
     "chunks": lambda x: torch.cat([x.chunk(3, 1)[0] * 2, x.chunk(3, 1)[2]], 1),
     "split along rows": lambda x: x.split(4, 2)[1],
     "padding": lambda x: functional.pad(x, (1, 2, 0, 3)),

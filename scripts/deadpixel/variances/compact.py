@@ -11,10 +11,9 @@ from torch import Tensor
 
 
 def shrunk(part: Tensor) -> Tensor:
-    """One line of each dimension whose lines are all equal."""
+    """One line of each dimension whose lines are all equal; a part without any is left so."""
     for dim in range(part.ndim):
-        first = part.narrow(dim, 0, 1)
-        if part.shape[dim] > 1 and bool((part == first).all()):
+        if part.shape[dim] > 1 and bool((part == (first := part.narrow(dim, 0, 1))).all()):
             part = first
     return part
 

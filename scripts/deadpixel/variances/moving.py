@@ -110,15 +110,17 @@ def _concatenated(step: Step, known: Known) -> list[Moments]:
     operands, dim = step.given["tensors"], step.given["dim"]
 
     def joined(*parts: Tensor) -> Tensor:
-        dim_only = [part.narrow(dim, 0, 1) for part in parts]
-        lengths = [*torch.broadcast_shapes(*(part.shape for part in dim_only))]
+        across = [[*part.shape] for part in parts]
+        for shape in across:
+            shape[dim] = 1
+        lengths = [*torch.broadcast_shapes(*across)]
         lines = []
         for part, operand in zip(parts, operands, strict=True):
             lengths[dim] = operand.shape[dim]
             lines.append(part.expand(lengths))
         return shrunk(torch.cat(lines, dim))
 
-    first = next(operand for operand in operands if isinstance(operand, Value))
+    first = next(o for o in operands if isinstance(o, Value) and o.shape[dim])
     usual = known.of(first).map(lambda part: averaged(part, [dim]))
     moments = [usual if isinstance(o, Weight) else known.of(o) for o in operands]
     return [Moments(*map(joined, *moments))]
