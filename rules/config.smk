@@ -254,6 +254,20 @@ def timm_weights():
         return {row.pop("name"): row for row in csv.DictReader(file)}
 
 
+def timm_architectures(asked, size):
+    """Those that take images of `size` px: the smallest of each family, or of each size in it, or all, or none."""
+    with open(beside("data/timm_architectures.csv"), newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["side"] in ("", str(size))]
+    chosen = {}
+    for row in rows if asked else []:  # small ones come first
+        twofold = int(row["parameters"]).bit_length()
+        of_family = {"families": (), "sizes": twofold, "all": row["architecture"]}[
+            asked
+        ]
+        chosen.setdefault((row["family"], of_family), f"timm:{row['architecture']}")
+    return [*chosen.values()]
+
+
 def timm_entry(repository, interpolation, mean, std, **sizes):
     numbers = {key: [*map(int, size.split())] for key, size in sizes.items()}
     transform = {

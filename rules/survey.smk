@@ -2,23 +2,7 @@
 SURVEY = config["survey"]
 EXPERIMENTS["survey"] = {"settings": SURVEY, "kernels": SURVEY["kernels"]}
 EACH = SURVEY["networks_per_job"]
-
-
-def of_timm(asked, size):
-    """Architectures that take images of `size` px: the smallest of each family, or of each size in it, or all."""
-    with open(beside("data/timm_architectures.csv"), newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["side"] in ("", str(size))]
-    chosen = {}
-    for row in rows:  # small ones come first
-        twofold = int(row["parameters"]).bit_length()
-        key = {"families": (), "sizes": twofold, "all": row["architecture"]}[asked]
-        chosen.setdefault((row["family"], key), f"timm:{row['architecture']}")
-    return [*chosen.values()]
-
-
-NETWORKS = SURVEY["networks"] + (
-    of_timm(SURVEY["timm"], SURVEY["size"]) if SURVEY["timm"] else []
-)
+NETWORKS = SURVEY["networks"] + timm_architectures(SURVEY["timm"], SURVEY["size"])
 SURVEYED = {
     str(number): NETWORKS[start : start + EACH]
     for number, start in enumerate(range(0, len(NETWORKS), EACH))

@@ -65,14 +65,12 @@ def survey(
         tile = _tile(field)
         told = _NONE
         if kind == ODD:
-            told = {**_operation(structure), **_sides(source, changed, side)}
+            told = {**_operation(structure), **_sides(source, changed, {side: field})}
         yield {**key, **_measured(field, tile), **told, "reason": ""}, tile
 
 
-_NONE: Row = {
-    **{"operation": "", "contrast_without": math.nan},
-    **dict.fromkeys(["own_side", "own_asymmetry", "even_side", "even_step"], math.nan),
-}
+_NO_SIDES: Row = dict.fromkeys(["own_side", "own_asymmetry", "even_side", "even_step"], math.nan)
+_NONE: Row = {"operation": "", "contrast_without": math.nan, **_NO_SIDES}
 _UNKNOWN: Row = {
     **dict.fromkeys(["contrast", "weakest_share", "ratio", "asymmetry_y", "asymmetry_x"], math.nan),
     **_NONE,
@@ -94,22 +92,22 @@ def _measured(field: np.ndarray, tile: np.ndarray) -> Row:
     }
 
 
-def _sides(source: str, network: nn.Module, side: int) -> Row:
-    own = zoo.own_side(source, network) or side
-    found = {"own_side": own, "own_asymmetry": _asymmetry(network, own)}
-    even = None
+def _sides(source: str, network: nn.Module, known: Mapping[int, np.ndarray]) -> Row:
+    """known: fields by the side of the images; at others they take as long as there are pixels."""
+    own = zoo.own_side(source, network) or next(iter(known))
+    found = {**_NO_SIDES, "own_side": own}
     try:
+        found["own_asymmetry"] = _asymmetry(network, own, known)
         even = blind_edge.even_sides(network, own)
-        if even and abs(_asymmetry(network, even[0])) > _EVEN:
-            even = None
+        if even and abs(_asymmetry(network, even[0], known)) <= _EVEN:
+            found |= zip(("even_side", "even_step"), even, strict=True)
     except InputError as error:
-        log.info("%s has no other size of images: %s", source, error)
-    first, step = even or (math.nan, math.nan)
-    return {**found, "even_side": first, "even_step": step}
+        log.info("%s on images of another size: %s", source, error)
+    return found
 
 
-def _asymmetry(network: nn.Module, side: int) -> float:
-    field = Structure(network, (side, side)).field()
+def _asymmetry(network: nn.Module, side: int, known: Mapping[int, np.ndarray]) -> float:
+    field = known[side] if side in known else Structure(network, (side, side)).field()
     top, bottom, *_ = edges(field, tile_period(field.shape))
     return asymmetry(top, bottom)
 
