@@ -1,0 +1,50 @@
+"""Print each network's contrast and how much sooner even kernels see the square, and whether they go together.
+
+PYTHONPATH=scripts python docs/findings/gains/compare.py [docs/findings/gains]
+"""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from deadpixel.files import parquet
+from deadpixel.results import microobject, stats, survey
+
+NEVER = 41  # first epoch of a run that does not come above the threshold in 40
+
+
+def main(results: Path) -> None:
+    """A line for each network, from the least uneven one on, then Kendall's tau of both columns."""
+    tables = results / "tables"
+    seen = parquet.read(tables / "survey.parquet", survey.SURVEY.schema)
+    contrast = seen[seen["kernels"] == "odd"].set_index("network")["contrast"]
+    firsts = parquet.read(tables / "first_epochs.parquet", microobject.FIRST_EPOCHS.schema)
+    rows = []
+    for model, runs in firsts.groupby("model"):
+        (network,) = [n for n in contrast.index if n.rpartition(":")[2] == model]
+        epochs = runs.assign(epoch=runs["first_epoch"].fillna(NEVER).clip(upper=NEVER))
+        by_seed = epochs.pivot(index="seed", columns="kernels", values="epoch")
+        rows.append((contrast[network], model, by_seed["odd"], by_seed["padded"]))
+    rows.sort(key=lambda row: row[0])
+    print("| network | contrast | odd | padded | epochs sooner (95 %) |")
+    print("|---|---|---|---|---|")
+    for uneven, model, odd, padded in rows:
+        found = stats.mean_difference(padded.to_numpy(), odd.to_numpy())
+        gain = f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
+        print(f"| {model} | {uneven:.2f} | {_listed(odd)} | {_listed(padded)} | {gain} |")
+    contrasts = np.array([row[0] for row in rows])
+    gains = np.array([(row[2] - row[3]).mean() for row in rows])
+    shares = np.array([1 - row[3].mean() / row[2].mean() for row in rows])
+    for name, values in (("epochs sooner", gains), ("share of the epochs", shares)):
+        found = stats.kendall(contrasts, values)
+        print(f"{name}: tau {found.statistic:.2f}, exact p {found.p_value:.2f}, n {found.n}")
+
+
+def _listed(epochs: pd.Series) -> str:
+    return ", ".join("> 40" if epoch == NEVER else f"{epoch:.0f}" for epoch in epochs)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1] if len(sys.argv) > 1 else "docs/findings/gains"))
