@@ -1,6 +1,6 @@
-"""Print each network's contrast and how much sooner even kernels see the square, and whether they go together.
+"""Print the contrast of each network, the gain of even kernels, and whether they go together.
 
-PYTHONPATH=scripts python docs/findings/gains/compare.py [docs/findings/gains]
+PYTHONPATH=scripts python docs/findings/gains/compare.py [results/gains]
 """
 
 import sys
@@ -25,7 +25,7 @@ def main(results: Path) -> None:
     for model, runs in firsts.groupby("model"):
         (network,) = [n for n in contrast.index if n.rpartition(":")[2] == model]
         epochs = runs.assign(epoch=runs["first_epoch"].fillna(NEVER).clip(upper=NEVER))
-        by_seed = epochs.pivot(index="seed", columns="kernels", values="epoch")
+        by_seed = epochs.pivot_table(index="seed", columns="kernels", values="epoch")
         rows.append((contrast[network], model, by_seed["odd"], by_seed["padded"]))
     rows.sort(key=lambda row: row[0])
     print("| network | contrast | odd | padded | epochs sooner (95 %) |")
