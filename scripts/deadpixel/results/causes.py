@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import t
+from scipy.special import stdtrit
 
 from .. import blocks, extent, imbalance
 from . import pairs, stats
@@ -126,7 +126,7 @@ def _difference(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
     found = stats.mean_difference(before, after)
     interval = pairs.interval(found)
     reach = interval["high"] - found.mean
-    quantiles = t.ppf([0.975, POWER], max(found.n - 1, 1))
+    quantiles = stdtrit(max(found.n - 1, 1), [0.975, POWER])
     return {
         "n_pairs": found.n,
         "difference": found.mean,
