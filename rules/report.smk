@@ -13,12 +13,18 @@ RESULTS_SENT = [
     if {"tables", "figures"} & {*Path(path).parts}
     for suffix in SENT[Path(path).suffix]
 ]
+FOLDERS_SENT = [
+    path
+    for name in EXPERIMENTS
+    for path in getattr(rules, name).input
+    if "figures" in Path(path).parts and not Path(path).suffix
+]
 
 
 rule make_report:
     input:
         results=list(dict.fromkeys(RESULTS_SHOWN)),
-        sent=list(dict.fromkeys(RESULTS_SENT)),
+        sent=list(dict.fromkeys(RESULTS_SENT + FOLDERS_SENT)),
         of_all=multiext(
             "<measured>/tables/",
             "receptive_fields.parquet",

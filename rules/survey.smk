@@ -84,7 +84,11 @@ rule make_survey:
 rule survey:
     input:
         (
-            ["<results>/tables/survey.parquet", "<results>/figures/survey.png"]
+            [
+                "<results>/tables/survey.parquet",
+                "<results>/figures/survey.png",
+                "<results>/figures/survey_tiles",
+            ]
             if SURVEYED
             else []
         ),

@@ -69,13 +69,14 @@ def test_every_link_leads_somewhere(folder):
 
 
 def test_what_is_sent_holds_the_files_at_their_places_and_is_the_same_every_time(tmp_path):
-    """Whatever the order of the files, their times and where they lie."""
+    """Whatever the order of the files, their times and where they lie, in a folder or by name."""
     names = ["report.html", *(f"tables/table{number}.md" for number in (1, 2, 3, 4))]
-    for place, order in (("a", names), ("b", names[::-1] + names)):
+    for place, order in (("a", names), ("b", ["tables", *names[::-1]])):
         run = tmp_path / place / "run"
         (run / "tables").mkdir(parents=True)
         for name in names:
             (run / name).write_text(f"text of {name} " * 99)
+        (run / "tables/.hidden").touch()
         os.utime(run / "report.html", (1e9, 1e9 + len(order)))
         bundle.write(tmp_path / f"{place}.zip", run, [run / name for name in order])
     assert (tmp_path / "a.zip").read_bytes() == (tmp_path / "b.zip").read_bytes()
