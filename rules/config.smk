@@ -256,10 +256,12 @@ def timm_weights():
 
 def timm_architectures(asked, size):
     """Those that take images of `size` px: the smallest of each family, or of each size in it, or all, or none."""
+    if not asked:
+        return []
     with open(beside("data/timm_architectures.csv"), newline="") as file:
         rows = [row for row in csv.DictReader(file) if row["side"] in ("", str(size))]
     chosen = {}
-    for row in rows if asked else []:  # small ones come first
+    for row in rows:  # small ones come first
         twofold = int(row["parameters"]).bit_length()
         of_family = {"families": (), "sizes": twofold, "all": row["architecture"]}[
             asked
