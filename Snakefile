@@ -8,7 +8,7 @@ include: "rules/library.smk"
 
 
 # Before Snakemake reads the configuration: it says no file or line, and takes the last of double keys.
-stop_at(yaml_problems(beside("config.yaml")))
+check_yaml(beside("config.yaml"))
 
 
 configfile: beside("config.yaml")

@@ -8,7 +8,6 @@ import re
 from pathlib import Path
 
 import jsonschema
-import yaml
 
 from snakemake.pathvars import Pathvars
 from snakemake.utils import update_config
@@ -19,7 +18,7 @@ LEAST_BLOCKS = library("precision").LEAST_BLOCKS
 
 def over_defaults(settings):
     """What a module is given is laid over config.yaml, as a file behind --configfile is."""
-    complete = strict_yaml.read(beside("config.yaml"))
+    complete = read_yaml(beside("config.yaml"))
     update_config(complete, settings)
     workflow.pathvars.update(Pathvars.from_config(complete))
     folders = {name: workflow.pathvars.get(name) for name in complete["pathvars"]}
@@ -29,8 +28,7 @@ def over_defaults(settings):
 def read_registry(path):
     if not Path(ROOT, path).is_file():
         stop_at([f"data.registry: there is no file {path}"])
-    stop_at(yaml_problems(beside(path)))
-    registry = strict_yaml.read(beside(path))
+    registry = read_yaml(beside(path))
     problems = schema_problems(registry, "schemas/registry.schema.yaml")
     stop_at([f"{path}: {problem}" for problem in problems])
     return registry
@@ -46,15 +44,12 @@ def is_number(_, value):
 
 
 def schema_problems(document, schema):
-    stop_at(yaml_problems(beside(schema)))
     draft = jsonschema.Draft202012Validator
     types = draft.TYPE_CHECKER.redefine("integer", is_integer).redefine(
         "number", is_number
     )
     validator = jsonschema.validators.extend(draft, type_checker=types)
-    errors = validator(yaml.safe_load(Path(ROOT, schema).read_text())).iter_errors(
-        document
-    )
+    errors = validator(read_yaml(beside(schema))).iter_errors(document)
     return [
         schema_problem(error) for error in sorted(errors, key=lambda e: str(e.path))
     ]
@@ -479,7 +474,7 @@ if AUTO:
     config["targets"] = [f"stride{stride}" for stride in (4, 8, 16, 32)] + ["output"]
 
 for file in workflow.overwrite_configfiles or []:
-    stop_at(yaml_problems(file))
+    check_yaml(file)
 stop_at(schema_problems(config, "schemas/config.schema.yaml"))
 stop_at(list(path_problems()))
 REGISTRY = read_registry(config["data"]["registry"])

@@ -64,12 +64,14 @@ def stop_at(problems):
         )
 
 
-def yaml_problems(path):
-    """What is wrong with a YAML file; jobs need not look again."""
-    if not workflow.is_main_process:
-        return []
+def read_yaml(path):
     try:
-        strict_yaml.read(path)
+        return strict_yaml.read(path)
     except ValueError as error:
-        return [str(error)]
-    return []
+        stop_at([str(error)])
+
+
+def check_yaml(path):
+    """Jobs need not look again."""
+    if workflow.is_main_process:
+        read_yaml(path)

@@ -22,7 +22,8 @@ class Fingerprints:
         """The library is a folder of `scripts`; `cache` keeps what was found, by contents."""
         self._scripts, self._cache = scripts, cache
         self._known = _read(cache)
-        self._files: dict[Path, tuple[str, tuple[str, list[str]]]] = {}
+        self._found: dict[str, tuple[str, list[str]]] = {}
+        self._files: dict[Path, tuple[str, list[str]]] = {}
 
     def of(self, script: str) -> str:
         """Digest of ``SCRIPT.py`` and of its `modules`."""
@@ -41,12 +42,11 @@ class Fingerprints:
 
     def save(self) -> None:
         """Keep what is known for the next time, if that is possible."""
-        known = dict(self._files.values())
-        if known.keys() <= self._known.keys():
+        if self._found.keys() <= self._known.keys():
             return
         partial = self._cache.with_name(f"{self._cache.name}.{os.getpid()}")
         with contextlib.suppress(OSError):
-            partial.write_text(json.dumps(known))
+            partial.write_text(json.dumps(self._found))
             partial.replace(self._cache)
 
     def _module(self, name: str) -> Path:
@@ -58,11 +58,12 @@ class Fingerprints:
         if file not in self._files:
             contents = file.read_bytes()
             key = hashlib.sha256(contents).hexdigest()
-            self._files[file] = key, self._known.get(key) or _analysed(contents)
-        digest, names = self._files[file][1]
-        package = file.relative_to(self._scripts).parent.parts
-        found = {part for name in names for part in _with_packages(_absolute(name, package))}
-        return digest, [name for name in found if self._module(name).is_file()]
+            digest, names = self._found[key] = self._known.get(key) or _analysed(contents)
+            package = file.relative_to(self._scripts).parent.parts
+            found = {part for name in names for part in _with_packages(_absolute(name, package))}
+            modules = [name for name in found if self._module(name).is_file()]
+            self._files[file] = digest, modules
+        return self._files[file]
 
 
 def _analysed(contents: bytes) -> tuple[str, list[str]]:
