@@ -1,12 +1,10 @@
 """Windows over a map: which of its rows and columns they see."""
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
-from torch.nn import functional
 
 
 class Grid(NamedTuple):
@@ -33,19 +31,18 @@ class Grid(NamedTuple):
         last = (span.stop - 1) * self.stride[axis] - self.padding[axis]
         return slice(first, last + self.dilation[axis] * (self.kernel[axis] - 1) + 1)
 
-    def padded(self, feature_map: Tensor, outputs: Sequence[int]) -> Tensor:
-        """The map, and -inf around it, as far as windows reach; outputs: their (N, C, h, w)."""
-        edges = []
-        for axis in (1, 0):
-            last = self.reach(slice(0, outputs[2 + axis]), axis).stop
-            edges += [self.padding[axis], last - feature_map.shape[2 + axis]]
-        return functional.pad(feature_map, edges, value=-torch.inf)
+    def pixels(self, row: Tensor, column: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+        """Rows and columns of the first pixel of windows, then of their next one, up to the last.
 
-    def places(self) -> Iterator[tuple[int, int]]:
-        """Rows and columns of a window, from its first one on."""
+        row and column: of the windows. Pixels of the padding lie outside of the map.
+        """
+        starts = (
+            place * stride - padding
+            for place, stride, padding in zip((row, column), self.stride, self.padding, strict=True)
+        )
         rows, columns = (
-            range(0, length * step, step)
-            for length, step in zip(self.kernel, self.dilation, strict=True)
+            [start + step * number for number in range(length)]
+            for start, length, step in zip(starts, self.kernel, self.dilation, strict=True)
         )
         return itertools.product(rows, columns)
 

@@ -1,5 +1,6 @@
 """A max-pool whose largest values share the gradient."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -28,17 +29,15 @@ class MaxPool(Function):
     ) -> Tensor:
         """Same as `functional.max_pool2d`. behind_relu: the map is what a ReLU puts out."""
         largest, first = _largest(feature_map, grid, ceil_mode)
-        rounding = _rounding(feature_map)
-        doubtful = _may_tie(feature_map, grid, ceil_mode, rounding) & largest.isfinite()
+        rounding = _rounding(feature_map, behind_relu)
+        doubtful = _may_tie(feature_map, grid, ceil_mode, rounding)
         if behind_relu:
             doubtful &= largest > 0  # where a ReLU puts out 0 it lets no gradient through
-        image, channel, row, column = doubtful.nonzero(as_tuple=True)
-        least = (largest - rounding)[doubtful]
-        padded = grid.padded(feature_map, largest.shape)
+        image, channel, row, column = windows = doubtful.nonzero(as_tuple=True)
+        least = largest[windows] - rounding.flatten()[image]
         equal = [
-            padded[image, channel, row * grid.stride[0] + down, column * grid.stride[1] + right]
-            >= least
-            for down, right in grid.places()
+            _holds(feature_map, (image, channel, *pixels), least)
+            for pixels in grid.pixels(row, column)
         ]
         ctx.save_for_backward(feature_map, first, doubtful, image, channel, row, column, *equal)
         ctx.grid, ctx.ceil_mode = grid, ceil_mode
@@ -54,12 +53,19 @@ class MaxPool(Function):
         )
         if len(image):
             shares = gradient[image, channel, row, column] / sum(equal)
-            rows, columns = row * ctx.grid.stride[0], column * ctx.grid.stride[1]
-            top, left = ctx.grid.padding
-            for (down, right), here in zip(ctx.grid.places(), equal, strict=True):
-                pixels = rows[here] + down - top, columns[here] + right - left
-                found[image[here], channel[here], *pixels] += shares[here]
+            pixels = ctx.grid.pixels(row, column)
+            for (rows, columns), here in zip(pixels, equal, strict=True):
+                found[image[here], channel[here], rows[here], columns[here]] += shares[here]
         return found, None, None, None
+
+
+def _holds(feature_map: Tensor, pixels: Sequence[Tensor], least: Tensor) -> Tensor:
+    """Which of `pixels`, by image, channel, row and column, are at least that, and of the map."""
+    *_, rows, columns = pixels
+    height, width = feature_map.shape[2:]
+    within = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    nearest = rows.clamp(0, height - 1), columns.clamp(0, width - 1)
+    return within & (feature_map[*pixels[:2], *nearest] >= least)
 
 
 def _largest(feature_map: Tensor, grid: Grid, ceil_mode: bool) -> tuple[Tensor, Tensor]:
@@ -84,8 +90,11 @@ def _may_tie(feature_map: Tensor, grid: Grid, ceil_mode: bool, rounding: Tensor)
     return first != last
 
 
-def _rounding(feature_map: Tensor) -> Tensor:
+def _rounding(feature_map: Tensor, positive: bool) -> Tensor:
     """Difference (N, 1, 1, 1) that rounding makes between values that are equal."""
     kind = torch.finfo(feature_map.dtype)
-    largest = feature_map.abs().amax((1, 2, 3), keepdim=True).nan_to_num(posinf=0)
+    largest = feature_map.amax((1, 2, 3), keepdim=True)
+    if not positive:
+        largest = largest.maximum(-feature_map.amin((1, 2, 3), keepdim=True))
+    largest = largest.nan_to_num(posinf=0)
     return (largest * kind.eps * _ROUNDINGS).clamp(min=kind.tiny)
