@@ -285,6 +285,14 @@ def test_what_is_equal_is_judged_by_each_image_alone():
     assert torch.equal(both[:1], alone)
 
 
+def test_what_rounding_adds_is_as_large_as_each_image_is_bright():
+    near = torch.ones(2, 2, dtype=torch.float64)
+    near[1, 1] += 4 * torch.finfo(near.dtype).eps
+    both = torch.stack([near * 1e-9, near, near * 1e9])[:, None]
+    found = gradient(nn.MaxPool2d(2), both, ties="shared")
+    assert all(len(of_image.unique()) == 1 for of_image in found)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_what_is_not_finite_is_passed_on_and_breaks_nothing(value):
     feature_map = torch.ones(1, 1, 7, 7, dtype=torch.float64)
@@ -296,6 +304,8 @@ def test_what_is_not_finite_is_passed_on_and_breaks_nothing(value):
     truth = functional.max_pool2d(feature_map.detach(), 3, 2, 1)
     assert torch.equal(torch.isnan(pooled), torch.isnan(truth))
     assert found.isfinite().all()
+    if value == -math.inf:
+        assert found[0, 0, 0, 0] == 1 / 4  # of a window without it
 
 
 def test_a_map_of_nothing_but_minus_infinity_keeps_pytorchs_rule():

@@ -93,8 +93,8 @@ def _may_tie(feature_map: Tensor, grid: Grid, ceil_mode: bool, rounding: Tensor)
 def _rounding(feature_map: Tensor, positive: bool) -> Tensor:
     """Difference (N, 1, 1, 1) that rounding makes between values that are equal."""
     kind = torch.finfo(feature_map.dtype)
-    largest = feature_map.amax((1, 2, 3), keepdim=True)
+    largest = feature_map.amax((1, 2, 3), keepdim=True).nan_to_num(posinf=0)
     if not positive:
-        largest = largest.maximum(-feature_map.amin((1, 2, 3), keepdim=True))
-    largest = largest.nan_to_num(posinf=0)
+        lowest = feature_map.amin((1, 2, 3), keepdim=True).nan_to_num(neginf=0)
+        largest = largest.maximum(-lowest)
     return (largest * kind.eps * _ROUNDINGS).clamp(min=kind.tiny)
