@@ -308,6 +308,19 @@ def test_what_is_not_finite_is_passed_on_and_breaks_nothing(value):
         assert found[0, 0, 0, 0] == 1 / 4  # of a window without it
 
 
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_beside_what_is_not_finite_other_values_stay_unequal(value):
+    feature_map = noise(1, 1, 7, 7)
+    feature_map[..., 2, 3] = value
+    found = []
+    for ties in ("shared", "first"):
+        leaf = feature_map.clone().requires_grad_()
+        with WayBack(leaf, ties, mean_colour=False):
+            pooled = functional.max_pool2d(leaf, 3, 2, 1)
+        found += torch.autograd.grad(pooled[torch.isfinite(pooled)].sum(), leaf)
+    assert torch.equal(*found)
+
+
 def test_a_map_of_nothing_but_minus_infinity_keeps_pytorchs_rule():
     endless, pool = torch.full((1, 1, 7, 7), -math.inf).double(), nn.MaxPool2d(3, 2, 1)
     leaf, plain = endless.clone().requires_grad_(), endless.clone().requires_grad_()
