@@ -20,7 +20,7 @@ COPY schemas schemas
 COPY scripts scripts
 RUN .venv/bin/python -m compileall -q scripts
 
-# Of whoever runs it, who has no home in here.
-ENV HOME=/tmp
+# Of whoever runs it, who has no home in here and no name, which Snakemake asks for.
+ENV HOME=/tmp USER=user
 WORKDIR /work
 ENTRYPOINT ["/opt/dead-pixel-test/.venv/bin/snakemake", "--snakefile", "/opt/dead-pixel-test/Snakefile"]
