@@ -883,3 +883,16 @@ def test_what_timm_crops_otherwise_is_named() -> None:
         assert said["resize"] == resize
         assert said.get("crop_mode") == ("border" if mode == "border" else None)
     assert zoo.evaluation_by_timm(zoo.build("resnet18")) == {}
+
+
+@pytest.mark.parametrize(
+    ("source", "on_meta"),
+    [("resnet18", True), ("timm:resnet18", True), ("timm:vit_tiny_r_s16_p8_224", False)],
+)
+def test_a_structure_has_no_weights_unless_the_network_needs_them_to_be_built(
+    source: str, on_meta: bool
+) -> None:
+    """The last one calls its backbone to learn the shape of its map."""
+    structure = zoo.structure(source)
+    assert {weight.is_meta for weight in structure.parameters()} == {on_meta}
+    assert not any(kept.is_meta for kept in structure.buffers())

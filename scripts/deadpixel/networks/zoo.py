@@ -65,12 +65,13 @@ def _undisturbed(seed: int) -> Iterator[None]:
 def structure(source: str) -> nn.Module:
     """As `build`, but of torchvision and timm without weights, which take long to draw.
 
-    Parameters are shapes alone (PyTorch's meta tensors); buffers have their values.
+    Parameters are shapes alone (PyTorch's meta tensors), unless the network computes with them
+    while it is built; buffers have their values.
     """
-    if source.rpartition(":")[0] not in LIBRARIES:
-        return build(source)
-    with _shapes_alone():
-        return build(source)
+    if source.rpartition(":")[0] in LIBRARIES:
+        with contextlib.suppress(RuntimeError), _shapes_alone():
+            return build(source)
+    return build(source)
 
 
 _register = nn.Module.register_parameter
