@@ -622,15 +622,31 @@ def test_a_batch_that_does_not_fit_is_halved_and_changes_nothing(caplog):
     labels = torch.tensor([0, 1, 1, 0, 1, 0, 0, 0, 1, 1, 0, 1, 1])
     fields = [
         erf.accumulate(model, images, ["output"], labels=labels, batch_size=size, dtype=DOUBLE)
-        for size in (2, 11)
+        for size in (1, 7)
     ]
     assert fields[1]["output"].count == 13
     np.testing.assert_allclose(fields[1]["output"].mean, fields[0]["output"].mean, rtol=1e-12)
     said = [line for line in caplog.messages if "too small" in line]
     assert [line.split("too small for ")[1].split(",")[0] for line in said] == [
-        "11 images at once: going on with 5",
-        "5 images at once: going on with 2",
+        "7 images at once: going on with 3",
+        "3 images at once: going on with 1",
     ]
+
+
+def test_a_cpu_computes_eight_images_together_whatever_the_batch():
+    together = []
+
+    class Counting(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            together.append(len(images))
+            return images.mean((2, 3))
+
+    images = torch.randn(21, 3, 4, 4)
+    measurement = erf.Measurement(Counting(), ["output"], "mean", "kim", "shared", DOUBLE, "cpu")
+    measurement.prepare(images[:2])
+    together.clear()
+    assert measurement.over([(images, None)])["output"].count == 21
+    assert together == [8, 8, 5]
 
 
 def test_one_image_that_does_not_fit_is_an_error():
