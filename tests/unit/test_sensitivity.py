@@ -115,6 +115,15 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
         [x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9), torch.ones(1, 3, 2, 9)], 2
     ),
     "nothing, concatenated": lambda x: torch.cat([x[:, :, :0] * 2, x[:, :, 3:]], 2),
+    "stacked": lambda x: torch.stack(
+        [x[:, :, :3], 2 * x[:, :1, 4:].expand(1, 3, 3, 9), torch.ones(1, 3, 3, 9)], -2
+    ),
+    "stacked before all": lambda x: torch.stack([x[0, :, ::2], x[0, :, 3:]])[None],
+    "columns of windows": lambda x: functional.unfold(x, (3, 2), stride=2, padding=(1, 0)),
+    "constant weights on the left": lambda x: MASK.T.to(x.dtype) @ x,
+    "constant weights on the right": lambda x: x @ MASK.T.to(x.dtype),
+    "added product": lambda x: torch.addcmul(MASK, MASK, x, value=2),
+    "added product, other way": lambda x: torch.addcmul(x[:, :1], x[:, 1:], MASK),
     "chunks": lambda x: torch.cat([x.chunk(3, 1)[0] * 2, x.chunk(3, 1)[2]], 1),
     "split along rows": lambda x: x.split(4, 2)[1],
     "padding": lambda x: functional.pad(x, (1, 2, 0, 3)),
@@ -237,17 +246,21 @@ def test_a_gate_passes_on_the_mean_square_of_the_other_factor(joined, sign):
 class Scaled(nn.Module):
     """A layer scale as it is before training, and a position embedding."""
 
-    def __init__(self) -> None:
+    def __init__(self, at_once: bool = False) -> None:
         super().__init__()
+        self.at_once = at_once
         self.scale, self.place = (nn.Parameter(torch.full((3, 1, 1), 1e-6)) for _ in range(2))
 
     def forward(self, image: Tensor) -> Tensor:
+        if self.at_once:
+            return torch.addcmul(self.place, self.scale, image)
         return image * self.scale + self.place
 
 
 def test_parameters_count_as_one_where_they_multiply_and_as_nothing_where_they_are_added():
-    plain, scaled = _headed(nn.ReLU()), _headed(Scaled(), nn.ReLU())
-    assert np.array_equal(*(sensitivity.expected(model, (4, 4)) for model in (plain, scaled)))
+    models = _headed(nn.ReLU()), *(_headed(Scaled(way), nn.ReLU()) for way in (False, True))
+    plain, *scaled = (sensitivity.expected(model, (4, 4)) for model in models)
+    assert all(np.array_equal(found, plain) for found in scaled)
 
 
 @pytest.mark.parametrize("mode", ["constant", "reflect", "replicate"])
@@ -435,6 +448,27 @@ def test_attention_averages_over_what_no_mask_hides():
     counts = np.array([(1 / places[place:] ** 2).sum() for place in range(6)])
     assert np.allclose(masked, counts / counts.mean(), rtol=1e-12)
     assert np.allclose(_variances(_headed(Attention()), size), 1, rtol=1e-12)
+
+
+def test_attention_may_stand_on_the_right_of_its_values():
+    """Channels have slopes of their own behind it, so that their moments count as well."""
+
+    class Turned(Attention):
+        def forward(self, image: Tensor) -> Tensor:
+            query, key, value = self.project(image.flatten(2).transpose(1, 2)).chunk(3, 2)
+            value = torch.cat([value[..., :2], value[..., 2:].relu()], 2)
+            weights = (query @ key.transpose(1, 2) / 2).softmax(2)
+            if self.mask is not None:
+                found = value.transpose(1, 2) @ weights.transpose(1, 2)
+            else:
+                found = (weights @ value).transpose(1, 2)
+            return (found * found).unflatten(2, image.shape[2:])
+
+    left, right = (
+        sensitivity.expected(nn.Sequential(Turned(mask), nn.Flatten()), (2, 3))
+        for mask in (None, torch.ones(1))
+    )
+    assert np.allclose(left, right, rtol=1e-12)
 
 
 def test_attention_of_pytorchs_own_is_taken_apart():

@@ -15,6 +15,7 @@ from .tape import Step, Value, Weight
 
 aten = torch.ops.aten
 _ALONG = frozenset([aten.slice, aten.split, aten.split_with_sizes])  # one dimension
+_PADDING = frozenset([aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d])
 
 
 def _same(step: Step, known: Known) -> list[Moments]:
@@ -91,13 +92,11 @@ def _rearranged_gradients(step: Step, _known: Known, arriving: Arriving) -> Pass
 
 def _dims(step: Step) -> list[int]:
     """Along which an operation moves numbers; those of others do not matter to it."""
-    number = len(step.inputs[0].shape)
-    amounts = step.given.get("pad") or step.given.get("padding")
-    if amounts:
+    number, packet = len(step.inputs[0].shape), step.func.overloadpacket
+    if packet in _PADDING:
+        amounts = step.given.get("pad") or step.given["padding"]
         return [number - 1 - axis for axis in range(len(amounts) // 2)]
-    if step.func.overloadpacket not in _ALONG:
-        return [*range(number)]
-    return [step.given["dim"] % number]
+    return [step.given["dim"] % number] if packet in _ALONG else [*range(number)]
 
 
 def _with_values(given: dict[str, Any], parts: Sequence[Tensor]) -> dict[str, Any]:
@@ -105,25 +104,35 @@ def _with_values(given: dict[str, Any], parts: Sequence[Tensor]) -> dict[str, An
     return tree_map(lambda leaf: next(following) if isinstance(leaf, Value) else leaf, given)
 
 
-def _concatenated(step: Step, known: Known) -> list[Moments]:
+def _side_by_side(step: Step, known: Known, along: Sequence[int]) -> list[Moments]:
     """A parameter, such as a class token, is taken for one of those that it stands beside."""
-    operands, dim = step.given["tensors"], step.given["dim"]
+    operands = step.given["tensors"]
+    first = next(o for o in operands if isinstance(o, Value) and 0 not in o.shape)
+    usual = known.of(first).map(lambda part: averaged(part, along))
+    return [usual if isinstance(o, Weight) else known.of(o) for o in operands]
+
+
+def _joined(moments: Sequence[Moments], dim: int, lengths: Sequence[int]) -> Moments:
+    """Along a dimension of which each has so much."""
 
     def joined(*parts: Tensor) -> Tensor:
         across = [[*part.shape] for part in parts]
         for shape in across:
             shape[dim] = 1
-        lengths = [*torch.broadcast_shapes(*across)]
+        common = [*torch.broadcast_shapes(*across)]
         lines = []
-        for part, operand in zip(parts, operands, strict=True):
-            lengths[dim] = operand.shape[dim]
-            lines.append(part.expand(lengths))
+        for part, length in zip(parts, lengths, strict=True):
+            common[dim] = length
+            lines.append(part.expand(common))
         return shrunk(torch.cat(lines, dim))
 
-    first = next(o for o in operands if isinstance(o, Value) and o.shape[dim])
-    usual = known.of(first).map(lambda part: averaged(part, [dim]))
-    moments = [usual if isinstance(o, Weight) else known.of(o) for o in operands]
-    return [Moments(*map(joined, *moments))]
+    return Moments(*map(joined, *moments))
+
+
+def _concatenated(step: Step, known: Known) -> list[Moments]:
+    dim = step.given["dim"]
+    lengths = [operand.shape[dim] for operand in step.given["tensors"]]
+    return [_joined(_side_by_side(step, known, [dim]), dim, lengths)]
 
 
 def _concatenated_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
@@ -135,6 +144,20 @@ def _concatenated_gradients(step: Step, _known: Known, arriving: Arriving) -> Pa
             yield operand, part
 
 
+def _stacked(step: Step, known: Known) -> list[Moments]:
+    dim = step.given["dim"] % len(step.outputs[0].shape)
+    parts = [m.map(lambda part: part.unsqueeze(dim)) for m in _side_by_side(step, known, [])]
+    return [_joined(parts, dim, [1] * len(parts))]
+
+
+def _stacked_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
+    operands, dim = step.given["tensors"], step.given["dim"]
+    arrived = full(only(arriving), step.outputs[0].shape, [dim])
+    for operand, part in zip(operands, arrived.unbind(dim), strict=True):
+        if isinstance(operand, Value):
+            yield operand, part
+
+
 SAME = Rule(_same, _same_gradients)
 RESHAPED = Rule(_reshaped, _reshaped_gradients)
 PERMUTED = Rule(_permuted, _permuted_gradients)
@@ -142,3 +165,4 @@ EXPANDED = Rule(_expanded, _expanded_gradients)
 REARRANGED = Rule(_rearranged, _rearranged_gradients)
 PADDED = Rule(_padded, _rearranged_gradients)
 CONCATENATED = Rule(_concatenated, _concatenated_gradients)
+STACKED = Rule(_stacked, _stacked_gradients)

@@ -47,10 +47,13 @@ def _addends(step: Step) -> list[tuple[Any, float]]:
 
 
 def _addition(step: Step, known: Known) -> list[Moments]:
-    one, other = (known.of(operand).scaled(factor) for operand, factor in _addends(step))
+    return [_sum(*(known.of(operand).scaled(factor) for operand, factor in _addends(step)))]
+
+
+def _sum(one: Moments, other: Moments) -> Moments:
     cross = 2 * one.mean * other.mean
     steady, power = one.steady + other.steady + cross, one.power + other.power + cross
-    return [Moments(one.mean + other.mean, steady, power)]
+    return Moments(one.mean + other.mean, steady, power)
 
 
 def _addition_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
@@ -69,8 +72,11 @@ def _factors(step: Step, known: Known) -> tuple[Moments, Moments]:
 
 
 def _product(step: Step, known: Known) -> list[Moments]:
-    one, other = _factors(step, known)
-    return [Moments(*(a * b for a, b in zip(one, other, strict=True)))]
+    return [_multiplied(*_factors(step, known))]
+
+
+def _multiplied(one: Moments, other: Moments) -> Moments:
+    return Moments(*(a * b for a, b in zip(one, other, strict=True)))
 
 
 def _product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
@@ -83,6 +89,28 @@ def _product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
             yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
 
 
+def _added_product(step: Step, known: Known) -> list[Moments]:
+    """self + value * tensor1 * tensor2."""
+    factors = (known.of(step.given[name], 1.0) for name in ("tensor1", "tensor2"))
+    product = _multiplied(*factors).scaled(step.given.get("value", 1))
+    return [_sum(known.of(step.given["self"]), product)]
+
+
+def _added_product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
+    one, other = step.given["tensor1"], step.given["tensor2"]
+    of_one, of_other = (known.of(factor, 1.0).power for factor in (one, other))
+    scale = step.given.get("value", 1) ** 2
+    for operand, power in (
+        (step.given["self"], 1),
+        (one, scale * of_other),
+        (other, scale * of_one),
+    ):
+        if isinstance(operand, Value):
+            arrived = only(arriving) * power
+            yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
+
+
 ACTIVATION = Rule(_activation, _activation_gradients)
 ADDITION = Rule(_addition, _addition_gradients)
 PRODUCT = Rule(_product, _product_gradients)
+ADDED_PRODUCT = Rule(_added_product, _added_product_gradients)

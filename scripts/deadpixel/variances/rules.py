@@ -13,9 +13,18 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from ..errors import InputError
-from .moving import CONCATENATED, EXPANDED, PADDED, PERMUTED, REARRANGED, RESHAPED, SAME
+from .moving import (
+    CONCATENATED,
+    EXPANDED,
+    PADDED,
+    PERMUTED,
+    REARRANGED,
+    RESHAPED,
+    SAME,
+    STACKED,
+)
 from .norms import BATCH_NORM, GROUP_NORM, LAYER_NORM, LENGTH, SOFTMAX
-from .pointwise import ACTIVATION, ADDITION, PRODUCT
+from .pointwise import ACTIVATION, ADDED_PRODUCT, ADDITION, PRODUCT
 from .rule import Rule
 from .sums import CONVOLUTION, MATRIX_PRODUCT
 from .tape import Step, Weight
@@ -47,16 +56,20 @@ RULES: dict[Any, Rule] = {
     **dict.fromkeys([aten.hardswish, aten.hardswish_, aten._prelu_kernel], ACTIVATION),
     **dict.fromkeys([aten.add, aten.add_, aten.sub, aten.sub_], ADDITION),
     **dict.fromkeys([aten.mul, aten.mul_, aten.div, aten.div_], PRODUCT),
+    **dict.fromkeys([aten.addcmul, aten.addcmul_], ADDED_PRODUCT),
     **dict.fromkeys([aten.clone, aten.alias, aten._to_copy, aten.as_strided_], SAME),
     **dict.fromkeys([aten.view, aten._unsafe_view, aten.squeeze, aten.unsqueeze], RESHAPED),
     **dict.fromkeys([aten.permute, aten.transpose, aten.t], PERMUTED),
     aten.expand: EXPANDED,
     aten.cat: CONCATENATED,
+    aten.stack: STACKED,
     **dict.fromkeys([aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d], PADDED),
     **dict.fromkeys([aten.slice, aten.split, aten.split_with_sizes, aten.roll], REARRANGED),
     **dict.fromkeys([aten.flip, aten.select, aten.unbind, aten.index], REARRANGED),
     **dict.fromkeys([aten.pixel_shuffle, aten.pixel_unshuffle, aten.channel_shuffle], REARRANGED),
-    **dict.fromkeys([aten.native_channel_shuffle, aten.upsample_nearest2d], REARRANGED),
+    **dict.fromkeys(
+        [aten.native_channel_shuffle, aten.upsample_nearest2d, aten.im2col], REARRANGED
+    ),
     aten.convolution: CONVOLUTION,
     **dict.fromkeys([aten.mm, aten.addmm, aten.bmm, aten.baddbmm], MATRIX_PRODUCT),
     aten.native_batch_norm: BATCH_NORM,

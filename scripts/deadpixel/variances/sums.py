@@ -114,10 +114,11 @@ def _matrix_product(step: Step, known: Known) -> list[Moments]:
     factors = _matrices(step)
     length = factors[0].shape[-1]
     left, right = (_moments(factor, known, length) for factor in factors)
-    if right.is_constant and not left.is_constant:
-        raise InputError(f"{step} has a constant on the right: its sensitivity is not known")
     if left.is_constant:
         return [_averaged(left, right, length)]
+    if right.is_constant:
+        turned = _averaged(right.map(torch.adjoint), left.map(torch.adjoint), length)
+        return [turned.map(torch.adjoint)]
     return [Moments(*(_multiplied(a, b, length) for a, b in zip(left, right, strict=True)))]
 
 
