@@ -1,7 +1,9 @@
 """The way back to the image against PyTorch's own, and where it differs against plain loops."""
 
+import gc
 import itertools
 import math
+import weakref
 
 import numpy as np
 import pytest
@@ -329,6 +331,21 @@ def test_a_map_of_nothing_but_minus_infinity_keeps_pytorchs_rule():
     arriving = noise(*pooled.shape)
     found = torch.autograd.grad(pooled, leaf, arriving)
     assert torch.equal(*found, *torch.autograd.grad(pool(plain), plain, arriving))
+
+
+def test_images_are_freed_without_the_garbage_collector():
+    """It comes late: dozens of batches would wait for it."""
+    leaf = noise(1, 3, 8, 8).requires_grad_()
+    gc.disable()
+    try:
+        with WayBack(leaf, "shared", mean_colour=True):
+            found = nn.Conv2d(3, 2, 3).double().requires_grad_(False)(leaf).sum()
+        torch.autograd.grad(found, leaf)
+        images = weakref.ref(leaf)
+        del leaf, found
+        assert images() is None
+    finally:
+        gc.enable()
 
 
 def test_half_precision_keeps_pytorchs_rule():

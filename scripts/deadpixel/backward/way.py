@@ -1,6 +1,5 @@
 """The way back from a feature to the image, by derivatives of our own for two operations."""
 
-from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -16,6 +15,7 @@ Ties = Literal["shared", "first"]
 # What autograd calls operations that do the same to each colour of an image.
 _SAME_FOR_COLOURS = ("CloneBackward0", "ToCopyBackward0", "ConstantPadNdBackward0")
 _RELU = "ReluBackward0"
+_POOLS = frozenset([torch.max_pool2d, functional.max_pool2d])
 _EXACT = (torch.float32, torch.float64)  # in half precision other values are as near as equal ones
 
 
@@ -35,17 +35,17 @@ class WayBack(TorchFunctionMode):
         """Nothing is computed before a network is."""
         super().__init__()
         self._images, self._mean_colour = images, mean_colour
-        self._own: Mapping[Any, Callable[..., Tensor | None]] = {torch.conv2d: self._convolved}
-        if ties == "shared":
-            self._own |= dict.fromkeys((torch.max_pool2d, functional.max_pool2d), _pooled)
+        self._pools = _POOLS if ties == "shared" else frozenset()
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         """Called by PyTorch for each of its functions."""
-        kwargs = kwargs or {}
-        own = self._own.get(func)
-        found = own(*args, **kwargs) if own else None
+        kwargs, found = kwargs or {}, None
+        if func is torch.conv2d:
+            found = self._convolved(*args, **kwargs)
+        elif func in self._pools:
+            found = _pooled(*args, **kwargs)
         return func(*args, **kwargs) if found is None else found
 
     def _convolved(
