@@ -115,8 +115,9 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
         [x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9), torch.ones(1, 3, 2, 9)], 2
     ),
     "nothing, concatenated": lambda x: torch.cat([x[:, :, :0] * 2, x[:, :, 3:]], 2),
-    "stacked": lambda x: torch.stack(
-        [x[:, :, :3], 2 * x[:, :1, 4:].expand(1, 3, 3, 9), torch.ones(1, 3, 3, 9)], -2
+    "stacked": lambda x: (
+        torch.stack([x[:, :, :3], x[:, :1, 4:].expand(1, 3, 3, 9), torch.ones(1, 3, 3, 9)], -2)
+        * torch.arange(1.0, 4)[:, None]
     ),
     "stacked before all": lambda x: torch.stack([x[0, :, ::2], x[0, :, 3:]])[None],
     "columns of windows": lambda x: functional.unfold(x, (3, 2), stride=2, padding=(1, 0)),
@@ -241,6 +242,22 @@ def test_a_gate_passes_on_the_mean_square_of_the_other_factor(joined, sign):
     model = Only(lambda x: joined(x[:, :1].relu(), x[:, 1:2].relu()) * x[:, 2:])
     found = sensitivity.expected(model, (4, 4)) ** 2
     assert np.allclose(found, (2 + sign / np.pi) / 16**2 / 9, rtol=1e-5)
+
+
+def test_an_added_product_is_a_sum_and_a_product():
+    def parted(x: Tensor) -> tuple[Tensor, ...]:
+        return x[:, :1].relu(), x[:, 1:2].relu(), x[:, 2:].relu()
+
+    def at_once(x: Tensor) -> Tensor:
+        one, two, three = parted(x)
+        return torch.addcmul(one, two, three, value=2) * x
+
+    def apart(x: Tensor) -> Tensor:
+        one, two, three = parted(x)
+        return (one + 2 * (two * three)) * x
+
+    found, truth = (sensitivity.expected(Only(way), (4, 4)) for way in (at_once, apart))
+    assert np.allclose(found, truth, rtol=1e-12)
 
 
 class Scaled(nn.Module):
