@@ -467,6 +467,31 @@ def test_attention_averages_over_what_no_mask_hides():
     assert np.allclose(_variances(_headed(Attention()), size), 1, rtol=1e-12)
 
 
+class InWindows(nn.Module):
+    """A module applied to windows of 4 x 4 px of a map, each as an image of its own."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, image: Tensor) -> Tensor:
+        windows = image.unflatten(3, (-1, 4)).unflatten(2, (-1, 4)).permute(0, 2, 4, 1, 3, 5)
+        found = self.module(windows.flatten(0, 2)).unflatten(0, windows.shape[:3])
+        return found.permute(0, 3, 1, 4, 2, 5).flatten(4, 5).flatten(2, 3)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_windows_of_an_image_may_be_convolved_each_by_itself(groups):
+    """They get other gradients, if there are fewer places behind some of them."""
+    pixelwise = nn.Conv2d(3, 3, 1, groups=groups)
+    whole, in_windows = (
+        _variances(_headed(first, nn.Conv2d(3, 3, 3, 2, 1), nn.Conv2d(3, 3, 5, 3)), (12, 12))
+        for first in (pixelwise, InWindows(pixelwise))
+    )
+    assert np.ptp(whole) > 0.1
+    assert np.allclose(whole, in_windows, rtol=1e-12)
+
+
 def test_attention_may_stand_on_the_right_of_its_values():
     """Channels have slopes of their own behind it, so that their moments count as well."""
 

@@ -78,9 +78,10 @@ def _convolution_gradients(step: Step, _known: Known, arriving: Arriving) -> Pas
     arrived = full(only(arriving), made.shape, range(2, len(made.shape)))
     grouped = (1, groups, made.shape[1] // groups, *made.shape[2:])
     arrived = summed(_by_group(arrived, groups), grouped, [2]).squeeze(2)
-    maps = arrived.transpose(0, 1)  # one for each group
+    maps = arrived.flatten(0, 1)[:, None]  # one for each group, of each window of an image
     passed = _slid_back(step, (len(maps), 1, *source.shape[2:]), kernel, maps, 1)
-    yield source, _of_groups(passed.transpose(0, 1), channels // groups)
+    passed = passed[:, 0].unflatten(0, arrived.shape[:2])
+    yield source, _of_groups(passed, channels // groups)
 
 
 def _slid_back(
