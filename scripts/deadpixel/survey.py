@@ -65,7 +65,7 @@ def survey(
         tile = _tile(field)
         told = _NONE
         if kind == ODD:
-            told = {**_operation(structure), **_sides(source, changed, {side: field})}
+            told = {**_operation(structure), **_sides(source, changed, field)}
         yield {**key, **_measured(field, tile), **told, "reason": ""}, tile
 
 
@@ -92,9 +92,9 @@ def _measured(field: np.ndarray, tile: np.ndarray) -> Row:
     }
 
 
-def _sides(source: str, network: nn.Module, known: Mapping[int, np.ndarray]) -> Row:
-    """known: fields by the side of the images; at others they take as long as there are pixels."""
-    own = zoo.own_side(source, network) or next(iter(known))
+def _sides(source: str, network: nn.Module, known: np.ndarray) -> Row:
+    """known: the field (side, side) at one size; at others it takes as long as there are pixels."""
+    own = zoo.own_side(source, network) or len(known)
     found = {**_NO_SIDES, "own_side": own}
     try:
         found["own_asymmetry"] = _asymmetry(network, own, known)
@@ -106,8 +106,8 @@ def _sides(source: str, network: nn.Module, known: Mapping[int, np.ndarray]) -> 
     return found
 
 
-def _asymmetry(network: nn.Module, side: int, known: Mapping[int, np.ndarray]) -> float:
-    field = known[side] if side in known else Structure(network, (side, side)).field()
+def _asymmetry(network: nn.Module, side: int, known: np.ndarray) -> float:
+    field = known if len(known) == side else Structure(network, (side, side)).field()
     top, bottom, *_ = edges(field, tile_period(field.shape))
     return asymmetry(top, bottom)
 
