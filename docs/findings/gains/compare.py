@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from deadpixel.files import parquet
+from deadpixel import imbalance
+from deadpixel.files import parquet, schemas
 from deadpixel.results import microobject, stats, survey
 
 NEVER = 41  # first epoch of a run that does not come above the threshold in 40
@@ -21,6 +22,7 @@ def main(results: Path) -> None:
     seen = parquet.read(tables / "survey.parquet", survey.SURVEY.schema)
     contrast = seen[seen["kernels"] == "odd"].set_index("network")["contrast"]
     firsts = parquet.read(tables / "first_epochs.parquet", microobject.FIRST_EPOCHS.schema)
+    trained = _trained(results / "imbalance.parquet")
     rows = []
     for model, runs in firsts.groupby("model"):
         (network,) = [n for n in contrast.index if n.rpartition(":")[2] == model]
@@ -28,18 +30,30 @@ def main(results: Path) -> None:
         by_seed = epochs.pivot_table(index="seed", columns="kernels", values="epoch")
         rows.append((contrast[network], model, by_seed["odd"], by_seed["padded"]))
     rows.sort(key=lambda row: row[0])
-    print("| network | contrast | odd | padded | epochs sooner (95 %) |")
-    print("|---|---|---|---|---|")
+    print("| network | contrast | trained, odd | trained, padded | odd | padded | epochs sooner |")
+    print("|---|---|---|---|---|---|---|")
     for uneven, model, odd, padded in rows:
         found = stats.mean_difference(padded.to_numpy(), odd.to_numpy())
         gain = f"{found.mean:.1f} ({found.low:.1f} to {found.high:.1f})"
-        print(f"| {model} | {uneven:.2f} | {_listed(odd)} | {_listed(padded)} | {gain} |")
-    contrasts = np.array([row[0] for row in rows])
+        contrasts = " | ".join(f"{trained[model, kind]:.2f}" for kind in ("odd", "padded"))
+        print(
+            f"| {model} | {uneven:.2f} | {contrasts} | {_listed(odd)} | {_listed(padded)} | {gain} |"
+        )
+    expected = np.array([row[0] for row in rows])
+    measured = np.array([trained[row[1], "odd"] for row in rows])
     gains = np.array([(row[2] - row[3]).mean() for row in rows])
     shares = np.array([1 - row[3].mean() / row[2].mean() for row in rows])
-    for name, values in (("epochs sooner", gains), ("share of the epochs", shares)):
-        found = stats.kendall(contrasts, values)
-        print(f"{name}: tau {found.statistic:.2f}, exact p {found.p_value:.2f}, n {found.n}")
+    for what, contrast in (("expected", expected), ("trained", measured)):
+        for name, values in (("epochs sooner", gains), ("share of the epochs", shares)):
+            found = stats.kendall(contrast, values)
+            print(f"{what} contrast and {name}: tau {found.statistic:.2f}, p {found.p_value:.2f}")
+
+
+def _trained(path: Path) -> pd.Series:
+    """Contrast of the output's tile after fine-tuning, without noise, by network and kernels."""
+    found = parquet.read(path, schemas.measures(imbalance.columns()))
+    rows = found[(found["weights"] == "finetuned") & (found["target"] == "output")]
+    return rows.set_index(["model", "kernels"])["contrast_unbiased"]
 
 
 def _listed(epochs: pd.Series) -> str:
