@@ -492,6 +492,20 @@ def test_windows_of_an_image_may_be_convolved_each_by_itself(groups):
     assert np.allclose(whole, in_windows, rtol=1e-12)
 
 
+def test_a_mean_of_six_places_has_a_sixth_of_their_variance():
+    """So a square of it, whose factors count as independent, has 2 / 6 of its gradients."""
+    sixths = torch.full((6, 6), 1 / 6)
+
+    def averaged(x: Tensor) -> Tensor:
+        return sixths.to(x.dtype) @ x.flatten(2).transpose(1, 2)
+
+    plain, squared = (
+        sensitivity.expected(Only(way), (2, 3)) ** 2
+        for way in (averaged, lambda x: averaged(x) * averaged(x))
+    )
+    assert np.allclose(squared / plain, 1 / 3, rtol=1e-6)
+
+
 def test_attention_may_stand_on_the_right_of_its_values():
     """Channels have slopes of their own behind it, so that their moments count as well."""
 
