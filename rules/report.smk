@@ -1,9 +1,9 @@
 # The page that a run is read by, of all its experiments. Snakemake's own report, of where each file came from, holds it.
 SHOWN = {"tables", "figures", "erf", "trf", "convergence"}
+ASKED_FOR = [path for name in EXPERIMENTS for path in getattr(rules, name).input]
 RESULTS_SHOWN = [
     path
-    for name in EXPERIMENTS
-    for path in getattr(rules, name).input
+    for path in ASKED_FOR
     if path.endswith((".parquet", ".png")) and SHOWN & {*Path(path).parts}
 ]
 SENT = {".parquet": [".parquet", ".md"], ".png": [".png", ".svg", ".pdf"]}
@@ -15,8 +15,7 @@ RESULTS_SENT = [
 ]
 FOLDERS_SENT = [
     path
-    for name in EXPERIMENTS
-    for path in getattr(rules, name).input
+    for path in ASKED_FOR
     if "figures" in Path(path).parts and not Path(path).suffix
 ]
 

@@ -509,21 +509,22 @@ def test_a_mean_of_six_places_has_a_sixth_of_their_variance():
 def test_attention_may_stand_on_the_right_of_its_values():
     """Channels have slopes of their own behind it, so that their moments count as well."""
 
-    class Turned(Attention):
+    class Squared(Attention):
         def forward(self, image: Tensor) -> Tensor:
             query, key, value = self.project(image.flatten(2).transpose(1, 2)).chunk(3, 2)
             value = torch.cat([value[..., :2], value[..., 2:].relu()], 2)
-            weights = (query @ key.transpose(1, 2) / 2).softmax(2)
-            if self.mask is not None:
-                found = value.transpose(1, 2) @ weights.transpose(1, 2)
-            else:
-                found = (weights @ value).transpose(1, 2)
-            return (found * found).unflatten(2, image.shape[2:])
+            found = self.attended((query @ key.transpose(1, 2) / 2).softmax(2), value)
+            return (found * found).flatten(1)
 
-    left, right = (
-        sensitivity.expected(nn.Sequential(Turned(mask), nn.Flatten()), (2, 3))
-        for mask in (None, torch.ones(1))
-    )
+    class Left(Squared):
+        def attended(self, weights: Tensor, value: Tensor) -> Tensor:
+            return (weights @ value).transpose(1, 2)
+
+    class Right(Squared):
+        def attended(self, weights: Tensor, value: Tensor) -> Tensor:
+            return value.transpose(1, 2) @ weights.transpose(1, 2)
+
+    left, right = (sensitivity.expected(model, (2, 3)) for model in (Left(), Right()))
     assert np.allclose(left, right, rtol=1e-12)
 
 

@@ -44,7 +44,8 @@ def main(results: Path) -> None:
     for what, contrast in (("expected", expected), ("trained", measured)):
         for name, values in (("epochs sooner", gains), ("share of the epochs", shares)):
             found = stats.kendall(contrast, values)
-            print(f"{what} contrast and {name}: tau {found.statistic:.2f}, p {found.p_value:.2f}")
+            numbers = f"tau {found.statistic:.2f}, exact p {found.p_value:.2f}, n {found.n}"
+            print(f"{what} contrast and {name}: {numbers}")
 
 
 def _trained(path: Path) -> pd.Series:

@@ -15,7 +15,7 @@ from .tape import Step, Value, Weight
 
 aten = torch.ops.aten
 _ALONG = frozenset([aten.slice, aten.split, aten.split_with_sizes])  # one dimension
-_PADDING = frozenset([aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d])
+PADDING = frozenset([aten.constant_pad_nd, aten.reflection_pad2d, aten.replication_pad2d])
 
 
 def _same(step: Step, known: Known) -> list[Moments]:
@@ -93,7 +93,7 @@ def _rearranged_gradients(step: Step, _known: Known, arriving: Arriving) -> Pass
 def _dims(step: Step) -> list[int]:
     """Along which an operation moves numbers; those of others do not matter to it."""
     number, packet = len(step.inputs[0].shape), step.func.overloadpacket
-    if packet in _PADDING:
+    if packet in PADDING:
         amounts = step.given.get("pad") or step.given["padding"]
         return [number - 1 - axis for axis in range(len(amounts) // 2)]
     return [step.given["dim"] % number] if packet in _ALONG else [*range(number)]
