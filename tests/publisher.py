@@ -7,7 +7,7 @@ import tarfile
 import threading
 import time
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -34,7 +34,7 @@ class Publisher(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.faulty = True  # set to False, everything is served whole
-        self.requests: Counter[str] = Counter()  # by path
+        self.starts: defaultdict[str, list[int]] = defaultdict(list)  # of each request, by path
         self.sent: Counter[str] = Counter()  # bytes by name
         threading.Thread(target=self.serve_forever, args=[0.01], daemon=True).start()
 
@@ -48,19 +48,20 @@ class _Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         _, fault, name = self.path.split("/")
         server = self.server
-        server.requests[self.path] += 1
         if not server.faulty:
             fault = "whole"
+        start = 0
+        if "Range" in self.headers and fault != "stubborn":
+            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
+        starts = server.starts[self.path]
+        starts.append(start)
         if fault == "missing":
             return self.send_error(404)
-        if fault == "busy" and server.requests[self.path] <= 2:
+        if fault == "busy" and len(starts) <= 2:
             return self.send_error(503)
         content = (server.folder / name).read_bytes()
         if fault == "wrong":
             content = bytes([content[0] ^ 1]) + content[1:]
-        start = 0
-        if "Range" in self.headers and fault != "stubborn":
-            start = int(self.headers["Range"].removeprefix("bytes=").removesuffix("-"))
         if start >= len(content):
             return self.send_error(416)
         self.send_response(206 if start else 200)
@@ -69,15 +70,16 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
         self.end_headers()
         rest = memoryview(content)[start:]
-        if fault == "cut" or (fault == "stubborn" and server.requests[self.path] == 1):
+        if fault == "cut" or (fault == "stubborn" and len(starts) == 1):
             rest = rest[: -(-len(rest) // 2)]
         step = 40_000 if fault == "slow" else 1 << 20
         for begin in range(0, len(rest), step):
+            part = rest[begin : begin + step]
+            server.sent[name] += len(part)  # before the client can know that it has all
             try:
-                self.wfile.write(rest[begin : begin + step])
+                self.wfile.write(part)
             except OSError:  # the client was killed
                 return
-            server.sent[name] += len(rest[begin : begin + step])
             if fault == "slow":
                 time.sleep(0.01)
 

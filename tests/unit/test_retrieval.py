@@ -78,7 +78,7 @@ def test_what_was_seen_first_binds_unless_the_whole_checksum_is_published(
 def test_what_is_there_is_not_retrieved_again(server, retrieve):
     retrieve()
     retrieve()
-    assert server.requests.total() == 1
+    assert list(server.starts.values()) == [[0]]
 
 
 def test_what_is_there_and_wrong_is_retrieved_again(tmp_path, retrieve):
@@ -96,7 +96,7 @@ def test_the_users_copy_is_used_and_never_changed(tmp_path, server, retrieve):
     with pytest.raises(InputError, match=rf"{copy} has 4 bytes"):
         retrieve()
     assert copy.read_bytes() == b"half"
-    assert not server.requests
+    assert not server.starts
 
 
 @pytest.mark.parametrize("left", [CONTENT[:1_000_000], CONTENT, b"of another file", CONTENT + b"1"])
