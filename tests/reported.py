@@ -129,6 +129,7 @@ CAUSES = frame(
             signflip_p=p,
             signflip_smallest_p=0.03125,
             signflip_exact=True,
+            level=0.05,
             detectable=1,
         )
         for name, p in (("checkerboard", 0.03125), ("edge", 0.4))

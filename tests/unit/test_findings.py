@@ -217,6 +217,10 @@ def test_contrasts_that_too_few_seeds_cannot_tell_say_so(tmp_path):
     (sentence,) = said(tmp_path, "contrasts_in_short", causes=few)
     assert "(checkerboard and edge) none is shown to change" in sentence
     assert sentence.endswith("With so few seeds no p below 0.5 is possible.")
+    shared = reported.CAUSES.assign(level=0.01)  # p is 0.031, which by itself would do
+    (sentence,) = said(tmp_path / "shared", "contrasts_in_short", causes=shared)
+    assert "(checkerboard and edge) none is shown to change" in sentence
+    assert sentence.endswith("With so few seeds no p below 0.031 is possible.")
 
 
 def test_a_ratio_whose_interval_has_one_in_it_is_not_shown(tmp_path):

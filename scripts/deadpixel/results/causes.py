@@ -15,7 +15,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.special import stdtrit
+from scipy.special import nctdtrinc, stdtrit
 
 from .. import blocks, extent, imbalance
 from . import pairs, stats
@@ -31,6 +31,7 @@ MEASURES = {
     "test_acc": "test acc (%)",
 }
 _WORDS = {"first_epoch": ("epochs", "sooner", "later"), "test_acc": ("points", "lower", "higher")}
+LEVEL = 0.05  # shared by the contrasts of an experiment (Bonferroni)
 POWER = 0.8
 RUNS = Table(
     *(MODEL, KERNELS, SEED),
@@ -50,6 +51,7 @@ CONTRASTS = Table(
     Column("difference", NUMBER, "difference", decimals=2),
     *pairs.INTERVAL,
     *pairs.columns_of_test("signflip", "sign flips"),
+    Column("level", NUMBER, "p asked for", decimals=3),
     Column("detectable", NUMBER, "would have been seen", decimals=2),
 )
 _EDGES = {name: f"edge_{name}" for name in extent.Edges._fields}
@@ -87,16 +89,18 @@ def contrasts(runs: pd.DataFrame, named: Mapping[str, Sequence[Pair]]) -> pd.Dat
     """Each contrast of each network and measure; of several pairs, each of these too.
 
     runs: model, kernels, seed and some of `MEASURES`. Pairs of which a network lacks an arm are
-    left out. The p-value is exact, from all ways to flip signs of the seeds. detectable: the
-    difference that would be found at the 5 % level with probability `POWER`, by Student's t, if
-    runs vary as these do.
+    left out. The p-value is exact, from all ways to flip signs of the seeds. level: what p may be
+    at most, a share of `LEVEL` for each contrast of `named`. detectable: the difference that would
+    be found at this level with probability `POWER`, by Student's t, if runs vary as these do.
     """
     rows = [
         {"model": model, "contrast": name, "measure": measure, **row}
         for model, of_model in runs.groupby("model", sort=False)
         for measure in _measures(of_model)
         for name, of_contrast in named.items()
-        for row in _rows(of_model.pivot_table(measure, "seed", "kernels"), of_contrast)
+        for row in _rows(
+            of_model.pivot_table(measure, "seed", "kernels"), of_contrast, LEVEL / len(named)
+        )
     ]
     return pd.DataFrame(rows, columns=CONTRASTS.names)
 
@@ -105,7 +109,9 @@ def _measures(runs: pd.DataFrame) -> list[str]:
     return [name for name in MEASURES if name in runs.dropna(axis=1, how="all")]
 
 
-def _rows(values: pd.DataFrame, of_contrast: Sequence[Pair]) -> Iterator[dict[str, Any]]:
+def _rows(
+    values: pd.DataFrame, of_contrast: Sequence[Pair], level: float
+) -> Iterator[dict[str, Any]]:
     """values: a row per seed, a column per arm."""
     known = [pair for pair in of_contrast if {*pair} <= {*values}]
     for compared in [known, *([pair] for pair in known if len(known) > 1)]:
@@ -118,21 +124,23 @@ def _rows(values: pd.DataFrame, of_contrast: Sequence[Pair]) -> Iterator[dict[st
             "arms": ", ".join(f"{first} to {second}" for first, second in compared),
             "before": before.mean(),
             "after": after.mean(),
-            **_difference(before.to_numpy(), after.to_numpy()),
+            **_difference(before.to_numpy(), after.to_numpy(), level),
         }
 
 
-def _difference(before: np.ndarray, after: np.ndarray) -> dict[str, Any]:
+def _difference(before: np.ndarray, after: np.ndarray, level: float) -> dict[str, Any]:
     found = stats.mean_difference(before, after)
     interval = pairs.interval(found)
-    reach = interval["high"] - found.mean
-    quantiles = stdtrit(max(found.n - 1, 1), [0.975, POWER])
+    freedom = max(found.n - 1, 1)
+    standard_error = (interval["high"] - found.mean) / stdtrit(freedom, 0.975)
+    beyond = stdtrit(freedom, 1 - level / 2)
     return {
         "n_pairs": found.n,
         "difference": found.mean,
         **interval,
         **pairs.of_test("signflip", stats.sign_flip(after - before)),
-        "detectable": reach * sum(quantiles) / quantiles[0],
+        "level": level,
+        "detectable": standard_error * nctdtrinc(freedom, 1 - POWER, beyond),
     }
 
 
@@ -161,9 +169,12 @@ def _sentence(row: Mapping[str, Any]) -> str:
     if math.isnan(row["low"]):
         return f"{text}; too few seeds ({row['n_pairs']}) for more."
     interval = f"95 % interval of the difference {row['low']:.2f} to {row['high']:.2f}"
-    text = f"{text} ({interval}, {row['n_pairs']} seeds, p = {row['signflip_p']:.3f})."
-    if row["signflip_p"] <= 0.05:
+    test = f"p = {row['signflip_p']:.3f}, asked for {row['level']:.3f}"
+    text = f"{text} ({interval}, {row['n_pairs']} seeds, {test})."
+    if row["signflip_p"] <= row["level"]:
         return f"{text} It makes a difference."
+    if (smallest := row["signflip_smallest_p"]) > row["level"]:
+        return f"{text} So few seeds cannot show any: the smallest possible p is {smallest:.3f}."
     seen = f"{row['detectable']:.2f} {unit} would have been, in four cases of five"
     return f"{text} No difference is shown; one of {seen}."
 

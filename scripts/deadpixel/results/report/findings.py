@@ -252,13 +252,14 @@ def contrasts_in_short(run: Run) -> Iterator[str]:
     rows = _rows(run, "causes", causes.CONTRASTS)
     whole = rows[rows["measure"] == "first_epoch"].drop_duplicates(["model", "contrast"])
     for model, of_model in whole.groupby("model", sort=False):
-        shown = of_model["signflip_p"] <= ENOUGH_P
+        level = of_model["level"].iloc[0]  # that of each contrast of the experiment
+        shown = of_model["signflip_p"] <= level
         named = words([*of_model["contrast"][shown]]) if shown.any() else "none"
         least = of_model["signflip_smallest_p"].min()
         few = f" With so few seeds no p below {least:.2g} is possible."
         yield (
             f"Of the contrasts in {model} ({words([*of_model['contrast']])}) {named} is shown to "
-            "change how soon the square is seen." + (few if least > ENOUGH_P else "")
+            "change how soon the square is seen." + (few if least > level else "")
         )
 
 
