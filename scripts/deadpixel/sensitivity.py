@@ -171,7 +171,11 @@ def recorded(
 def _follow_modules(model: nn.Module, tape: Tape) -> None:
     for name, module in model.named_modules():
 
-        def enter(_module: nn.Module, _arguments: Any, name: str = name) -> None:
+        def enter(module: nn.Module, _arguments: Any, name: str = name) -> None:
+            if isinstance(module, nn.RNNBase):  # it makes its own first state, not on this device
+                raise InputError(
+                    f"module {name!r} is recurrent: the sensitivity of such networks is not known"
+                )
             tape.modules.append(name)
 
         def leave(_module: nn.Module, _arguments: Any, _output: Any) -> None:

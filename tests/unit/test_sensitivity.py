@@ -110,6 +110,7 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "nearest": lambda x: functional.interpolate(x, scale_factor=2.0, mode="nearest"),
     "mean over places": lambda x: x.mean((2, 3)),
     "mean over rows, kept": lambda x: x.mean(2, keepdim=True),
+    "mean over columns and colours": lambda x: x.mean((3, 1)),
     "sum": lambda x: x.sum(-1),
     "slices, concatenated": lambda x: torch.cat(
         [x[:, :, ::2], x[:, 1:2, 1::2].expand(1, 3, 3, 9), torch.ones(1, 3, 2, 9)], 2
@@ -371,6 +372,65 @@ def test_a_max_pool_chooses_among_the_places_that_there_are():
     assert found[0, 0] / found[4, 4] == pytest.approx(9 / 4, rel=1e-12)
 
 
+@pytest.mark.parametrize(
+    "largest",
+    [
+        lambda x: x.view(1, 3, 4, 2, 3, 3).amax((3, 5)),
+        lambda x: x.view(1, 3, 4, 2, 3, 3).amax((-1, 3), keepdim=True),
+        lambda x: x.view(1, 3, 4, 2, 3, 3).transpose(3, 4).flatten(4).max(4)[0],
+    ],
+)
+def test_the_largest_along_dimensions_is_that_of_a_window(largest):
+    """The values themselves count where they are multiplied."""
+
+    def squared(y: Tensor) -> Tensor:
+        return y * y.relu()
+
+    found = sensitivity.expected(Only(lambda x: squared(largest(x))), (8, 9))
+    pooled = sensitivity.expected(Only(lambda x: squared(functional.max_pool2d(x, (2, 3)))), (8, 9))
+    assert np.allclose(found, pooled, rtol=1e-12)
+
+
+@pytest.mark.parametrize("largest", [lambda x: x.amax(3), lambda x: x.max(3, keepdim=True)[0]])
+def test_the_largest_behind_a_relu_has_the_steepest_slope(largest):
+    found = sensitivity.expected(Only(lambda x: largest(x.relu())), (8, 2))
+    pooled = Only(lambda x: functional.max_pool2d(x.relu(), (1, 2)))
+    assert np.allclose(found, sensitivity.expected(pooled, (8, 2)), rtol=1e-12)
+
+
+ALL = (1, 2, 3)
+BY_HAND: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
+    "rsqrt": (lambda x: x * torch.rsqrt(x.pow(2).mean(ALL, keepdim=True) + 1e-9), 2),
+    "power": (lambda x: x * x.square().mean(ALL, keepdim=True).add_(1e-9).pow(-0.5), 2),
+    "divided by a root": (lambda x: x / (x * x).mean(ALL, keepdim=True).clamp(1e-9).sqrt(), 2),
+    "PyTorch's": (lambda x: functional.rms_norm(x, x.shape[1:]), 2),
+    "length": (lambda x: functional.normalize(x.flatten(1)) * 48**0.5, 2),
+    "length of all": (lambda x: x / x.norm() * 48**0.5, 2),
+    "root of a sum": (lambda x: x / (x**2).sum(ALL, keepdim=True) ** 0.5 * 48**0.5, 2),
+    "variance": (lambda x: x * (x.var(ALL, keepdim=True) + 1e-9).rsqrt(), 2 * np.pi / (np.pi - 1)),
+    "deviation": (lambda x: x / x.std(), 2 * np.pi / (np.pi - 1)),
+}
+
+
+@pytest.mark.parametrize(("norm", "gain"), BY_HAND.values(), ids=[*BY_HAND])
+def test_norms_by_hand_divide_by_a_statistic_whose_gradients_are_left_out(norm, gain):
+    """Behind a ReLU, which halves gradients: its mean square is 1 / 2."""
+    found = sensitivity.expected(Only(lambda x: norm(x.relu())), (4, 4)) ** 2
+    assert np.allclose(found, gain / 2 * 3 / 48**2 / 9, rtol=1e-5)
+
+
+@pytest.mark.parametrize("function", [torch.sqrt, torch.rsqrt, lambda y: y.pow(0.5)])
+def test_a_root_of_what_is_no_statistic_is_an_activation(function):
+    found = sensitivity.expected(Only(lambda x: function(x / 50 + 1)), (4, 4)) ** 2
+    assert np.allclose(found, 0.01**2 * 3 / 48**2 / 9, rtol=2e-2)
+
+
+@pytest.mark.parametrize("function", [torch.exp, lambda y: y.pow(2) / 2 + y])
+def test_what_is_no_root_of_a_statistic_is_an_activation(function):
+    found = sensitivity.expected(Only(lambda x: function(x.mean(ALL, keepdim=True))), (4, 4)) ** 2
+    assert np.allclose(found, 3 / 48**2 / 9, rtol=5e-2)
+
+
 def test_a_product_of_two_maps_varies_by_as_many_products_as_it_sums():
     """6 of variance one each; each entry of either factor is in 6 sums."""
     model = Only(lambda x: functional.layer_norm(x[:, 0] @ x[:, 1], (6,)))
@@ -604,6 +664,23 @@ REFUSED = {
 def test_what_is_not_known_is_refused_by_name(operation, message):
     with pytest.raises(InputError, match=message):
         sensitivity.expected(Only(operation), (8, 8))
+
+
+class Recurrent(nn.Module):
+    """Over the columns of a map."""
+
+    def __init__(self, kind: type[nn.RNNBase]) -> None:
+        super().__init__()
+        self.scan = kind(3, 3)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.scan(image.mean(2).permute(2, 0, 1))[0][-1]
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU])
+def test_a_recurrent_module_is_refused_by_name(kind):
+    with pytest.raises(InputError, match="module 'scan' is recurrent"):
+        sensitivity.expected(Recurrent(kind), (8, 8))
 
 
 class Written(nn.Module):

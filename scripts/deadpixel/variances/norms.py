@@ -3,7 +3,6 @@
 Those spread over all that is averaged, and are as many times smaller as it is long.
 """
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -85,16 +84,7 @@ def _softmax(step: Step, known: Known) -> list[Moments]:
     return [of_constant(scores.softmax(dim))]
 
 
-def _length(step: Step, known: Known) -> list[Moments]:
-    """Of a vector, that of its mean square."""
-    shape, dims = step.inputs[0].shape, step.given["dim"]
-    number = math.prod(shape[dim] for dim in dims)
-    root = (averaged(known.of(step.inputs[0]).power, dims) * number).sqrt()
-    return [of_constant(root if step.given["keepdim"] else root.squeeze(tuple(dims)))]
-
-
 BATCH_NORM = Rule(_batch_norm, _batch_norm_gradients)
 LAYER_NORM = Rule(_layer_norm, _layer_norm_gradients)
 GROUP_NORM = Rule(_group_norm, _group_norm_gradients)
 SOFTMAX = Rule(_softmax, nothing)
-LENGTH = Rule(_length, nothing)

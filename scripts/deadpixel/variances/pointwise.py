@@ -31,10 +31,22 @@ def function(step: Step) -> Callable[[Tensor], Tensor]:
 
 
 def _activation(step: Step, known: Known) -> list[Moments]:
-    moments, slope = through(known.of(step.inputs[0]), function(step))
-    (made,) = step.outputs
+    (source,), (made,) = {*step.inputs}, step.outputs
+    moments = known.of(source)
+    if source in known.statistics and _is_root(step):
+        found = of_constant(function(step)(moments.mean))
+        slope = torch.zeros_like(found.mean)  # as of all norms
+    else:
+        found, slope = through(moments, function(step))
     known.activations[made], known.slopes[made] = step, slope
-    return [moments]
+    if source in known.statistics:
+        known.statistics.add(made)
+    return [found]
+
+
+def _is_root(step: Step) -> bool:
+    packet, exponent = step.func.overloadpacket, step.given.get("exponent")
+    return packet in (aten.sqrt, aten.sqrt_, aten.rsqrt, aten.rsqrt_) or exponent in (0.5, -0.5)
 
 
 def _activation_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:

@@ -17,11 +17,15 @@ Passed = Iterator[tuple[Value, Tensor]]  # and of each input that gets any
 
 @dataclass
 class Known:
-    """The moments of all values so far; of which activations some are, and with which slopes."""
+    """The moments of all values so far; of which activations some are, and with which slopes.
+
+    statistics: means of many values, and what activations make of these.
+    """
 
     moments: dict[Value, Moments] = field(default_factory=dict)
     activations: dict[Value, Step] = field(default_factory=dict)
     slopes: dict[Value, Tensor] = field(default_factory=dict)  # squared, on average
+    statistics: set[Value] = field(default_factory=set)
 
     def of(self, operand: Any, weight: float = 0.0) -> Moments:
         """Of a value, a constant or a number; `weight` is what a parameter counts as."""

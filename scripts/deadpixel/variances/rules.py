@@ -24,12 +24,13 @@ from .moving import (
     SAME,
     STACKED,
 )
-from .norms import BATCH_NORM, GROUP_NORM, LAYER_NORM, LENGTH, SOFTMAX
+from .norms import BATCH_NORM, GROUP_NORM, LAYER_NORM, SOFTMAX
 from .pointwise import ACTIVATION, ADDED_PRODUCT, ADDITION, PRODUCT
+from .reductions import LARGEST, LENGTH, MEAN, SPREAD
 from .rule import Rule
 from .sums import CONVOLUTION, MATRIX_PRODUCT
 from .tape import Step, Weight
-from .windows import AVERAGE_POOL, LARGEST, MEAN, RESAMPLED
+from .windows import AVERAGE_POOL, MAX_POOL, RESAMPLED
 
 aten = torch.ops.aten
 
@@ -41,11 +42,12 @@ def rule_of(step: Step) -> Rule:
     if torch.Tag.pointwise in step.func.tags and len({*step.inputs}) == 1 and not others:
         return ACTIVATION
     indexed = packet is aten.index and any(isinstance(leaf, Weight) for leaf in others)
-    if packet not in RULES or indexed:
+    rule = RULES.get(packet) or RULES.get(step.func)
+    if rule is None or indexed:
         raise InputError(
             f"the sensitivity of operation {step} is not known: choose a target before"
         )
-    return RULES[packet]
+    return rule
 
 
 def _is_other(operand: Any) -> bool:
@@ -77,9 +79,11 @@ RULES: dict[Any, Rule] = {
     aten.native_layer_norm: LAYER_NORM,
     aten.native_group_norm: GROUP_NORM,
     **dict.fromkeys([aten._softmax, aten._safe_softmax], SOFTMAX),
-    aten.linalg_vector_norm: LENGTH,
     aten.avg_pool2d: AVERAGE_POOL,
-    aten.max_pool2d_with_indices: LARGEST,
+    aten.max_pool2d_with_indices: MAX_POOL,
     **dict.fromkeys([aten._adaptive_avg_pool2d, aten.upsample_bilinear2d], RESAMPLED),
     **dict.fromkeys([aten.mean, aten.sum], MEAN),
+    **dict.fromkeys([aten.amax, aten.max.dim], LARGEST),
+    aten.linalg_vector_norm: LENGTH,
+    **dict.fromkeys([aten.var, aten.std], SPREAD),
 }

@@ -1,4 +1,4 @@
-"""Pools, means and interpolations: sums of neighbours with coefficients that are known."""
+"""Pools and interpolations: neighbours with coefficients that are known, or their largest."""
 
 import math
 
@@ -7,9 +7,9 @@ from torch import Tensor
 from torch.nn import functional
 
 from ..errors import InputError
-from .compact import averaged, full
-from .moments import Moments, through
-from .pointwise import function
+from .compact import full
+from .moments import Moments
+from .reductions import largest_of, mean_of
 from .rule import Arriving, Known, Passed, Rule, only
 from .tape import Step
 
@@ -18,11 +18,7 @@ aten = torch.ops.aten
 
 def _average_pool(step: Step, known: Known) -> list[Moments]:
     """Of neighbours that are independent, as convolutions of white noise are."""
-    return [_mean_of(known.of(step.inputs[0]), math.prod(step.given["kernel_size"]))]
-
-
-def _mean_of(moments: Moments, number: float) -> Moments:
-    return moments._replace(power=moments.steady + moments.variance / number)
+    return [mean_of(known.of(step.inputs[0]), math.prod(step.given["kernel_size"]))]
 
 
 def _average_pool_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
@@ -53,20 +49,7 @@ def _averages_back(step: Step, arrived: Tensor, count_include_pad: bool) -> Tens
 
 
 def _largest(step: Step, known: Known) -> list[Moments]:
-    """Of values before a non-decreasing activation, which are normal, and then the activation."""
-    return [_largest_of_window(step, known)[0]]
-
-
-def _largest_of_window(step: Step, known: Known) -> tuple[Moments, Tensor]:
-    """And how much larger the squared slope of the activation is where the largest value is."""
-    number = math.prod(step.given["kernel_size"])
-    maker = known.activations.get(step.inputs[0])
-    if maker is None:
-        found = through(known.of(step.inputs[0]), torch.clone, number)[0]
-        return found, torch.ones((), dtype=torch.float64)
-    before = known.of(maker.inputs[0])
-    found, slope = through(before, function(maker), number)
-    return found, slope / known.slopes[step.inputs[0]]
+    return [largest_of(step, known, math.prod(step.given["kernel_size"]))[0]]
 
 
 def _largest_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
@@ -75,14 +58,15 @@ def _largest_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
         raise InputError(f"{step} is dilated: its sensitivity is not known")
     shape = [*only(arriving).shape[:2], *step.outputs[0].shape[-2:]]
     passed = _averages_back(step, only(arriving).expand(shape), count_include_pad=False)
-    yield step.inputs[0], passed * _largest_of_window(step, known)[1]
+    slope = largest_of(step, known, math.prod(step.given["kernel_size"]))[1]
+    yield step.inputs[0], passed * slope
 
 
 def _resampled(step: Step, known: Known) -> list[Moments]:
     """By adaptive pooling or interpolation: of as many neighbours as the squares say."""
     shares = [(matrix**2).sum(1).mean() for matrix in _coefficients(step)]
     number = float(1 / (shares[0] * shares[1]))
-    return [_mean_of(known.of(step.inputs[0]), number)]
+    return [mean_of(known.of(step.inputs[0]), number)]
 
 
 def _resampled_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
@@ -106,42 +90,6 @@ def _coefficients(step: Step) -> list[Tensor]:
     return found
 
 
-def _mean(step: Step, known: Known) -> list[Moments]:
-    """Over places, of which the means of channels are the same."""
-    number = _number(step)
-    moments = known.of(step.inputs[0]).map(lambda part: averaged(part, _reduced_dims(step)))
-    found = _mean_of(moments, number).scaled(1.0 if _is_mean(step) else number)
-    return [found.map(lambda part: part.reshape(_left(step, part)))]
-
-
-def _mean_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
-    arrived = only(arriving)
-    if not step.given.get("keepdim"):
-        for dim in sorted(_reduced_dims(step)):
-            arrived = arrived.unsqueeze(dim)
-    yield step.inputs[0], arrived / (_number(step) ** 2 if _is_mean(step) else 1)
-
-
-def _is_mean(step: Step) -> bool:
-    return step.func.overloadpacket is aten.mean
-
-
-def _reduced_dims(step: Step) -> list[int]:
-    number = len(step.inputs[0].shape)
-    return [dim % number for dim in step.given.get("dim") or range(number)]
-
-
-def _number(step: Step) -> int:
-    return math.prod(step.inputs[0].shape[dim] for dim in _reduced_dims(step))
-
-
-def _left(step: Step, part: Tensor) -> list[int]:
-    kept = step.given.get("keepdim")
-    dims = () if kept else _reduced_dims(step)
-    return [length for dim, length in enumerate(part.shape) if dim not in dims]
-
-
 AVERAGE_POOL = Rule(_average_pool, _average_pool_gradients)
-LARGEST = Rule(_largest, _largest_gradients)
+MAX_POOL = Rule(_largest, _largest_gradients)
 RESAMPLED = Rule(_resampled, _resampled_gradients)
-MEAN = Rule(_mean, _mean_gradients)
