@@ -1,6 +1,6 @@
 """Activations, sums and products, element by element."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -69,9 +69,14 @@ def _sum(one: Moments, other: Moments) -> Moments:
 
 
 def _addition_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
-    for operand, factor in _addends(step):
+    yield from _passed(step, arriving, [(of, factor**2) for of, factor in _addends(step)])
+
+
+def _passed(step: Step, arriving: Arriving, operands: Iterable[tuple[Any, Any]]) -> Passed:
+    """operands: each with the mean square of its coefficient."""
+    for operand, power in operands:
         if isinstance(operand, Value):
-            arrived = only(arriving) * factor**2
+            arrived = only(arriving) * power
             yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
 
 
@@ -93,12 +98,9 @@ def _multiplied(one: Moments, other: Moments) -> Moments:
 
 def _product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
     one, other = _factors(step, known)
+    operands = [(step.given["self"], other.power), (step.given["other"], one.power)]
     divides = step.func.overloadpacket in (aten.div, aten.div_)
-    for name, factor in (("self", other), ("other", one)):
-        operand = step.given[name]
-        if isinstance(operand, Value) and not (divides and name == "other"):
-            arrived = only(arriving) * factor.power
-            yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
+    yield from _passed(step, arriving, operands[:1] if divides else operands)
 
 
 def _added_product(step: Step, known: Known) -> list[Moments]:
@@ -112,14 +114,8 @@ def _added_product_gradients(step: Step, known: Known, arriving: Arriving) -> Pa
     one, other = step.given["tensor1"], step.given["tensor2"]
     of_one, of_other = (known.of(factor, 1.0).power for factor in (one, other))
     scale = step.given.get("value", 1) ** 2
-    for operand, power in (
-        (step.given["self"], 1),
-        (one, scale * of_other),
-        (other, scale * of_one),
-    ):
-        if isinstance(operand, Value):
-            arrived = only(arriving) * power
-            yield operand, broadcast_back(arrived, step.outputs[0].shape, operand.shape)
+    operands = [(step.given["self"], 1), (one, scale * of_other), (other, scale * of_one)]
+    yield from _passed(step, arriving, operands)
 
 
 ACTIVATION = Rule(_activation, _activation_gradients)
