@@ -89,7 +89,7 @@ def path_problems():
 def schema_problem(error):
     key = ".".join(map(str, error.absolute_path))
     if error.validator != "additionalProperties":
-        return f"{key or 'top level'}: {error.message}"
+        return f"{key or 'top level'}: {in_words(error)}"
     known = error.schema["properties"]
     unknown = [name for name in error.instance if name not in known]
     problem = ".".join(filter(None, [key, unknown[0]])) + ": unknown key"
@@ -97,6 +97,16 @@ def schema_problem(error):
     return problem + (
         f"; did you mean {near[0]}?" if near else f"; known are {', '.join(known)}"
     )
+
+
+def in_words(error):
+    """The schema says in its own words what names are and what has to be in a list."""
+    found = error.instance
+    if error.validator in ("pattern", "contains") and "description" in error.schema:
+        return f"{found!r}, but {error.schema['description']}"
+    if isinstance(found, str) and re.fullmatch(r"[-+]?\d+e[-+]?\d+", found, re.I):
+        return f"{error.message}; YAML takes it for text, write {float(found)}"
+    return error.message
 
 
 def cross_field_problems():
@@ -115,9 +125,9 @@ def cross_field_problems():
         )
     if len(config["preprocess"]["mean"]) != len(config["preprocess"]["std"]):
         yield "preprocess.std: not as many numbers as preprocess.mean"
-    for name in config["models"].keys() & {*config["microobject"]["models"]}:
-        if channels_of(name) != 3:
-            yield f"microobject.models: the squares are black and red, and models.{name}.preprocess.mean is not of red, green and blue; leave {name} out"
+    yield from square_problems("microobject", config["microobject"])
+    for block in config["causes"]["microobject"]:
+        yield from square_problems("causes.microobject", block)
     if too_large(config["preprocess"]):
         yield "preprocess.crop: larger than preprocess.resize"
     for model in config["models"]:
@@ -152,6 +162,8 @@ def cross_field_problems():
         if kinds.kind_and_crop(name) != (name, None):
             yield f"kernels.{name}: reads as kernels at another crop; choose another name"
     yield from kernel_problems("survey", **config["survey"])
+    for source in config["survey"]["networks"]:
+        yield from source_problems("survey.networks", source)
     for name, section in config.items():
         if isinstance(section, dict) and {"dataset", "models"} <= section.keys():
             yield from experiment_problems(name, **section)
@@ -301,6 +313,12 @@ def sizes_of_maps(model):
     }
 
 
+def square_problems(name, section):
+    for model in config["models"].keys() & {*section["models"]}:
+        if channels_of(model) != 3:
+            yield f"{name}.models: the squares are black and red, and models.{model}.preprocess.mean is not of red, green and blue; leave {model} out, or ask for other experiments by their names"
+
+
 def transform_problems(model):
     key = f"models.{model}.preprocess"
     sizes = sizes_of_maps(model)
@@ -333,6 +351,9 @@ def crop_problems():
     for name in ("size_test", "finetune", "microobject"):
         section, used = config[name], crops_used(name)
         own = {f"{key}.crop": crop for key, crop, _ in used}
+        if section["crops"] and list in map(type, own.values()):
+            yield f"{name}.crops: of squares, and {min(own)} is {own[min(own)]}; write one side there, or leave {name}.crops null"
+            continue
         if section["crops"] and len({*own.values()}) > 1:
             yield f"{name}.crops: {' and '.join(own)} differ ({', '.join(map(str, own.values()))}); make them one, as a crop is of both"
         elif section["crops"] and not {*own.values()} <= {*section["crops"]}:
@@ -441,10 +462,7 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
             yield f"{experiment}.models: {name!r} is not among models"
             continue
         source = model.get("source", "")
-        if own_file(model) and not re.fullmatch(r".+\.py:[^\W\d]\w*", source):
-            yield f"models.{name}.source: {source!r} is neither file.py:factory nor timm:NAME nor torchvision:NAME; write it like one of these"
-        elif (file := own_file(model)) and not Path(file).is_file():
-            yield f"models.{name}.source: there is no file {file}; put the network's code there"
+        yield from source_problems(f"models.{name}.source", model.get("source", name))
         trained = model.get("checkpoint")
         if weights == "file" and not trained:
             yield f"models.{name}.checkpoint: missing, {experiment}.weights is file"
@@ -461,7 +479,21 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
             weights == "imagenet"
             and model_source(name) not in REGISTRY["weights"]["files"]
         ):
-            yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; use file or calibrated"
+            near = difflib.get_close_matches(
+                model_source(name), REGISTRY["weights"]["files"], 1, 0.8
+            )
+            yield f"{experiment}.weights: {registry} has no ImageNet weights of models.{name}; " + (
+                f"did you mean {near[0]}?" if near else "use file or calibrated"
+            )
+
+
+def source_problems(key, source):
+    if not re.fullmatch(
+        r"(torchvision:)?\w+|timm:[\w.-]+|.+\.py:[^\W\d]\w*", source
+    ):
+        yield f"{key}: {source!r} is neither file.py:factory nor timm:NAME nor torchvision:NAME; write it like one of these"
+    elif (file := own_file({"source": source})) and not Path(file).is_file():
+        yield f"{key}: there is no file {file}; put the network's code there"
 
 
 # For a module Snakemake reads no configfile.

@@ -19,8 +19,9 @@ seed: one
 device: gpu
 erf: {bacth_size: 4, batch_size: 1000000000000, images: 1, shards: 2000, definition: luo}
 preprocess: {crop: 224.0, resize: [256], interpolation: cubic, std: [0, 1, 1]}
-models: {resnet18: {preprocess: {mean: 0.5, crop: [224, 0]}}}
-finetune: {kernels: [padded], epochs: 12.0, seeds: [9223372036854775808]}
+models: {resnet18: {preprocess: {mean: 0.5, crop: [224, 0]}}, a/b: {}}
+kernels: {blur-5: {blur4: all}}
+finetune: {kernels: [padded], epochs: 12.0, seeds: [9223372036854775808], learning_rate: 1e-3}
 training: {momentum: .nan, augmentation: {rotation: .inf, scale: [.nan, 1]}}
 microobject: {learning_rate: .inf}
 datasets:
@@ -49,7 +50,10 @@ datasets:
         "training.augmentation.rotation: inf is not of type 'number'",
         "training.augmentation.scale.0: nan is not of type 'number'",
         "microobject.learning_rate: inf is not of type 'number'",
-        "finetune.kernels: ['padded'] does not contain items matching",
+        "finetune.kernels: ['padded'], but odd has to be among them",
+        "finetune.learning_rate: '1e-3' is not of type 'number'; YAML takes it for text, write 0.001",
+        "models: 'a/b', but names are of letters, digits, _ . and -, and begin with neither of",
+        "kernels: 'blur-5', but names of kinds of kernels are of letters, digits and _",
         "datasets.drawn: 'classes' is a required property",
         "datasets.mine.pth: unknown key; did you mean path?",
         "datasets.birds.exclude: unknown key; known are source, include_background",
@@ -115,9 +119,12 @@ CROSS_FIELD_MISTAKES = {
                 "lost": {"source": "nets/lost.py:build"},
                 "half": {"source": "net.py:"},
                 "mine": {"source": "net.py:build"},
+                "dotted": {"source": "nets.mine.build"},
+                "renset18": {},
             },
+            "survey": {"networks": ["resnet18", "gone.py:build"]},
             "size_test": {
-                "models": ["lost", "half", "mine", "vgg16"],
+                "models": ["lost", "half", "mine", "vgg16", "dotted", "renset18"],
                 "target": "output",
                 "logit": True,
             },
@@ -130,7 +137,11 @@ CROSS_FIELD_MISTAKES = {
             "size_test.models: 'vgg16' is not among models",
             "size_test.target: 'output'",
             "size_test.logit: true, but the head of weights imagenet was not made for cub200",
-            "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine",
+            "models.dotted.source: 'nets.mine.build' is neither file.py:factory nor",
+            "survey.networks: there is no file gone.py; put",
+            "size_test.weights: data/registry.yaml has no ImageNet weights of models.mine; use",
+            "size_test.weights: data/registry.yaml has no ImageNet weights of models.renset18; did "
+            "you mean resnet18?",
         ],
     ),
     "kinds of kernels": (
@@ -161,6 +172,22 @@ CROSS_FIELD_MISTAKES = {
             "size_test.crops: models.resnet18 has a crop of its own, 160; leave it out",
             "finetune.crops: preprocess.crop and training.augmentation.crop differ (192, 224)",
             "microobject: microobject.size is larger than a crop of its images",
+        ],
+    ),
+    "crops of no squares": (
+        {"preprocess": {"crop": [192, 224]}, "size_test": {"crops": [224, 225]}},
+        ["size_test.crops: of squares, and preprocess.crop is [192, 224]; write one side there"],
+    ),
+    "squares of colours that there are not": (
+        {
+            "models": {"grey": {"source": "timm:resnet18", "preprocess": {"mean": [0], "std": [1]}}},
+            "microobject": {"models": ["grey"]},
+            "causes": {"microobject": [{"models": ["grey"], "kernels": ["odd"], "seeds": [0]}]},
+        },
+        [
+            f"{name}.models: the squares are black and red, and models.grey.preprocess.mean is not "
+            "of red, green and blue; leave grey out, or ask for other experiments"
+            for name in ("microobject", "causes.microobject")
         ],
     ),
     "causes": (
