@@ -19,9 +19,9 @@ rule compute_trf:
     output:
         trf=TRF,
     log:
-        "<logs>/compute_trf/{model}_{kernels}.log",
+        "<logs>/compute_trf/{model}+{kernels}.log",
     benchmark:
-        "<benchmarks>/compute_trf/{model}_{kernels}.jsonl"
+        "<benchmarks>/compute_trf/{model}+{kernels}.jsonl"
     priority: PRIORITY["check"]
     conda:
         "../envs/deadpixel.yaml"
@@ -61,9 +61,9 @@ for shard, name in enumerate(SHARD_RULES):
                 allow_missing=True,
             ),
         log:
-            f"<logs>/{name}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.log",
+            f"<logs>/{name}/{{dataset}}+{{model}}+{{weights}}+{{kernels}}.log",
         benchmark:
-            f"<benchmarks>/{name}/{{dataset}}+{{model}}_{{weights}}_{{kernels}}.jsonl"
+            f"<benchmarks>/{name}/{{dataset}}+{{model}}+{{weights}}+{{kernels}}.jsonl"
         priority: PRIORITY["look"]
         conda:
             "../envs/deadpixel.yaml"
@@ -118,9 +118,9 @@ rule measure_fields:
         tiles=TILES,
         convergence=CONVERGENCE,
     log:
-        "<logs>/measure_fields/{dataset}+{model}_{weights}_{kernels}.log",
+        "<logs>/measure_fields/{dataset}+{model}+{weights}+{kernels}.log",
     benchmark:
-        "<benchmarks>/measure_fields/{dataset}+{model}_{weights}_{kernels}.jsonl"
+        "<benchmarks>/measure_fields/{dataset}+{model}+{weights}+{kernels}.jsonl"
     priority: PRIORITY["look"]
     conda:
         "../envs/deadpixel.yaml"
@@ -194,9 +194,9 @@ rule plot_erf_maps:
             "<measured>/figures/erf_maps/{experiment}/{model}", ".svg", ".pdf"
         ),
     log:
-        "<logs>/plot_erf_maps/{experiment}_{model}.log",
+        "<logs>/plot_erf_maps/{experiment}+{model}.log",
     benchmark:
-        "<benchmarks>/plot_erf_maps/{experiment}_{model}.jsonl"
+        "<benchmarks>/plot_erf_maps/{experiment}+{model}.jsonl"
     priority: PRIORITY["look"]
     conda:
         "../envs/deadpixel.yaml"

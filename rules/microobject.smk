@@ -53,9 +53,9 @@ rule train_microobject:
         steps=MICROOBJECT_STEPS,
         seen=MICROOBJECT_SEEN,
     log:
-        "<logs>/train_microobject/{dataset}+{model}_{kernels}_{seed}.log",
+        "<logs>/train_microobject/{dataset}+{model}+{kernels}+{seed}.log",
     benchmark:
-        "<benchmarks>/train_microobject/{dataset}+{model}_{kernels}_{seed}.jsonl"
+        "<benchmarks>/train_microobject/{dataset}+{model}+{kernels}+{seed}.jsonl"
     priority: PRIORITY["train"]
     conda:
         "../envs/deadpixel.yaml"
@@ -100,9 +100,9 @@ rule measure_starts:
     output:
         starts=STARTS,
     log:
-        "<logs>/measure_starts/{dataset}+{model}_{kernels}.log",
+        "<logs>/measure_starts/{dataset}+{model}+{kernels}.log",
     benchmark:
-        "<benchmarks>/measure_starts/{dataset}+{model}_{kernels}.jsonl"
+        "<benchmarks>/measure_starts/{dataset}+{model}+{kernels}.jsonl"
     priority: PRIORITY["follow"]
     conda:
         "../envs/deadpixel.yaml"

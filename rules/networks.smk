@@ -9,9 +9,9 @@ rule convert_weights:
     output:
         checkpoint=CHECKPOINT,
     log:
-        "<logs>/convert_weights/{model}_{weights}_{kernels}.log",
+        "<logs>/convert_weights/{model}+{weights}+{kernels}.log",
     benchmark:
-        "<benchmarks>/convert_weights/{model}_{weights}_{kernels}.jsonl"
+        "<benchmarks>/convert_weights/{model}+{weights}+{kernels}.jsonl"
     wildcard_constraints:
         weights="imagenet|file",
     conda:
@@ -38,9 +38,9 @@ rule calibrate_weights:
     output:
         checkpoint=CALIBRATED,
     log:
-        "<logs>/calibrate_weights/{dataset}+{model}_{weights}_{kernels}.log",
+        "<logs>/calibrate_weights/{dataset}+{model}+{weights}+{kernels}.log",
     benchmark:
-        "<benchmarks>/calibrate_weights/{dataset}+{model}_{weights}_{kernels}.jsonl"
+        "<benchmarks>/calibrate_weights/{dataset}+{model}+{weights}+{kernels}.jsonl"
     wildcard_constraints:
         weights="calibrated",
     priority: PRIORITY["look"]

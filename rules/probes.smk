@@ -41,9 +41,9 @@ rule probe_network:
     output:
         **{name: PROBE.replace("{probe}", name) for name in PROBE_NAMES},
     log:
-        "<logs>/probe_network/{dataset}+{model}_{weights}_{kernels}.log",
+        "<logs>/probe_network/{dataset}+{model}+{weights}+{kernels}.log",
     benchmark:
-        "<benchmarks>/probe_network/{dataset}+{model}_{weights}_{kernels}.jsonl"
+        "<benchmarks>/probe_network/{dataset}+{model}+{weights}+{kernels}.jsonl"
     priority: PRIORITY["follow"]
     conda:
         "../envs/deadpixel.yaml"

@@ -27,9 +27,9 @@ rule make_seen:
         ),
         vector=multiext(f"<results>/figures/seen/{SEEN_OF}", ".svg", ".pdf"),
     log:
-        "<logs>/make_seen/{experiment}_{model}.log",
+        "<logs>/make_seen/{experiment}+{model}.log",
     benchmark:
-        "<benchmarks>/make_seen/{experiment}_{model}.jsonl"
+        "<benchmarks>/make_seen/{experiment}+{model}.jsonl"
     conda:
         "../envs/deadpixel.yaml"
     resources:

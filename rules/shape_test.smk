@@ -72,9 +72,9 @@ rule finetune_model:
         predictions=PREDICTIONS,
         checkpoint=FINETUNED,
     log:
-        "<logs>/finetune_model/{dataset}+{model}_{weights}_{kernels}_{seed}.log",
+        "<logs>/finetune_model/{dataset}+{model}+{weights}+{kernels}+{seed}.log",
     benchmark:
-        "<benchmarks>/finetune_model/{dataset}+{model}_{weights}_{kernels}_{seed}.jsonl"
+        "<benchmarks>/finetune_model/{dataset}+{model}+{weights}+{kernels}+{seed}.jsonl"
     wildcard_constraints:
         weights="imagenet|calibrated|file",
     priority: PRIORITY["train"]

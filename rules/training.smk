@@ -82,5 +82,6 @@ FIELD_SETTINGS = {
     "images": config["erf"]["images"] or "all",
     "target": config["size_test"]["target"],
     "definition": config["erf"]["definition"],
+    "precision": config["erf"]["precision"],
     **config["preprocess"],
 }

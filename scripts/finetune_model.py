@@ -11,7 +11,7 @@ from deadpixel.networks import checkpoints, zoo
 from deadpixel.operations import computing, devices, job
 
 job.begin(snakemake)
-params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
+params, wildcards = snakemake.params, snakemake.wildcards
 pack = snakemake.input.pack
 device = computing.device(snakemake)
 seed = int(wildcards.seed)

@@ -12,7 +12,7 @@ from deadpixel.networks import zoo
 from deadpixel.operations import computing, devices, job
 
 job.begin(snakemake)
-params, wildcards, config = snakemake.params, snakemake.wildcards, snakemake.config
+params, wildcards = snakemake.params, snakemake.wildcards
 pack = snakemake.input.pack
 device = computing.device(snakemake)
 seed, size = int(wildcards.seed), params.size

@@ -1,5 +1,6 @@
 """A small run to make a report of: tables and maps whose every number is chosen."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -97,6 +98,7 @@ TABLE4 = frame(
         epochs_before=29.5,
         epochs_after=3.5,
         epochs_difference=-26.0,
+        **{"seen": 3, "unseen_before": 1, "unseen_after": 0},
         logrank_p=0.5,
         logrank_smallest_p=0.5,
         logrank_exact=True,
@@ -110,8 +112,9 @@ TABLE4 = frame(
         epochs_before=50,
         epochs_after=50,
         epochs_difference=0,
+        **{"seen": 0, "unseen_before": 2, "unseen_after": 2},
     ),
-)
+).astype(dict.fromkeys(["seen", "unseen_before", "unseen_after"], "Int32"))
 CAUSES = frame(
     causes.CONTRASTS,
     *(
@@ -208,9 +211,12 @@ TABLES = {
 assert pairs.INTERVAL_PAIRS == 3
 
 
-def write(folder: Path, **changed: pd.DataFrame | None) -> Run:
-    """The run in a folder, with some of its tables changed, or without those that are None."""
-    files = [*write_maps(folder)]
+def write(folder: Path, more: Sequence[Path] = (), **changed: pd.DataFrame | None) -> Run:
+    """The run in a folder, with some of its tables changed, or without those that are None.
+
+    more: of its files.
+    """
+    files = [*write_maps(folder), *more]
     for name, (table, rows) in TABLES.items():
         rows = changed.get(name, rows)
         if rows is not None:

@@ -15,6 +15,7 @@ from scipy import ndimage
 from .blocks import counts_without_each, standard_error
 
 PERIOD = 32  # px, the product of a ResNet's strides
+CLEAR = 4  # ``_unbiased_se`` above zero, which is two standard errors of the mean square
 _MOST_SPLITS = 126  # into halves: all of up to ten blocks; of more, so many are drawn
 
 

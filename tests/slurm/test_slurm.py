@@ -22,7 +22,7 @@ from waiting import ended, until
 HERE = Path(__file__).parent
 CANNOT_INSTALL = 77  # exit status of start-slurm.sh
 RUN = "results/microobject/epochs/dataset=drawn/model=mine/kernels=odd/seed=0/epochs.parquet"
-RUN_LOG = "logs/train_microobject/drawn+mine_odd_0.log"
+RUN_LOG = "logs/train_microobject/drawn+mine+odd+0.log"
 # Both tests of the paper and the other task; maps of fine-tuned networks are made like the others.
 TABLES = [
     *("results/tables/table1.parquet", "results/tables/table4.parquet"),

@@ -188,10 +188,12 @@ def test_all_networks_of_the_papers_size_are_named(tmp_path):
 
 
 def test_networks_are_even_as_far_as_the_errors_tell(tmp_path):
-    even = reported.FIELDS.assign(contrast_unbiased=0.019)
-    assert said(tmp_path, "unevenness", receptive_fields=even) == [
+    even = reported.FIELDS.assign(contrast_unbiased=0.039)
+    assert said(tmp_path / "even", "unevenness", receptive_fields=even) == [
         "resnet18 sees pixels evenly, as far as the errors tell."
     ]
+    (clear,) = said(tmp_path, "unevenness", receptive_fields=even.assign(contrast_unbiased=0.041))
+    assert "unevenly" in clear
 
 
 def test_without_fine_tuning_edges_are_those_of_networks_as_they_came(tmp_path):
@@ -200,6 +202,35 @@ def test_without_fine_tuning_edges_are_those_of_networks_as_they_came(tmp_path):
     assert sentence.endswith("the right one 0.40 ± 0.01.")
     unknown = reported.FIELDS.assign(asymmetry_x_se=np.nan)
     assert said(tmp_path, "edges", receptive_fields=unknown) == []
+
+
+@pytest.mark.parametrize(
+    ("difference", "unseen_before", "unseen_after", "said_of_it"),
+    [
+        (4.0, 0, 1, "4.0 epochs later, at least:"),
+        (4.0, 1, 0, "4.0 epochs later, at most:"),
+        (-4.0, 1, 0, "4.0 epochs sooner, at least:"),
+        (-4.0, 0, 1, "4.0 epochs sooner, at most:"),
+        (-4.0, 0, 0, "4.0 epochs sooner: after"),
+        (4.0, 1, 1, "4.0 epochs later, as far as runs that did not see it in time can tell:"),
+        (0.0, 0, 1, "as soon, as far as runs that did not see it in time can tell:"),
+    ],
+)
+@pytest.mark.parametrize("model", ["resnet18", "all"])
+def test_runs_that_never_saw_the_square_bound_the_difference(
+    tmp_path, difference, unseen_before, unseen_after, said_of_it, model
+):
+    counts = {"unseen_before": unseen_before, "unseen_after": unseen_after}
+    row = reported.TABLE4[:1].assign(epochs_difference=difference, model=model, **counts)
+    (sentence,) = said(tmp_path, "micro_object", table4=row)
+    assert f"the square is seen {said_of_it}" in sentence
+
+
+def test_networks_none_of_which_ever_saw_the_square_have_nothing_to_compare(tmp_path):
+    row = reported.TABLE4[1:].assign(model="all")
+    assert said(tmp_path, "micro_object", table4=row) == [
+        "No run in 2 networks saw the square in time: there is nothing to compare."
+    ]
 
 
 def test_the_row_of_all_networks_stands_for_them(tmp_path):
@@ -253,8 +284,8 @@ def test_where_the_square_is_seen_is_of_the_micro_object_task_and_not_of_the_cau
 def write_course(folder, weights, model, **errors):
     """Of maps after five and after ten blocks; errors by target, as shares."""
     rows = [
-        {"target": target, "n_blocks": number, "n_images": 10 * number}
-        | dict.fromkeys(["sigma_x", "sigma_y", "l1"], 2.0)
+        {"target": target, "n_blocks": number, "n_images": 10 * number, "l1": 2.0}
+        | dict.fromkeys(["sigma_x", "sigma_y"], 2.0 + 0 * error)
         | dict.fromkeys(["sigma_x_jackknife_se", "sigma_y_jackknife_se"], 0.001)
         | {"l1_se": 2 * error}
         for target, shares in errors.items()
@@ -265,6 +296,32 @@ def write_course(folder, weights, model, **errors):
     frame = pd.DataFrame(rows, columns=schemas.CONVERGENCE.names)
     parquet.write(frame, path, schemas.CONVERGENCE, {})
     return path
+
+
+def test_maps_that_no_gaussian_fits_are_told_from_those_of_too_few_images(tmp_path):
+    errors = "the standard errors of σ and L1"
+    cases = {
+        f"After 50 images {errors} of 1 of 3 maps are below 1 %; for 1 100 are too few; no "
+        "Gaussian fits 1 of 3 maps.": {"a": (0.009, 0.008), "b": (0.03, 0.02), "c": (np.nan,) * 2},
+        f"100 images are too few for {errors} of any map to be below 1 %; no Gaussian fits 1 of 2 "
+        "maps.": {"b": (0.03, 0.02), "c": (np.nan,) * 2},
+        "No Gaussian fits 1 of 1 maps.": {"c": (np.nan,) * 2},
+    }
+    for sentence, errors_of in cases.items():
+        file = write_course(tmp_path, "calibrated", "a", **errors_of)
+        run = Run(tmp_path, tmp_path / "report.html", [file])
+        assert [*findings.images_enough(run)] == [sentence]
+
+
+def test_intervals_of_maps_are_students_over_their_blocks(tmp_path):
+    """Of ten blocks 2.26 standard errors."""
+    for asymmetry, shown in ((0.043, False), (0.047, True)):
+        folder = tmp_path / str(asymmetry)
+        file = write_course(folder, "calibrated", "resnet18", output=(0.1, 0.1))
+        fields = reported.FIELDS[:1].assign(asymmetry_x=asymmetry, asymmetry_x_se=0.02)
+        run = reported.write(folder, receptive_fields=fields, more=[file])
+        (sentence,) = findings.edges(run)
+        assert ("no difference is shown" not in sentence) is shown
 
 
 def test_how_many_images_are_enough_is_of_networks_as_they_came(tmp_path):

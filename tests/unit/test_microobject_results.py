@@ -116,6 +116,17 @@ def test_table4_marks_what_never_happened(tmp_path: Path) -> None:
     assert np.isnan(mine["logrank_p"]) and np.isnan(mine["low"])
     assert rows.loc[pairs.ALL_MODELS, "n_pairs"] == 2
     assert rows.loc[pairs.ALL_MODELS, "epochs_difference"] == pytest.approx(-5 / 6)
+    counts = ["seen", "unseen_before", "unseen_after"]
+    assert ours[counts].tolist() == [5, 1, 0] and mine[counts].tolist() == [0, 1, 1]
+    assert rows.loc[pairs.ALL_MODELS, counts].tolist() == [5, 2, 1]
+
+
+def test_seeds_may_be_as_large_as_the_configuration_lets_them(tmp_path: Path) -> None:
+    firsts = _firsts(_microobject()).assign(seed=2**63 - 1)
+    paths = [str(tmp_path / f"t.{suffix}") for suffix in ("parquet", "md", "html")]
+    render.save(firsts, microobject.FIRST_EPOCHS, {}, paths)
+    found = parquet.read(paths[0], microobject.FIRST_EPOCHS.schema)
+    assert set(found["seed"]) == {2**63 - 1}
 
 
 def test_who_gets_there_in_the_last_epoch_does_get_there() -> None:

@@ -201,6 +201,18 @@ def test_mcnemar_is_of_the_first_seed_and_of_each_kind_of_kernels() -> None:
     assert rows.loc["sliced", "mcnemar_p"] == 0.25
 
 
+def test_mcnemar_at_another_crop_is_beside_odd_kernels_of_that_crop() -> None:
+    runs, predictions = _accuracies(0, 0)
+    larger = {kind: f"{kind}_225px" for kind in ("odd", "padded")}
+    runs = pd.concat([runs, runs.replace({"kernels": larger})], ignore_index=True)
+    predictions = pd.concat([predictions, predictions.replace({"kernels": larger})])
+    changed = predictions["kernels"].isin([*larger.values()])
+    predictions.loc[changed, "predicted"] = 1 - predictions.loc[changed, "label"]
+    rows = shape_test.table3(runs, predictions, published.beside(3, {}, {})).set_index("kernels")
+    assert rows.loc["padded_225px", ["only_before", "only_after"]].tolist() == [0, 0]
+    assert rows.loc["odd_225px", ["only_before", "only_after"]].tolist() != [0, 0]
+
+
 @pytest.mark.parametrize("number", [5, 6])
 def test_too_few_pairs_are_named(number: int) -> None:
     """2 / 2**5 is 0.0625, 2 / 2**6 is 0.031: five seeds, as in the paper, cannot reach 0.05."""

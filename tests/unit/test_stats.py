@@ -1,6 +1,7 @@
 """Exact rank correlations against every order, written out."""
 
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -40,8 +41,10 @@ def test_kendall_without_ties_is_scipys_exact_test():
 def test_more_networks_than_can_be_permuted_are_drawn_and_said_to_be():
     x = np.arange(12.0)
     found = stats.spearman(x, x + np.tile([0.0, 1.5], 6))
-    assert not found.exact and found.p_value < 0.001
-    assert found == stats.spearman(x, x + np.tile([0.0, 1.5], 6))
+    assert not found.exact and found.p_value == 2 / 10_000  # the order itself and 9,999 others
+    loose = x + 40 * np.sin(x)
+    assert stats.spearman(x, loose) == stats.spearman(x, loose)
+    assert 0.01 < stats.spearman(x, loose).p_value < 1
 
 
 @pytest.mark.parametrize("function", [stats.kendall, stats.spearman])
@@ -154,6 +157,22 @@ def test_many_runs_are_drawn_and_said_to_be() -> None:
     assert stats.sign_flip([1.0] * 30) == stats.PermutationTest(1e-4, 1e-4, False)
     clear = stats.logrank_paired([*range(1, 31)], [*range(31, 61)], 60)
     assert clear == stats.PermutationTest(1e-4, 1e-4, False)
+
+
+def test_what_few_sign_flips_detect_is_that_all_have_one_sign() -> None:
+    """8 pairs at 1 %: no other outcome is below it, so that the chance is one of 8 signs."""
+    found = stats.detectable(8, 0.01, 0.8)
+    assert found == pytest.approx(scipy.stats.norm.ppf(0.8 ** (1 / 8)), abs=0.04)
+    assert math.isnan(stats.detectable(7, 0.01, 0.8))
+    assert stats.detectable(8, 0.01, 0.9) > found > stats.detectable(8, 0.05, 0.8)
+
+
+@pytest.mark.parametrize("n", [11, 13])
+def test_what_sign_flips_detect_they_find_so_often(n) -> None:
+    mean = stats.detectable(n, 0.02, 0.7)
+    drawn = np.random.default_rng(1).normal(mean, 1, (1500, n))
+    found = [stats.sign_flip(differences).p_value <= 0.02 for differences in drawn]
+    assert np.mean(found) == pytest.approx(0.7, abs=0.05)
 
 
 def test_sign_flip_is_scipys_permutation_of_pairs() -> None:

@@ -198,6 +198,14 @@ def test_a_tree_reads_as_one_table(tmp_path: Path) -> None:
     }
 
 
+def test_seeds_alone_are_numbers_in_paths(tmp_path: Path) -> None:
+    """A network may be named 18."""
+    path = tmp_path / "model=18/kernels=odd/seed=3000000000/erf.parquet"
+    _written(path)
+    table = parquet.read_partitioned([path], schemas.ERF)
+    assert table[["model", "seed"]].iloc[0].tolist() == ["18", 3_000_000_000]
+
+
 def test_partitions_of_any_path() -> None:
     assert parquet.partitions("results/fits.parquet") == {}
     assert parquet.partitions("a/b=c=d/e.parquet") == {"b": "c=d"}

@@ -619,6 +619,19 @@ def forget_momentum(arrays):
     return with_run(lambda run: run["momentum"].clear())(without("momentum/")(arrays))
 
 
+def test_a_network_with_an_open_mask_goes_on_where_it_was(tmp_path):
+    """Attention hides places by minus infinity, which was so before training."""
+    masked = network()
+    masked.register_buffer("mask", torch.full((2, 2), -math.inf).triu(1))
+    scratch = Scratch(tmp_path / "masked", [])
+    run = fit(copy.deepcopy(masked), scratch, seconds_between_saves=0)
+    for _ in range(3):
+        next(run)
+    run.close()
+    kept = fit(masked, scratch, train=lambda _: pytest.fail("an epoch is trained twice"))
+    assert [next(kept)["epoch"] for _ in range(3)] == [1, 2, 3]
+
+
 NAN = np.full((8,), np.nan, np.float32)
 DAMAGES = {
     "no momentum": without("momentum/"),

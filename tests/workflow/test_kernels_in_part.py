@@ -53,5 +53,5 @@ def test_what_cannot_change_stops_its_own_arm_alone_and_what_changes_in_part_is_
     for kernels, counts in (("odd", [0, 2]), ("padded", [1, 1])):
         found = parquet.read(checkout.folder / trf.format("in_part", kernels), schemas.TRF)
         assert found[["changed", "left_odd"]].to_numpy().tolist() == [counts] * 3
-    log = (checkout.folder / "logs/compute_trf/in_part_padded.log").read_text()
+    log = (checkout.folder / "logs/compute_trf/in_part+padded.log").read_text()
     assert "0 (Averages) stays as it is: with a kernel of 4 x 4 it would compute" in log

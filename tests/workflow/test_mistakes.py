@@ -51,7 +51,7 @@ datasets:
         "training.augmentation.scale.0: nan is not of type 'number'",
         "microobject.learning_rate: inf is not of type 'number'",
         "finetune.kernels: ['padded'], but odd has to be among them",
-        "finetune.learning_rate: '1e-3' is not of type 'number'; YAML takes it for text, write 0.001",
+        "finetune.learning_rate: '1e-3' is not of type 'number'; YAML takes it for text, write 0.0",
         "models: 'a/b', but names are of letters, digits, _ . and -, and begin with neither of",
         "kernels: 'blur-5', but names of kinds of kernels are of letters, digits and _",
         "datasets.drawn: 'classes' is a required property",
@@ -180,7 +180,9 @@ CROSS_FIELD_MISTAKES = {
     ),
     "squares of colours that there are not": (
         {
-            "models": {"grey": {"source": "timm:resnet18", "preprocess": {"mean": [0], "std": [1]}}},
+            "models": {
+                "grey": {"source": "timm:resnet18", "preprocess": {"mean": [0], "std": [1]}}
+            },
             "microobject": {"models": ["grey"]},
             "causes": {"microobject": [{"models": ["grey"], "kernels": ["odd"], "seeds": [0]}]},
         },
@@ -484,7 +486,7 @@ def test_own_network_own_weights_own_images(checkout, monkeypatch):
     assert trf.loc["odd"].loc[["layer3", "layer4"]].tolist() == [3, 7]
     assert trf.loc["padded"].loc[["layer3", "layer4"]].tolist() == [4, 10]
     assert trf.loc[[("odd", "output"), ("padded", "output")]].isna().all()
-    log = (checkout.folder / "logs/compute_trf/mine_odd.log").read_text()
+    log = (checkout.folder / "logs/compute_trf/mine+odd.log").read_text()
     assert "svd" in log
     tables_of = checkout.folder / "results/tables"
     assert len(parquet.read(tables_of / "table3.parquet", shape_test.TABLE3.schema)) == 1

@@ -7,7 +7,7 @@ from deadpixel.files import parquet, schemas
 from small import NETWORK, OVERLAY, small_checkout
 
 MAPS = "dataset=drawn/model=mine/weights=calibrated/kernels=odd"
-LOG = "logs/accumulate_erf/drawn+mine_calibrated_odd.log"
+LOG = "logs/accumulate_erf/drawn+mine+calibrated+odd.log"
 # Its logits look at the middle, so that a Gaussian fits their map, too.
 CENTRAL = NETWORK.replace("self.deep(self.stem(image))", "self.near(self.deep(self.stem(image)))")
 CENTRAL = CENTRAL.replace(

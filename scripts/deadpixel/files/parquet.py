@@ -85,10 +85,10 @@ def read_all(paths: Path | str | Iterable[Path | str], schema: pa.Schema) -> pd.
 
 
 def read_partitioned(paths: Iterable[Path | str], schema: pa.Schema) -> pd.DataFrame:
-    """Rows of all files, with the columns that their paths give; numbers in paths are integers."""
+    """Rows of all files, with the columns that their paths give; seeds are integers."""
     frames = []
     for path in paths:
-        values = {k: int(v) if v.isdigit() else v for k, v in partitions(path).items()}
+        values = {k: int(v) if k == "seed" else v for k, v in partitions(path).items()}
         frames.append(read(path, schema).assign(**values))
     return pd.concat(frames, ignore_index=True)
 

@@ -15,7 +15,6 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.special import nctdtrinc, stdtrit
 
 from .. import blocks, extent, imbalance
 from . import pairs, stats
@@ -31,7 +30,7 @@ MEASURES = {
     "test_acc": "test acc (%)",
 }
 _WORDS = {"first_epoch": ("epochs", "sooner", "later"), "test_acc": ("points", "lower", "higher")}
-LEVEL = 0.05  # shared by the contrasts of an experiment (Bonferroni)
+LEVEL = 0.05  # shared by the contrasts of a network in a measure (Bonferroni)
 POWER = 0.8
 RUNS = Table(
     *(MODEL, KERNELS, SEED),
@@ -90,17 +89,15 @@ def contrasts(runs: pd.DataFrame, named: Mapping[str, Sequence[Pair]]) -> pd.Dat
 
     runs: model, kernels, seed and some of `MEASURES`. Pairs of which a network lacks an arm are
     left out. The p-value is exact, from all ways to flip signs of the seeds. level: what p may be
-    at most, a share of `LEVEL` for each contrast of `named`. detectable: the difference that would
-    be found at this level with probability `POWER`, by Student's t, if runs vary as these do.
+    at most, a share of `LEVEL` for each contrast that the network has. detectable: the difference
+    that this test would find with probability `POWER`, if runs vary as these do; see
+    `stats.detectable`.
     """
     rows = [
-        {"model": model, "contrast": name, "measure": measure, **row}
+        {"model": model, "measure": measure, **row}
         for model, of_model in runs.groupby("model", sort=False)
         for measure in _measures(of_model)
-        for name, of_contrast in named.items()
-        for row in _rows(
-            of_model.pivot_table(measure, "seed", "kernels"), of_contrast, LEVEL / len(named)
-        )
+        for row in _of_network(of_model.pivot_table(measure, "seed", "kernels"), named)
     ]
     return pd.DataFrame(rows, columns=CONTRASTS.names)
 
@@ -109,19 +106,31 @@ def _measures(runs: pd.DataFrame) -> list[str]:
     return [name for name in MEASURES if name in runs.dropna(axis=1, how="all")]
 
 
+def _of_network(
+    values: pd.DataFrame, named: Mapping[str, Sequence[Pair]]
+) -> Iterator[dict[str, Any]]:
+    """values: a row per seed, a column per arm."""
+    known = {
+        name: [pair for pair in of if {*pair} <= {*values} and values[[*pair]].dropna().size]
+        for name, of in named.items()
+    }
+    number = sum(map(bool, known.values()))
+    for name, of_contrast in known.items():
+        for row in _rows(values, of_contrast, LEVEL / number if number else LEVEL):
+            yield {"contrast": name, **row}
+
+
 def _rows(
     values: pd.DataFrame, of_contrast: Sequence[Pair], level: float
 ) -> Iterator[dict[str, Any]]:
-    """values: a row per seed, a column per arm."""
-    known = [pair for pair in of_contrast if {*pair} <= {*values}]
-    for compared in [known, *([pair] for pair in known if len(known) > 1)]:
+    for compared in [of_contrast, *([pair] for pair in of_contrast if len(of_contrast) > 1)]:
         befores, afters = [before for before, _ in compared], [after for _, after in compared]
         whole = values[befores + afters].dropna()
         if whole.empty:
             continue
         before, after = whole[befores].mean(axis=1), whole[afters].mean(axis=1)
         yield {
-            "arms": ", ".join(f"{first} to {second}" for first, second in compared),
+            "arms": ", ".join(map(_in_words, compared)),
             "before": before.mean(),
             "after": after.mean(),
             **_difference(before.to_numpy(), after.to_numpy(), level),
@@ -131,26 +140,33 @@ def _rows(
 def _difference(before: np.ndarray, after: np.ndarray, level: float) -> dict[str, Any]:
     found = stats.mean_difference(before, after)
     interval = pairs.interval(found)
-    freedom = max(found.n - 1, 1)
-    standard_error = (interval["high"] - found.mean) / stdtrit(freedom, 0.975)
-    beyond = stdtrit(freedom, 1 - level / 2)
     return {
         "n_pairs": found.n,
         "difference": found.mean,
         **interval,
         **pairs.of_test("signflip", stats.sign_flip(after - before)),
         "level": level,
-        "detectable": standard_error * nctdtrinc(freedom, 1 - POWER, beyond),
+        "detectable": np.std(after - before, ddof=1) * stats.detectable(found.n, level, POWER)
+        if found.n > 1
+        else math.nan,
     }
 
 
 def lacking(named: Mapping[str, Sequence[Pair]], table: pd.DataFrame) -> list[str]:
-    """A sentence for each contrast that no network has the arms of."""
-    return [
-        f"{name}: no network has both arms of a pair ({', '.join(' to '.join(p) for p in of)})."
-        for name, of in named.items()
-        if name not in {*table["contrast"]}
-    ]
+    """A sentence for each contrast of which there are pairs that no network has both arms of."""
+    compared = {
+        (row.contrast, pair) for row in table.itertuples() for pair in str(row.arms).split(", ")
+    }
+    sentences = []
+    for name, of_contrast in named.items():
+        pairs_of = [_in_words(pair) for pair in of_contrast]
+        if missing := [pair for pair in pairs_of if (name, pair) not in compared]:
+            sentences.append(f"{name}: no network has both arms of {', '.join(missing)}.")
+    return sentences
+
+
+def _in_words(pair: Pair) -> str:
+    return " to ".join(pair)
 
 
 def in_words(table: pd.DataFrame) -> list[str]:

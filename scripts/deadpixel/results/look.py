@@ -15,12 +15,11 @@ from torch import Tensor
 
 from ..data.normalisation import MEAN, STD
 from ..files.effective import Erf
+from ..imbalance import CLEAR, PERIOD
 from ..look import Look
 from . import erf_maps, fields, pages, render
 from .render import NUMBER, TEXT, Column, Row, Table
 from .style import STYLE, colours
-
-TILE = 32  # px; a field that is narrower has a peak there and no pattern
 
 
 def _no_gaussian(row: Row) -> str | None:
@@ -28,7 +27,7 @@ def _no_gaussian(row: Row) -> str | None:
 
 
 def _too_narrow(row: Row) -> str | None:
-    return "too narrow" if row["radius_50"] < TILE / 2 else None
+    return "too narrow" if row["radius_50"] < PERIOD / 2 else None
 
 
 def _with_error(
@@ -71,8 +70,8 @@ NOTES = (
     "Fields are in px of the image. Theory: the square that arithmetic allows the central feature. "
     "Half, 90 %: of the sensitivity, within a circle around its centre of mass.",
     "Contrast: root mean squared deviation from the pixels around, by the place in a tile of "
-    f"{TILE} px, noise taken off. Edges: sensitivity of the outer strip of one stride over that of "
-    "the middle.",
+    f"{PERIOD} px, noise taken off. Edges: sensitivity of the outer strip of one stride over that "
+    "of the middle.",
     "±: standard error, over blocks of images.",
 )
 
@@ -107,12 +106,13 @@ def _checkerboard(rows: Mapping[str, Row]) -> Iterator[str]:
     if logits is None or pd.isna(logits["contrast_unbiased_se"]):
         return
     size, error = logits["contrast_unbiased"], logits["contrast_unbiased_se"]
-    if size < 2 * error:
-        yield f"Within tiles of {TILE} px pixels are seen evenly, as far as the errors tell."
+    if size < CLEAR * error:
+        yield f"Within tiles of {PERIOD} px pixels are seen evenly, as far as the errors tell."
         return
     yield (
-        f"Pixels are seen unevenly: by their place in a tile of {TILE} px the logits' sensitivity "
-        f"deviates by {100 * size:.1f} ± {100 * error:.1f} % from that of the pixels around."
+        f"Pixels are seen unevenly: by their place in a tile of {PERIOD} px the logits' "
+        f"sensitivity deviates by {100 * size:.1f} ± {100 * error:.1f} % from that of the pixels "
+        "around."
     )
 
 

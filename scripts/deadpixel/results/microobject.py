@@ -24,6 +24,7 @@ FIRST_EPOCHS = Table(
     Column("best_test_acc", NUMBER, "best test acc (%)", decimals=2),
     Column("last_test_acc", NUMBER, "last test acc (%)", decimals=2),
 )
+_NUMBERS = ["seen", "unseen_before", "unseen_after"]
 RUNNING = 512  # images that the running accuracy is of: its standard error at 90 % is 1.3 %
 TABLE4 = Table(
     *pairs.RUNS,
@@ -36,6 +37,9 @@ TABLE4 = Table(
     *with_paper(Column("epochs_difference", NUMBER, "difference", decimals=1)),
     *pairs.INTERVAL,
     *pairs.columns_of_test("logrank", "log-rank"),
+    Column("seen", WHOLE, header=None),
+    Column("unseen_before", WHOLE, header=None),
+    Column("unseen_after", WHOLE, header=None),
 )
 
 
@@ -91,7 +95,8 @@ def table4(firsts: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
 
     A run that never gets there counts with its last epoch in means, medians and differences, as in
     the paper, and as censored in the log-rank test, whose p-value is exact: from all swaps within
-    pairs. It is written as > that epoch.
+    pairs. It is written as > that epoch. seen: how many runs of both get there; unseen_before and
+    unseen_after: how many do not.
     """
     waited = firsts.assign(
         wait=firsts["first_epoch"].astype("Float64").fillna(np.inf).astype(float),
@@ -101,7 +106,9 @@ def table4(firsts: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
         row | (_waits(of_row) if row["model"] != pairs.ALL_MODELS else {})
         for row, of_row in pairs.compared(waited, "counted", paper, "epochs_")
     ]
-    return pd.DataFrame(rows, columns=TABLE4.names)
+    table = pd.DataFrame(rows, columns=TABLE4.names)
+    summed = table.groupby("kernels")[_NUMBERS].transform("sum")
+    return table.fillna(summed).astype(dict.fromkeys(_NUMBERS, "Int32"))
 
 
 def _waits(runs: pd.DataFrame) -> dict[str, Any]:
@@ -113,6 +120,8 @@ def _waits(runs: pd.DataFrame) -> dict[str, Any]:
             for value, last in zip(wait, epochs, strict=True)
         )
         found[f"median_{when}"] = runs[f"counted_{when}"].median()
+        found[f"unseen_{when}"] = np.isinf(wait).sum()
+    found["seen"] = 2 * len(runs) - found["unseen_before"] - found["unseen_after"]
     last = runs[["epochs_before", "epochs_after"]].to_numpy().max()
     before, after = runs["wait_before"].to_numpy(), runs["wait_after"].to_numpy()
     test = stats.logrank_paired(before, after, last)

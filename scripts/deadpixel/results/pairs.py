@@ -55,11 +55,12 @@ def by_seed(runs: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
     Those at another crop are beside odd ones of that crop, and odd ones of it beside plain odd.
     """
     for kernels in [kind for kind in runs["kernels"].unique() if kind != ODD]:
-        odd, changed = (runs[runs["kernels"] == kind] for kind in (_before(kernels), kernels))
+        odd, changed = (runs[runs["kernels"] == kind] for kind in (before(kernels), kernels))
         yield kernels, odd.merge(changed, on=["model", "seed"], suffixes=("_before", "_after"))
 
 
-def _before(kernels: str) -> str:
+def before(kernels: str) -> str:
+    """Odd kernels of the same crop; of odd ones at another crop, plain odd ones."""
     kind, crop = kind_and_crop(kernels)
     return ODD if kind == ODD or crop is None else at_crop(ODD, crop)
 

@@ -24,6 +24,7 @@ _FIELDS = {
     "images": "all",
     "target": "layer4",
     "definition": "kim",
+    "precision": None,
     "resize": 256,
     "crop": 224,
     "interpolation": "bilinear",

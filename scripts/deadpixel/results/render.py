@@ -55,7 +55,7 @@ class Table:
 
 
 MODEL, KERNELS = Column("model", TEXT, "model"), Column("kernels", TEXT, "kernels")
-SEED = Column("seed", WHOLE, "seed")
+SEED = Column("seed", pa.int64(), "seed")
 
 
 def with_paper(*columns: Column) -> Iterator[Column]:

@@ -103,7 +103,9 @@ def table3(runs: pd.DataFrame, predictions: pd.DataFrame, paper: pd.DataFrame) -
         row |= pairs.of_test("signflip", stats.sign_flip((after - before).to_numpy()))
         if row["model"] != pairs.ALL_MODELS:
             right = _right(predictions, row["model"], of_row["seed"].iloc[0])
-            test = stats.mcnemar(right["odd"].to_numpy(), right[row["kernels"]].to_numpy())
+            test = stats.mcnemar(
+                right[pairs.before(row["kernels"])].to_numpy(), right[row["kernels"]].to_numpy()
+            )
             row |= {"only_before": test.only_before, "only_after": test.only_after}
             row["mcnemar_p"] = test.p_value
         rows.append(row)

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from ..errors import InputError, naming
-from ..imbalance import mean_tile, tile_contrast, tile_period
+from ..imbalance import mean_tile, repeated, tile_contrast, tile_period
 from . import pairs, stats
 from .pairs import RUN
 from .render import NUMBER, Column
@@ -106,7 +106,7 @@ def _run(name: tuple[str, str, int], rows: pd.DataFrame, field: np.ndarray, size
         )
     period = tile_period(field.shape)
     tile = mean_tile(field, period)
-    tiles = np.pad(tile, [(0, length - period) for length in field.shape], mode="wrap")
+    tiles = repeated(tile, field.shape)
     of_tile, of_field = (
         under_squares(part, corners, size) for part in (tiles, field / field.mean())
     )

@@ -3,14 +3,16 @@
 Every function yields the sentences of one question, none where the run has no answer.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
-from ...files import parquet, schemas
-from ...imbalance import PERIOD
+from ...files import schemas
+from ...imbalance import CLEAR, PERIOD
 from ...probes.places import DISTURBED
 from ...surgery.kinds import ODD
 from .. import causes, convergence, pairs, size_test, stats
@@ -26,7 +28,6 @@ from ..shape_test import TABLE3
 from ..survey import SURVEY
 from .run import Run
 
-_95 = 1.96  # standard errors of a mean
 _LOGITS = "output"  # whose map is wide enough to have a tile and edges
 ENOUGH_P = 0.05
 
@@ -87,7 +88,7 @@ def unevenness(run: Run) -> Iterator[str]:
     """Contrast of the tile of networks as they came."""
     rows = _logits(run)
     known = rows[rows["kernels"] == ODD].dropna(subset=["contrast_unbiased_se"])
-    clear = known["contrast_unbiased"] > 2 * known["contrast_unbiased_se"]
+    clear = known["contrast_unbiased"] > CLEAR * known["contrast_unbiased_se"]
     uneven, even = known[clear], known[~clear]
     if len(uneven):
         sizes = [_with_error(row, "contrast_unbiased", 3) for row in uneven.to_dict("records")]
@@ -106,38 +107,54 @@ def _sees(rows: Any) -> str:
 
 def images_enough(run: Run) -> Iterator[str]:
     """After how many images the maps of networks as they came are precise."""
-    courses: list[Any] = [
-        course
-        for name in run.names("convergence/*.parquet")
-        if parquet.partitions(name)["weights"] != "finetuned"
-        for _, course in run.rows(name, schemas.CONVERGENCE).groupby("target", sort=False)
-    ]
+    courses = [course for name, course in _courses(run) if "/weights=finetuned/" not in name]
     if not courses:
         return
     enough = [convergence.images_enough(course, convergence.SHARE) for course in courses]
     known = [number for number in enough if number]
     every = max(int(course["n_images"].max()) for course in courses)
+    unfit = sum(bool(np.isnan(course["sigma_x"].iloc[-1])) for course in courses)
+    imprecise = len(courses) - len(known) - unfit
     errors = "the standard errors of σ and L1"
     below = f"below {100 * convergence.SHARE:g} %"
-    if len(known) == len(courses):
-        yield f"After {max(known)} images {errors} of every map are {below}."
-    elif known:
-        yield (
-            f"After {max(known)} images {errors} of {len(known)} of {len(courses)} maps are "
-            f"{below}; for the others {every} are too few."
+    said = []
+    if known:
+        whose = (
+            "every map" if len(known) == len(courses) else f"{len(known)} of {len(courses)} maps"
         )
-    else:
-        yield f"{every} images are too few for {errors} of any map to be {below}."
+        said.append(f"after {max(known)} images {errors} of {whose} are {below}")
+    if imprecise and known:
+        said.append(f"for {imprecise if unfit else 'the others'} {every} are too few")
+    elif imprecise:
+        said.append(f"{every} images are too few for {errors} of any map to be {below}")
+    if unfit:
+        said.append(f"no Gaussian fits {unfit} of {len(courses)} maps")
+    first, rest = said[0], said[1:]
+    yield "; ".join([first[0].upper() + first[1:], *rest]) + "."
+
+
+def _courses(run: Run) -> Iterator[tuple[str, Any]]:
+    """Rows of `schemas.CONVERGENCE` of each map, with the name of their file."""
+    for name in run.names("convergence/*.parquet"):
+        for _, course in run.rows(name, schemas.CONVERGENCE).groupby("target", sort=False):
+            yield name, course
+
+
+def _standard_errors(run: Run) -> float:
+    """How many of them a 95 % interval of a map takes: Student's t, of errors over its blocks."""
+    blocks = [course["n_blocks"].max() for _, course in _courses(run)]
+    return float(stdtrit(min(blocks, default=math.inf) - 1, 0.975))
 
 
 def padding_and_the_tile(run: Run) -> Iterator[str]:
     """What a change of kernels does to the contrast of the tile."""
     name, rows = "contrast_unbiased", _logits(run, "finetuned").assign(seed=0)
+    standard_errors = _standard_errors(run)
     for kernels, both in pairs.by_seed(rows):
         before, after = (both[f"{name}_{when}"].to_numpy() for when in ("before", "after"))
         errors = np.hypot(*(both[f"{name}_se_{when}"].to_numpy() for when in ("before", "after")))
         differences = [
-            (f"In {model}", of_odd, of_kernels, _95 * error)
+            (f"In {model}", of_odd, of_kernels, standard_errors * error)
             for model, of_odd, of_kernels, error in zip(
                 both["model"], before, after, errors, strict=True
             )
@@ -164,14 +181,14 @@ def edges(run: Run) -> Iterator[str]:
     """Which edge counts less, with each kind of kernels."""
     for weights in ("finetuned", None):
         rows = _logits(run, weights).dropna(subset=["asymmetry_x_se"])
-        said = [_edge(row) for row in rows.to_dict("records")]
+        said = [_edge(row, _standard_errors(run)) for row in rows.to_dict("records")]
         if said:
             yield f"In {'; in '.join(said)}."
             return
 
 
-def _edge(row: Row) -> str:
-    differ = abs(row["asymmetry_x"]) > _95 * row["asymmetry_x_se"]
+def _edge(row: Row, standard_errors: float) -> str:
+    differ = abs(row["asymmetry_x"]) > standard_errors * row["asymmetry_x_se"]
     left, right = (_with_error(row, f"edge_{side}", 2) for side in ("left", "right"))
     return (
         f"{row['model']} with {row['kernels']} kernels the left edge counts {left} of the middle, "
@@ -194,23 +211,27 @@ def accuracy(run: Run) -> Iterator[str]:
 def micro_object(run: Run) -> Iterator[str]:
     """How soon a square is seen."""
     for row in _overall(_rows(run, "table4", TABLE4)):
-        before, after = (str(row[f"runs_{when}"]) for when in ("before", "after"))
-        if row["model"] != pairs.ALL_MODELS and _never(f"{before},{after}"):
+        if not row["seen"]:
             yield f"No run {_where(row)} saw the square in time: there is nothing to compare."
             continue
         difference = row["epochs_difference"]
         more = "later" if difference > 0 else "sooner"
         size = f"{abs(difference):.1f} epochs {more}" if difference else "as soon"
-        least = ", at least" if ">" in before + after else ""
         yield (
-            f"With {row['kernels']} kernels {_where(row)} the square is seen {size}{least}: after "
-            f"{row['epochs_after']:.1f} epochs instead of {row['epochs_before']:.1f} "
+            f"With {row['kernels']} kernels {_where(row)} the square is seen {size}{_bound(row)}: "
+            f"after {row['epochs_after']:.1f} epochs instead of {row['epochs_before']:.1f} "
             f"({_evidence(row, 'logrank')})."
         )
 
 
-def _never(runs: str) -> bool:
-    return all(run.strip().startswith(">") for run in runs.split(","))
+def _bound(row: Row) -> str:
+    """Runs that never see the square count with their last epoch, which is too soon."""
+    before, after = row["unseen_before"] > 0, row["unseen_after"] > 0
+    if (before and after) or ((before or after) and not row["epochs_difference"]):
+        return ", as far as runs that did not see it in time can tell"
+    if before or after:
+        return ", at least" if after == (row["epochs_difference"] > 0) else ", at most"
+    return ""
 
 
 def _overall(rows: Any) -> Iterator[dict[str, Any]]:

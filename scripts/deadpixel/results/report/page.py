@@ -111,7 +111,10 @@ def _limits(run: Run, shown: list[dict[str, Any]]) -> Iterator[str]:
             "Errors and intervals of maps are over images, of one trained network each: they do "
             "not say how another seed would come out."
         )
-    yield "p-values are each of one comparison by itself, not corrected for how many there are."
+    yield (
+        "p-values are each of one comparison by itself, not corrected for how many there are; only "
+        "the contrasts of a network, in the table of causes, share their 5 %."
+    )
 
 
 def _made_with(run: Run) -> str:
