@@ -116,6 +116,18 @@ def test_the_mean_over_colours_is_right_wherever_else_the_image_goes(before):
     torch.testing.assert_close(mean, truth.mean(1), **EXACT)
 
 
+@pytest.mark.parametrize("colours", [(0, 1), (1, -1), (-1, 0)])
+def test_colours_that_padding_adds_or_takes_are_no_colours_of_the_image(colours):
+    """Such as a fourth one that is always zero, for libraries that want RGBX."""
+    padded = nn.ConstantPad3d((0, 0, 0, 0, *colours), 0.0)
+    stem = nn.Conv2d(3 + sum(colours), 4, 3, 2, 1)
+    network = nn.Sequential(padded, stem).double().requires_grad_(False)
+    image = noise(2, 3, 9, 9)
+    truth = gradient(network, image, own=False)
+    found = gradient(network, image, mean_colour=True)
+    torch.testing.assert_close(found.mean(1), truth.mean(1), **EXACT)
+
+
 def test_padding_before_the_stem_is_no_obstacle():
     network = nn.Sequential(nn.ZeroPad2d((0, 1, 0, 1)), nn.Conv2d(3, 4, 4, 2, 1)).double()
     image = noise(1, 3, 12, 12)

@@ -25,6 +25,7 @@ from torchvision.ops import SqueezeExcitation
 from deadpixel import receptive_field
 from deadpixel.errors import InputError
 from deadpixel.reading import named
+from deadpixel.targets import Target
 from deadpixel.trf.algebra import UnknownFieldError
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using padding='same':UserWarning")
@@ -476,6 +477,34 @@ def test_aligned_enlargement_of_small_maps(
         field = receptive_field.theoretical(model, "output", (length, length))
         assert field.size == (size, size)
     _assert_true(field, _truth(model, "output", (length, length)), (length, length))
+
+
+class Axial(nn.Module):
+    """Each row of a map by itself, as one image of a batch: (H, C, 1, W)."""
+
+    def __init__(self, along: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.along = along
+
+    def forward(self, image: Tensor) -> Tensor:
+        rows = self.along(image.permute(0, 2, 1, 3).flatten(0, 1).unsqueeze(2)).squeeze(2)
+        return rows.unflatten(0, (1, -1)).permute(0, 2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("along", "stride"),
+    [
+        (nn.Conv2d(3, 3, (1, 3), (1, 2), (0, 1)), 2),
+        (nn.MaxPool2d((1, 3), (1, 2), (0, 1)), 2),
+        (nn.AvgPool2d((1, 3), 1, (0, 1)), 1),
+        (nn.ConvTranspose2d(3, 3, (1, 3), padding=(0, 1)), 1),
+    ],
+)
+def test_rows_that_lie_in_the_batch_keep_their_places(along, stride):
+    network = nn.Sequential(Axial(along))
+    targets = {"o": Target("0", layout="nchw")}
+    field = receptive_field.fields(network, targets, (32, 48))["o"]
+    assert (field.size, field.stride, field.kind) == ((1, 3), (1, stride), "exact")
 
 
 def test_patterns_cut_short_are_refused() -> None:

@@ -77,9 +77,14 @@ class WayBack(TorchFunctionMode):
     def _is_image(self, found: Tensor) -> bool:
         """Whether it is the image, or what treats all its colours the same made of it."""
         node = found.grad_fn
-        while node is not None and node.name() in _SAME_FOR_COLOURS:
+        while node is not None and node.name() in _SAME_FOR_COLOURS and not _pads_colours(node):
             node = node.next_functions[0][0]
         return getattr(node, "variable", None) is self._images
+
+
+def _pads_colours(node: Any) -> bool:
+    """Whether it adds colours or takes some off; a padding has two numbers for each dimension."""
+    return any(getattr(node, "_saved_pad", ())[4:])
 
 
 def _pooled(

@@ -214,7 +214,8 @@ def window(
     reach = (kernel - 1) * dilation + 1
     beyond = (outputs - 1) * stride + reach - field.row.shape[dim] - padding
     field = extended(field, dim, padding, beyond)
-    return placed([edge.unfold(dim, reach, stride)[..., ::dilation].amin(-1) for edge in field[:4]])
+    windows = [edge.unfold(dim, reach, stride) for edge in field[:4]]
+    return placed_along(dim, [window[..., ::dilation].amin(-1) for window in windows], field)
 
 
 def line_window(field: Field, kernel: int, sizes: Sequence[int], outputs: int) -> Field:
@@ -249,7 +250,7 @@ def transposed_window(
 
     edges = extended(field, dim, before, after)[:4]
     windows = [spaced(edge).unfold(dim, spread + 1, 1) for edge in edges]
-    return placed([window[..., ::dilation].amin(-1) for window in windows])
+    return placed_along(dim, [window[..., ::dilation].amin(-1) for window in windows], field)
 
 
 def slide(
@@ -261,6 +262,18 @@ def slide(
     for dim, *axis_sizes in zip((ROWS, COLUMNS), *sizes, strict=True):
         field = along(field, dim, *axis_sizes, output.shape[dim])
     return field.map(lambda part: part.expand(*channels, *output.shape[-2:]))
+
+
+def placed_along(dim: int, edges: Sequence[Tensor], field: Field) -> Field:
+    """What windows along `dim` make of `field`, `placed`.
+
+    Along an axis of one place elements keep theirs: the rows of a map may lie in the batch.
+    """
+    kept = [place.narrow(dim, 0, 1) for place in field[4:]]
+    numbered, shape = placed(edges), edges[0].shape
+    row = numbered.row if shape[ROWS] > 1 else kept[0]
+    column = numbered.column if shape[COLUMNS] > 1 else kept[1]
+    return numbered._replace(row=row, column=column)
 
 
 def placed(edges: Sequence[Tensor]) -> Field:

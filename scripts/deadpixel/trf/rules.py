@@ -27,6 +27,7 @@ from .algebra import (
     extended,
     line_window,
     placed,
+    placed_along,
     slide,
     transposed_window,
     union,
@@ -205,7 +206,7 @@ def _resampled(call: Call, field: Field, dim: int, scale: float | None) -> Field
     windows = _impulse_windows(call, dim, before + 2 * border[0], after + 2 * border[1])
     windows = windows[border[1] : border[1] + after]
     edges = extended(field, dim, border[0], border[0])[:4]
-    return placed([_gathered(edge, dim, windows) for edge in edges])
+    return placed_along(dim, [_gathered(edge, dim, windows) for edge in edges], field)
 
 
 def _impulse_windows(call: Call, dim: int, length: int, outputs: int) -> list[Tensor]:
