@@ -1,7 +1,5 @@
 """What of kernel padding makes a difference: every run, every arm, every contrast; as a figure."""
 
-import pandas as pd
-
 from deadpixel import extent
 from deadpixel.files import maps, parquet, schemas
 from deadpixel.operations import job
@@ -22,7 +20,7 @@ if inputs.finetuned:
     epochs = parquet.read_partitioned(inputs.finetuned, schemas.EPOCHS)
     predictions = parquet.read_partitioned(inputs.predictions, schemas.PREDICTIONS)
     parts.append(shape_test.finetune_runs(epochs, predictions))
-runs = pd.concat(parts).reindex(columns=causes.RUNS.names)
+runs = causes.joined(parts)
 
 starts = {}
 fields = maps.read_starts(inputs.starts)

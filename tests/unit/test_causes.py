@@ -132,6 +132,15 @@ def _said(epochs: dict[str, list[int]], number: int) -> list[str]:
     return causes.in_words(table)
 
 
+def test_runs_of_both_tasks_count_epochs_in_whole_numbers(tmp_path) -> None:
+    seen = _runs({"odd": [8]}).assign(epochs=10)
+    tested = _runs({"odd": [70]}).rename(columns={"first_epoch": "test_acc"}).assign(best_epoch=3)
+    runs = causes.joined([seen, tested])
+    render.save(runs, causes.RUNS, {}, [tmp_path / "runs.parquet", tmp_path / "runs.md"])
+    assert runs["epochs"].tolist() == [10, pd.NA] and runs["best_epoch"].tolist() == [pd.NA, 3]
+    assert "10.0" not in (tmp_path / "runs.md").read_text()
+
+
 def test_sentences_say_how_much_and_how_surely() -> None:
     clear = {"odd": [8, 7, 8, 7, 9, 8, 8], "stem": [3, 2, 4, 3, 3, 4, 3]}
     yes, *_ = _said(clear, 3)

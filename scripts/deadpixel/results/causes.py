@@ -84,6 +84,12 @@ def counted(firsts: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def joined(parts: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """`RUNS` of both tasks, each of which lacks some columns."""
+    runs = pd.concat(parts).reindex(columns=RUNS.names)
+    return runs.astype({"epochs": "Int32", "best_epoch": "Int32"})
+
+
 def contrasts(runs: pd.DataFrame, named: Mapping[str, Sequence[Pair]]) -> pd.DataFrame:
     """Each contrast of each network and measure; of several pairs, each of these too.
 
