@@ -98,6 +98,11 @@ class Structure:
         variance = gradients[image].expand(image.shape).sum((0, 1)) / image.shape[1] ** 2
         if not variance.isfinite().all():
             raise InputError("the sensitivity is infinite or NaN, as behind a norm of constants")
+        if not variance.any():
+            raise InputError(
+                "the sensitivity is zero everywhere: the target does not depend on the image, or "
+                "gradients are too small for float64"
+            )
         return variance.sqrt().numpy()
 
     def uneven(self) -> list[Step]:

@@ -219,6 +219,15 @@ def test_batch_norms_behind_relus_make_gradients_grow():
     assert np.allclose(deep / shallow, (np.pi / (np.pi - 1)) ** 2, rtol=1e-3)
 
 
+@pytest.mark.parametrize("layers", [42, 60])
+def test_each_of_many_layers_without_norms_halves_gradients(layers):
+    """However small they get."""
+    block = [nn.Conv2d(3, 3, 1), nn.ReLU()]
+    shallow, deep = (_headed(*block * number, nn.Conv2d(3, 3, 1)) for number in (2, layers))
+    shallow, deep = (sensitivity.expected(model, (8, 8)) ** 2 for model in (shallow, deep))
+    assert np.allclose(deep / shallow, 0.5 ** (layers - 2), rtol=1e-9)
+
+
 class Weighed(nn.Module):
     """Two channels behind ReLUs, added with weights 1 and 2, and normalised."""
 
@@ -653,6 +662,7 @@ REFUSED = {
     "more maps than images": (lambda x: x[0] * 1.0, "yields 3 maps of 1 images"),
     "no image": (lambda x: torch.zeros(1, 3), "the image does not reach"),
     "no gradient": (lambda x: x.flatten(2).norm(dim=2), "no gradient leads"),
+    "what hardly depends on the image": (lambda x: x * 1e-200, "zero everywhere"),
     "a norm of constants": (
         lambda x: functional.batch_norm(x * 0, torch.zeros(3), torch.ones(3)),
         "infinite or NaN",

@@ -18,6 +18,7 @@ from .compact import shrunk
 _CHANNELS = 15  # nodes of Gauss-Hermite quadrature over the means of channels
 _PLACES = 2000  # of the trapezoidal rule, which kinks do not upset, over the values of a channel
 _REACH = 8.5  # standard deviations
+_LEAST_POWER = 1e-200
 
 
 class Moments(NamedTuple):
@@ -61,8 +62,7 @@ def through(
 ) -> tuple[Moments, Tensor]:
     """Of `function` of the largest of independent values, and its mean squared slope there."""
     parts = torch.stack(torch.broadcast_tensors(*moments), -1)
-    rows = parts.flatten(0, -2).round(decimals=12)
-    distinct, which = rows.unique(dim=0, return_inverse=True)
+    distinct, which = _rounded(parts.flatten(0, -2)).unique(dim=0, return_inverse=True)
     mean, steady, power = distinct.T
     differ = bool((steady > mean**2).any())
     channels, channel_weights = _hermite(_CHANNELS if differ else 1)
@@ -85,6 +85,13 @@ def through(
     ]
     mean, steady, power, slope = (shrunk(part[which].view(parts.shape[:-1])) for part in found)
     return Moments(mean, steady, power), slope
+
+
+def _rounded(rows: Tensor) -> Tensor:
+    """Rows (mean, steady, power) to twelve digits of the power of each, be it ever so small."""
+    scale = (rows[:, 2].clamp(min=_LEAST_POWER).log2() / 2).round().exp2()
+    units = torch.stack([scale, scale**2, scale**2], -1)
+    return (rows / units).round(decimals=12) * units
 
 
 def _hermite(number: int) -> tuple[Tensor, Tensor]:
