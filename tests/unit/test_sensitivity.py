@@ -407,6 +407,30 @@ def test_the_largest_behind_a_relu_has_the_steepest_slope(largest):
     assert np.allclose(found, sensitivity.expected(pooled, (8, 2)), rtol=1e-12)
 
 
+COPIES: dict[str, Callable[[Tensor], Tensor]] = {
+    "channels last": lambda x: x.contiguous(memory_format=torch.channels_last),
+    "channels last by name": lambda x: x.to(memory_format=torch.channels_last),
+    "another precision and back": lambda x: x.double().to(x),
+    "a device and a precision": lambda x: x.double().to(x.device, torch.float32),
+    "a clone": torch.clone,
+}
+
+
+@pytest.mark.parametrize("copied", COPIES.values(), ids=[*COPIES])
+def test_a_copy_in_another_layout_or_precision_is_what_it_was_copied_from(copied):
+    """Of an activation as well, whose largest is not that of normal values, and of a statistic."""
+
+    def built(copied: Callable[[Tensor], Tensor]) -> nn.Module:
+        def normalised(x: Tensor) -> Tensor:
+            x = functional.max_pool2d(copied(x.relu()), 2)
+            return x / copied((x * x).mean((1, 2, 3), keepdim=True)).sqrt()
+
+        return nn.Sequential(nn.Conv2d(3, 4, 3), Only(normalised))
+
+    found, truth = (sensitivity.expected(built(way), (8, 8)) for way in (copied, lambda x: x))
+    assert np.allclose(found, truth, rtol=1e-12)
+
+
 ALL = (1, 2, 3)
 BY_HAND: dict[str, tuple[Callable[[Tensor], Tensor], float]] = {
     "rsqrt": (lambda x: x * torch.rsqrt(x.pow(2).mean(ALL, keepdim=True) + 1e-9), 2),

@@ -19,7 +19,15 @@ PADDING = frozenset([aten.constant_pad_nd, aten.reflection_pad2d, aten.replicati
 
 
 def _same(step: Step, known: Known) -> list[Moments]:
-    return [known.of(step.inputs[0])]
+    (source,), (made,) = step.inputs, step.outputs
+    if source in known.activations:
+        known.activations[made], known.slopes[made] = (
+            known.activations[source],
+            known.slopes[source],
+        )
+    if source in known.statistics:
+        known.statistics.add(made)
+    return [known.of(source)]
 
 
 def _same_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:

@@ -38,11 +38,12 @@ aten = torch.ops.aten
 def rule_of(step: Step) -> Rule:
     """Raises `InputError` with the operation's name if there is none."""
     packet = step.func.overloadpacket
+    rule = RULES.get(packet) or RULES.get(step.func)
     others = [leaf for leaf in tree_leaves(step.given) if _is_other(leaf)]
-    if torch.Tag.pointwise in step.func.tags and len({*step.inputs}) == 1 and not others:
+    pointwise = torch.Tag.pointwise in step.func.tags and rule is not SAME
+    if pointwise and len({*step.inputs}) == 1 and not others:
         return ACTIVATION
     indexed = packet is aten.index and any(isinstance(leaf, Weight) for leaf in others)
-    rule = RULES.get(packet) or RULES.get(step.func)
     if rule is None or indexed:
         raise InputError(
             f"the sensitivity of operation {step} is not known: choose a target before"

@@ -87,16 +87,17 @@ class Tape(TorchDispatchMode):
     ) -> Any:
         """Called by PyTorch for each operation."""
         kwargs = dict(kwargs or {})
-        makes = func.overloadpacket in _MAKERS
-        if makes or kwargs.get("device") == torch.device("meta"):
-            kwargs["device"] = "cpu"
         tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        shapes_alone = any(tensor.is_meta for tensor in tensors)
+        makes = func.overloadpacket in _MAKERS
+        if makes or (kwargs.get("device") == torch.device("meta") and not shapes_alone):
+            kwargs["device"] = "cpu"
         for tensor in tensors:
             self._check_known(func, tensor)
         reads = any(tensor in self._values for tensor in tensors) and not makes
         given = self._given(func, args, kwargs) if reads else {}
         writes = func._schema.is_mutable
-        if any(tensor.is_meta for tensor in tensors) and not makes:
+        if shapes_alone and not makes:
             if writes and not tensors[0].is_meta:
                 raise InputError(
                     f"operation {func} in module {self.modules[-1]!r} writes what is not known "
