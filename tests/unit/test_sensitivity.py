@@ -632,6 +632,45 @@ def test_attention_of_pytorchs_own_is_taken_apart():
     assert np.allclose(_variances(model, (2, 3)), 1, rtol=1e-12)
 
 
+@pytest.mark.parametrize("need_weights", [True, False])
+def test_attention_of_pytorchs_own_averages_over_what_no_mask_hides(need_weights):
+    class Own(Attention):
+        def forward(self, image: Tensor) -> Tensor:
+            tokens = image.flatten(2).transpose(1, 2)
+            return self.own(tokens, tokens, tokens, attn_mask=self.mask, need_weights=need_weights)[
+                0
+            ].mean(1)
+
+    mask = torch.full((6, 6), -100.0).triu(1)
+    model = Own(mask)
+    model.own = nn.MultiheadAttention(3, 1, batch_first=True)
+    truth = _variances(_headed(Attention(mask)), (1, 6))
+    assert np.allclose(_variances(model, (1, 6)), truth, rtol=1e-12)
+
+
+@pytest.mark.parametrize("addend", [torch.full((6,), 0.5), MASK[:6, :6], nn.Parameter(MASK[0, :6])])
+@pytest.mark.parametrize("in_batches", [False, True])
+def test_a_product_that_is_added_to_something_is_a_product_and_a_sum(addend, in_batches):
+    class Added(nn.Module):
+        def __init__(self, at_once: bool) -> None:
+            super().__init__()
+            self.addend, self.at_once = addend, at_once
+            self.weight = nn.Parameter(torch.ones(6, 6))
+
+        def forward(self, image: Tensor) -> Tensor:
+            left, right = image[:, 0].relu(), self.weight
+            if not self.at_once:
+                found = 3 * (left @ right) + 2 * self.addend
+            elif in_batches:
+                found = torch.baddbmm(self.addend, left, right[None], beta=2, alpha=3)
+            else:
+                found = torch.addmm(self.addend, left[0], right, beta=2, alpha=3)[None]
+            return (found * image[:, 1]).relu().flatten(1)
+
+    found, truth = (sensitivity.expected(Added(way), (6, 6)) for way in (True, False))
+    assert np.allclose(found, truth, rtol=1e-12)
+
+
 def test_the_target_may_be_a_module_and_its_place():
     """Whose window of 3 by 3, of stride 2 and padding 1, lies around pixel (2 i, 2 j)."""
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 1, 1))

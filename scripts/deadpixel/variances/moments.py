@@ -40,6 +40,12 @@ class Moments(NamedTuple):
         """Of the values times a constant."""
         return Moments(self.mean * factor, self.steady * factor**2, self.power * factor**2)
 
+    def plus(self, other: "Moments") -> "Moments":
+        """Of the sum with values that are independent of these."""
+        cross = 2 * self.mean * other.mean
+        steady, power = self.steady + other.steady + cross, self.power + other.power + cross
+        return Moments(self.mean + other.mean, steady, power)
+
     @property
     def variance(self) -> Tensor:
         """Of a channel's values from place to place and from image to image."""

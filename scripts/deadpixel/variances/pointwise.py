@@ -59,13 +59,8 @@ def _addends(step: Step) -> list[tuple[Any, float]]:
 
 
 def _addition(step: Step, known: Known) -> list[Moments]:
-    return [_sum(*(known.of(operand).scaled(factor) for operand, factor in _addends(step)))]
-
-
-def _sum(one: Moments, other: Moments) -> Moments:
-    cross = 2 * one.mean * other.mean
-    steady, power = one.steady + other.steady + cross, one.power + other.power + cross
-    return Moments(one.mean + other.mean, steady, power)
+    one, other = (known.of(operand).scaled(factor) for operand, factor in _addends(step))
+    return [one.plus(other)]
 
 
 def _addition_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
@@ -107,7 +102,7 @@ def _added_product(step: Step, known: Known) -> list[Moments]:
     """self + value * tensor1 * tensor2."""
     factors = (known.of(step.given[name], 1.0) for name in ("tensor1", "tensor2"))
     product = _multiplied(*factors).scaled(step.given.get("value", 1))
-    return [_sum(known.of(step.given["self"]), product)]
+    return [known.of(step.given["self"]).plus(product)]
 
 
 def _added_product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:

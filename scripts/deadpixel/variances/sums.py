@@ -13,6 +13,9 @@ from .moments import Moments
 from .rule import Arriving, Known, Passed, Rule, only
 from .tape import Step, Value, Weight
 
+aten = torch.ops.aten
+_FACTORS = {aten.addmm: ("mat1", "mat2"), aten.baddbmm: ("batch1", "batch2")}
+
 
 def _by_group(part: Tensor, groups: int) -> Tensor:
     """Channels (1, C, ...) as (1, groups, C / groups, ...), or as one group of one."""
@@ -96,11 +99,15 @@ def _slid_back(
 
 def _matrices(step: Step) -> tuple[Any, Any]:
     """The two factors of a product."""
-    if "mat1" not in step.given:
-        return step.given["self"], step.given["mat2"]
-    if isinstance(step.given["self"], Value):
+    if _adds(step) and isinstance(step.given["self"], Value):
         raise InputError(f"{step} adds what the image decides: its sensitivity is not known")
-    return step.given["mat1"], step.given["mat2"]
+    left, right = _FACTORS.get(step.func.overloadpacket, ("self", "mat2"))
+    return step.given[left], step.given[right]
+
+
+def _adds(step: Step) -> bool:
+    """Whether it is beta * self + alpha * the product."""
+    return step.func.overloadpacket in _FACTORS
 
 
 def _moments(factor: Any, known: Known, length: int) -> Moments:
@@ -111,16 +118,23 @@ def _moments(factor: Any, known: Known, length: int) -> Moments:
 
 
 def _matrix_product(step: Step, known: Known) -> list[Moments]:
-    """A factor that is known, such as the weights of attention, averages what varies."""
     factors = _matrices(step)
     length = factors[0].shape[-1]
-    left, right = (_moments(factor, known, length) for factor in factors)
+    product = _product(*(_moments(factor, known, length) for factor in factors), length)
+    if not _adds(step):
+        return [product]
+    added = known.of(step.given["self"]).scaled(step.given["beta"])
+    return [product.scaled(step.given["alpha"]).plus(added)]
+
+
+def _product(left: Moments, right: Moments, length: int) -> Moments:
+    """A factor that is known, such as the weights of attention, averages what varies."""
     if left.is_constant:
-        return [_averaged(left, right, length)]
+        return _averaged(left, right, length)
     if right.is_constant:
         turned = _averaged(right.map(torch.adjoint), left.map(torch.adjoint), length)
-        return [turned.map(torch.adjoint)]
-    return [Moments(*(_multiplied(a, b, length) for a, b in zip(left, right, strict=True)))]
+        return turned.map(torch.adjoint)
+    return Moments(*(_multiplied(a, b, length) for a, b in zip(left, right, strict=True)))
 
 
 def _averaged(weights: Moments, values: Moments, length: int) -> Moments:
@@ -144,7 +158,7 @@ def _multiplied(left: Tensor, right: Tensor, length: int) -> Tensor:
 def _matrix_product_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
     """Each factor is a constant to the other."""
     left, right = _matrices(step)
-    length, arrived = left.shape[-1], only(arriving)
+    length, arrived = left.shape[-1], only(arriving) * step.given.get("alpha", 1) ** 2
     if isinstance(left, Value):
         power = _moments(right, known, length).power
         yield left, _multiplied(arrived, power.mT, step.outputs[0].shape[-1])
