@@ -147,6 +147,9 @@ OPERATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "a fixed filter of all channels": lambda x: functional.conv2d(
         x, FILTER.to(x.dtype).view(1, 3, 3, 3).expand(3, -1, -1, -1), stride=(2, 1)
     ),
+    "a fixed filter, transposed": lambda x: functional.conv_transpose2d(
+        x, FILTER.to(x.dtype) * torch.tensor([1, 2, 3])[:, None, None, None], stride=2, padding=1
+    ),
     "repetition": lambda x: functional.pad(x, (2, 1, 3, 0), mode="replicate"),
     "one line": lambda x: x.unsqueeze(1).squeeze(1)[:, :, 3],
 }
@@ -364,6 +367,51 @@ def test_transposed_convolutions_have_the_fan_in_of_their_outputs():
     model = _headed(nn.ConvTranspose2d(3, 3, 2, 2))
     found = sensitivity.expected(model, (4, 4)) ** 2
     assert np.allclose(found, 3 * (4 * 3 / 3) / 64**2 / 9 / 9, rtol=1e-12)
+
+
+def _normalised_behind_weights(way: Callable[[Tensor], Tensor]) -> np.ndarray:
+    """Whose means differ between channels."""
+
+    def normalised(x: Tensor) -> Tensor:
+        x = way(x)
+        return functional.layer_norm(x, x.shape[1:])
+
+    model = nn.Sequential(nn.ReLU(), nn.Conv2d(3, 4, 1), Only(normalised))
+    return sensitivity.expected(model, (8, 8))
+
+
+def test_a_place_behind_a_fixed_transposed_filter_meets_the_taps_of_its_residue():
+    """A kernel of 2 by 2 ones, of stride 2, repeats each place."""
+    ones = torch.ones(4, 1, 2, 2)
+    found = _normalised_behind_weights(
+        lambda x: functional.conv_transpose2d(x, ones, stride=2, groups=4)
+    )
+    truth = _normalised_behind_weights(lambda x: functional.interpolate(x, scale_factor=2.0))
+    assert np.allclose(found, truth, rtol=1e-12)
+
+
+WEIGHT = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+
+
+def test_a_fixed_transposed_filter_of_stride_one_is_the_turned_filter():
+    of_groups = [part.transpose(0, 1).flip(2, 3) for part in WEIGHT.split(2)]
+    found = _normalised_behind_weights(
+        lambda x: functional.conv_transpose2d(x, WEIGHT, padding=1, groups=2)
+    )
+    truth = _normalised_behind_weights(
+        lambda x: functional.conv2d(x, torch.cat(of_groups), padding=1, groups=2)
+    )
+    assert np.allclose(found, truth, rtol=1e-12)
+
+
+def test_a_dilated_transposed_filter_is_one_with_zeros_between_its_taps():
+    dense = torch.zeros(4, 3, 5, 5)
+    dense[..., ::2, ::2] = WEIGHT
+    found = _normalised_behind_weights(
+        lambda x: functional.conv_transpose2d(x, WEIGHT, stride=2, dilation=2)
+    )
+    truth = _normalised_behind_weights(lambda x: functional.conv_transpose2d(x, dense, stride=2))
+    assert np.allclose(found, truth, rtol=1e-12)
 
 
 @pytest.mark.parametrize(

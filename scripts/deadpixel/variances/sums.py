@@ -31,7 +31,9 @@ def _convolution(step: Step, known: Known) -> list[Moments]:
     source, weight, groups = (step.given[name] for name in ("input", "weight", "groups"))
     moments = known.of(source)
     if isinstance(weight, Tensor):
-        return [_filtered(moments, source, weight.double(), groups)]
+        filters = _filters(step, weight.double())
+        found = [_filtered(moments, source, taps, groups) for taps in filters]
+        return [Moments(*(sum(parts) / len(parts) for parts in zip(*found, strict=True)))]
     if not isinstance(weight, Weight):
         raise InputError(f"{step} has weights that the image decides: its sensitivity is not known")
     places = range(2, len(source.shape))
@@ -42,6 +44,20 @@ def _convolution(step: Step, known: Known) -> list[Moments]:
 
     steady, power = spread(moments.steady), spread(moments.power)
     return [Moments(torch.zeros_like(power), steady, power)]
+
+
+def _filters(step: Step, weight: Tensor) -> list[Tensor]:
+    """Those (Co, C / groups, k, l) that places meet: one, or if transposed one for each residue."""
+    if not step.given["transposed"]:
+        return [weight]
+    filters = [weight.unflatten(0, (step.given["groups"], -1)).transpose(1, 2).flatten(0, 1)]
+    for dim, (stride, dilation) in enumerate(
+        zip(step.given["stride"], step.given["dilation"], strict=True), 2
+    ):
+        residues = torch.arange(weight.shape[dim]) * dilation % stride
+        met = [(residues == residue).nonzero().flatten() for residue in range(stride)]
+        filters = [taps.index_select(dim, places) for taps in filters for places in met]
+    return filters
 
 
 def _filtered(moments: Moments, source: Value, weight: Tensor, groups: int) -> Moments:
