@@ -200,10 +200,30 @@ def test_moments_behind_an_activation_are_integrals_over_channels_and_places(fun
     assert float(moments.steady) == pytest.approx(float(steady), rel=0.1)
 
 
-def test_the_largest_of_nine_is_where_order_statistics_say():
+@pytest.mark.parametrize("function", [torch.clone, torch.neg])
+def test_the_largest_of_nine_is_where_order_statistics_say(function):
     """Harter, "Expected values of normal order statistics", Biometrika 48, 1961: 1.48501."""
-    moments, _ = through(_normal(0, 0, 1), torch.relu, largest_of=9)
-    assert float(moments.mean) == pytest.approx(1.48501, abs=2e-3)
+    moments, _ = through(_normal(0, 0, 1), function, largest_of=9)
+    assert float(moments.mean) == pytest.approx(1.48501, abs=2e-5)
+
+
+def test_the_larger_of_two_lengths_is_no_length_of_the_larger():
+    """Its mean is 2 / sqrt(pi), in polar coordinates, and its mean square 1 + 2 / pi."""
+    moments, slope = through(_normal(0, 0, 1), torch.abs, largest_of=2)
+    expected = [2 / np.pi**0.5, 1 + 2 / np.pi, 1]
+    found = [float(part) for part in (moments.mean, moments.power, slope)]
+    assert np.allclose(found, expected, rtol=1e-5)
+
+
+def test_a_smallest_value_is_as_far_below_the_mean_as_a_largest_is_above():
+    """A pool of the negative of what is symmetric is a pool of it."""
+    smallest, negative = (
+        sensitivity.expected(
+            Only(lambda x, way=way: (-functional.max_pool2d(way(x), 2)).relu()), (8, 8)
+        )
+        for way in (torch.neg, torch.clone)
+    )
+    assert np.allclose(smallest, negative, rtol=1e-9)
 
 
 def test_behind_a_relu_the_largest_values_of_windows_have_the_steepest_slope():

@@ -66,13 +66,13 @@ def of_constant(numbers: Tensor) -> Moments:
 def through(
     moments: Moments, function: Callable[[Tensor], Tensor], largest_of: int = 1
 ) -> tuple[Moments, Tensor]:
-    """Of `function` of the largest of independent values, and its mean squared slope there."""
+    """Of the largest of what `function` makes of independent values, and its mean squared slope."""
     parts = torch.stack(torch.broadcast_tensors(*moments), -1)
     distinct, which = _rounded(parts.flatten(0, -2)).unique(dim=0, return_inverse=True)
     mean, steady, power = distinct.T
     differ = bool((steady > mean**2).any())
     channels, channel_weights = _hermite(_CHANNELS if differ else 1)
-    places, place_weights = _largest(largest_of)
+    places, place_weights = _normal()
     of_channels = mean[:, None] + (steady - mean**2).clamp(min=0).sqrt()[:, None] * channels
     spread = (power - steady).clamp(min=0).sqrt()[:, None, None] * places
     with torch.enable_grad():
@@ -82,12 +82,13 @@ def through(
         if values.requires_grad:  # no comparison, which has steps alone
             (slopes,) = torch.autograd.grad(values.sum(), nodes)
     values = values.detach()
-    means = values @ place_weights
+    weights = _largest(values, place_weights, largest_of) if largest_of > 1 else place_weights
+    means = (values * weights).sum(-1)
     found = [
         means @ channel_weights,
         means**2 @ channel_weights,
-        values**2 @ place_weights @ channel_weights,
-        slopes**2 @ place_weights @ channel_weights,
+        (values**2 * weights).sum(-1) @ channel_weights,
+        (slopes**2 * weights).sum(-1) @ channel_weights,
     ]
     mean, steady, power, slope = (shrunk(part[which].view(parts.shape[:-1])) for part in found)
     return Moments(mean, steady, power), slope
@@ -105,8 +106,16 @@ def _hermite(number: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(nodes), torch.from_numpy(weights / weights.sum())
 
 
-def _largest(number: int) -> tuple[Tensor, Tensor]:
-    """Nodes and weights of the largest of independent standard normal values."""
+def _normal() -> tuple[Tensor, Tensor]:
+    """Nodes and weights of standard normal values."""
     nodes = torch.linspace(-_REACH, _REACH, _PLACES, dtype=torch.float64)
-    weights = (-(nodes**2) / 2).exp() * torch.special.ndtr(nodes) ** (number - 1)
+    weights = (-(nodes**2) / 2).exp()
     return nodes, weights / weights.sum()
+
+
+def _largest(values: Tensor, weights: Tensor, number: int) -> Tensor:
+    """Chances of values (..., nodes) to be the largest of so many, each drawn with `weights`."""
+    order = values.argsort(dim=-1, stable=True)
+    at_most = weights[order].cumsum(-1) ** number
+    chances = at_most.diff(dim=-1, prepend=torch.zeros_like(at_most[..., :1]))
+    return torch.empty_like(chances).scatter_(-1, order, chances)

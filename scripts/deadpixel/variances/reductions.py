@@ -22,7 +22,7 @@ def mean_of(moments: Moments, number: float) -> Moments:
 def largest_of(step: Step, known: Known, number: int) -> tuple[Moments, Tensor]:
     """Of so many values that a step compares, and how much larger their squared slopes are.
 
-    Behind a non-decreasing activation it is the activation of the largest before, of normal values.
+    Behind an activation they are ordered as the activation orders normal values.
     """
     maker = known.activations.get(step.inputs[0])
     if maker is None:
