@@ -520,6 +520,58 @@ def test_norms_by_hand_divide_by_a_statistic_whose_gradients_are_left_out(norm, 
     assert np.allclose(found, gain / 2 * 3 / 48**2 / 9, rtol=1e-5)
 
 
+def _over_channels(x: Tensor) -> Tensor:
+    """PyTorch's layer norm."""
+    return functional.layer_norm(x.movedim(1, 3), x.shape[1:2]).movedim(3, 1)
+
+
+def _of_squares(x: Tensor, dims: tuple[int, ...], last: bool = False) -> Tensor:
+    x = x.movedim(1, 3) if last else x
+    centred = x - x.mean(dims, keepdim=True)
+    found = centred / (centred.pow(2).mean(dims, keepdim=True) + 1e-12).sqrt()
+    return found.movedim(3, 1) if last else found
+
+
+def _of_variance(x: Tensor, dims: tuple[int, ...]) -> Tensor:
+    return (x - x.mean(dims, keepdim=True)) / (x.var(dims, keepdim=True) + 1e-12).sqrt()
+
+
+NORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    "ConvNeXt's": (lambda x: _of_squares(x, (1,)), _over_channels),
+    "channels last": (lambda x: _of_squares(x, (3,), last=True), _over_channels),
+    "variance of channels": (lambda x: _of_variance(x, (1,)), _over_channels),
+    "squares of places": (lambda x: _of_squares(x, (2, 3)), functional.instance_norm),
+    "variance of places": (lambda x: _of_variance(x, (2, 3)), functional.instance_norm),
+    "variance of all": (
+        lambda x: (x - x.mean()) / x.std(),
+        lambda x: functional.layer_norm(x, x.shape[1:]),
+    ),
+}
+
+
+@pytest.mark.parametrize(("by_hand", "own"), NORMS.values(), ids=[*NORMS])
+def test_norms_by_hand_that_take_the_mean_away_are_pytorchs_own(by_hand, own):
+    """Behind weights and a ReLU, where means of channels differ."""
+
+    def built(norm: Callable[[Tensor], Tensor]) -> nn.Module:
+        before = [nn.ReLU(), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)]
+        return nn.Sequential(*before, Only(lambda x: norm(x).relu()))
+
+    found, truth = (sensitivity.expected(built(norm), (4, 4)) for norm in (by_hand, own))
+    assert np.allclose(found, truth, rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "taken", [lambda x, m: torch.sub(x, m, alpha=2), lambda x, m: m - x, lambda x, m: x + m]
+)
+def test_what_does_not_take_the_own_mean_away_is_a_sum(taken):
+    """The gradient of a mean is spread over its four places."""
+    own = Only(lambda x: taken(x, x.mean((2, 3), keepdim=True)))
+    factor = float(taken(torch.zeros(()), torch.ones(()))) ** 2
+    found = sensitivity.expected(own, (2, 2)) ** 2
+    assert np.allclose(found, (1 + factor / 4) * 3 / 12**2 / 9, rtol=1e-12)
+
+
 @pytest.mark.parametrize("function", [torch.sqrt, torch.rsqrt, lambda y: y.pow(0.5)])
 def test_a_root_of_what_is_no_statistic_is_an_activation(function):
     found = sensitivity.expected(Only(lambda x: function(x / 50 + 1)), (4, 4)) ** 2
@@ -790,6 +842,7 @@ REFUSED = {
         lambda x: torch.addmm(x[0, 0], x[0, 1], torch.ones(8, 8))[None],
         "adds",
     ),
+    "a length of another kind": (lambda x: x / x.norm(p=1), "no Euclidean length"),
     "more maps than images": (lambda x: x[0] * 1.0, "yields 3 maps of 1 images"),
     "no image": (lambda x: torch.zeros(1, 3), "the image does not reach"),
     "no gradient": (lambda x: x.flatten(2).norm(dim=2), "no gradient leads"),

@@ -46,6 +46,11 @@ class Moments(NamedTuple):
         steady, power = self.steady + other.steady + cross, self.power + other.power + cross
         return Moments(self.mean + other.mean, steady, power)
 
+    def around(self, mean: Tensor) -> "Moments":
+        """Of the values minus the mean of so many of them that nothing is random about it."""
+        shift = mean**2 - 2 * self.mean * mean
+        return Moments(self.mean - mean, self.steady + shift, self.power + shift)
+
     @property
     def variance(self) -> Tensor:
         """Of a channel's values from place to place and from image to image."""

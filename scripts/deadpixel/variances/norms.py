@@ -46,9 +46,7 @@ def _normalised(moments: Moments, dims: Sequence[int]) -> tuple[Moments, torch.T
     """And the square of what values are multiplied by."""
     mean = averaged(moments.mean, dims)
     gain = 1 / (averaged(moments.power, dims) - mean**2)
-    shift = mean**2 - 2 * moments.mean * mean
-    centred = Moments(moments.mean - mean, moments.steady + shift, moments.power + shift)
-    return centred.scaled(gain.sqrt()), gain
+    return moments.around(mean).scaled(gain.sqrt()), gain
 
 
 def _group_norm(step: Step, known: Known) -> list[Moments]:

@@ -59,12 +59,22 @@ def _addends(step: Step) -> list[tuple[Any, float]]:
 
 
 def _addition(step: Step, known: Known) -> list[Moments]:
+    if _centres(step, known):
+        return [known.centred[step.given["other"]][1]]
     one, other = (known.of(operand).scaled(factor) for operand, factor in _addends(step))
     return [one.plus(other)]
 
 
-def _addition_gradients(step: Step, _known: Known, arriving: Arriving) -> Passed:
-    yield from _passed(step, arriving, [(of, factor**2) for of, factor in _addends(step)])
+def _centres(step: Step, known: Known) -> bool:
+    """Whether it takes from values their own mean."""
+    (one, _), (other, factor) = _addends(step)
+    return factor == -1 and other in known.centred and known.centred[other][0] is one
+
+
+def _addition_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
+    """Those through the mean that a norm takes away are left out, as of all norms."""
+    operands = [(of, factor**2) for of, factor in _addends(step)]
+    yield from _passed(step, arriving, operands[:1] if _centres(step, known) else operands)
 
 
 def _passed(step: Step, arriving: Arriving, operands: Iterable[tuple[Any, Any]]) -> Passed:

@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from ..errors import InputError
 from .compact import averaged
 from .moments import Moments, of_constant, through
 from .pointwise import function
@@ -34,9 +35,12 @@ def largest_of(step: Step, known: Known, number: int) -> tuple[Moments, Tensor]:
 
 
 def _mean(step: Step, known: Known) -> list[Moments]:
+    (source,), (made,) = step.inputs, step.outputs
     number = _number(step)
-    moments = mean_of(_averaged(step, known.of(step.inputs[0])), number)
-    known.statistics.add(step.outputs[0])
+    moments = mean_of(_averaged(step, known.of(source)), number)
+    known.statistics.add(made)
+    if _is_mean(step) and (step.given.get("keepdim") or not made.shape):
+        known.centred[made] = source, _centred(step, known.of(source))
     return [_without_reduced(step, moments.scaled(1.0 if _is_mean(step) else number))]
 
 
@@ -62,17 +66,25 @@ def _largest_gradients(step: Step, known: Known, arriving: Arriving) -> Passed:
 
 def _length(step: Step, known: Known) -> list[Moments]:
     """Of a vector, that of its mean square."""
+    if step.given["ord"] != 2:
+        raise InputError(f"{step} is no Euclidean length: its sensitivity is not known; use ord 2")
     power = _averaged(step, known.of(step.inputs[0])).power
     return [_without_reduced(step, of_constant((power * _number(step)).sqrt()))]
 
 
 def _spread(step: Step, known: Known) -> list[Moments]:
-    """Around the mean of all, not that of a channel."""
-    moments = _averaged(step, known.of(step.inputs[0]))
-    variance = moments.power - moments.mean**2
+    variance = averaged(_centred(step, known.of(step.inputs[0])).power, _dims(step))
     is_root = step.func.overloadpacket is aten.std
     known.statistics.add(step.outputs[0])
     return [_without_reduced(step, of_constant(variance.sqrt() if is_root else variance))]
+
+
+def _centred(step: Step, moments: Moments) -> Moments:
+    """Over the places of a map (N, C, H, W) around the mean of each channel, else that of all."""
+    if len(step.inputs[0].shape) == 4 and _dims(step) == [2, 3]:
+        zero = torch.zeros_like(moments.variance)
+        return Moments(zero, zero, moments.variance)
+    return moments.around(averaged(moments.mean, _dims(step)))
 
 
 def _averaged(step: Step, moments: Moments) -> Moments:

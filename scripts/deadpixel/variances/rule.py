@@ -19,13 +19,15 @@ Passed = Iterator[tuple[Value, Tensor]]  # and of each input that gets any
 class Known:
     """The moments of all values so far; of which activations some are, and with which slopes.
 
-    statistics: means of many values, and what activations make of these.
+    statistics: means of many values, and what activations make of these. centred: of some means,
+    what they are of, and the moments of that minus the mean.
     """
 
     moments: dict[Value, Moments] = field(default_factory=dict)
     activations: dict[Value, Step] = field(default_factory=dict)
     slopes: dict[Value, Tensor] = field(default_factory=dict)  # squared, on average
     statistics: set[Value] = field(default_factory=set)
+    centred: dict[Value, tuple[Value, Moments]] = field(default_factory=dict)
 
     def of(self, operand: Any, weight: float = 0.0) -> Moments:
         """Of a value, a constant or a number; `weight` is what a parameter counts as."""
