@@ -200,6 +200,12 @@ def test_moments_behind_an_activation_are_integrals_over_channels_and_places(fun
     assert float(moments.steady) == pytest.approx(float(steady), rel=0.1)
 
 
+@pytest.mark.parametrize("function", [torch.sigmoid, functional.hardtanh, functional.hardswish])
+def test_an_activation_that_saturates_at_once_has_no_pole(function):
+    """Most of its slope is at a few nodes where values are 80 times as wide as it."""
+    assert through(_normal(0, 3200, 6400), function)[1].isfinite()
+
+
 @pytest.mark.parametrize("function", [torch.clone, torch.neg])
 def test_the_largest_of_nine_is_where_order_statistics_say(function):
     """Harter, "Expected values of normal order statistics", Biometrika 48, 1961: 1.48501."""
@@ -842,11 +848,18 @@ REFUSED = {
         lambda x: torch.addmm(x[0, 0], x[0, 1], torch.ones(8, 8))[None],
         "adds",
     ),
+    "a pole": (lambda x: x * (1 / (1 + torch.exp(-x))), "aten.reciprocal.default in .* has a pole"),
+    "two poles": (torch.tan, "aten.tan.default in module '' has a pole"),
+    "what is not defined everywhere": (torch.log1p, "aten.log1p.default in .* is not defined"),
     "a length of another kind": (lambda x: x / x.norm(p=1), "no Euclidean length"),
     "more maps than images": (lambda x: x[0] * 1.0, "yields 3 maps of 1 images"),
     "no image": (lambda x: torch.zeros(1, 3), "the image does not reach"),
     "no gradient": (lambda x: x.flatten(2).norm(dim=2), "no gradient leads"),
     "what hardly depends on the image": (lambda x: x * 1e-200, "zero everywhere"),
+    "an activation of what is not known": (
+        lambda x: functional.layer_norm(x * 0, x.shape[1:]).relu(),
+        "infinite or NaN",
+    ),
     "a norm of constants": (
         lambda x: functional.batch_norm(x * 0, torch.zeros(3), torch.ones(3)),
         "infinite or NaN",

@@ -71,7 +71,10 @@ def of_constant(numbers: Tensor) -> Moments:
 def through(
     moments: Moments, function: Callable[[Tensor], Tensor], largest_of: int = 1
 ) -> tuple[Moments, Tensor]:
-    """Of the largest of what `function` makes of independent values, and its mean squared slope."""
+    """Of the largest of what `function` makes of independent values, and its mean squared slope.
+
+    That is NaN if the function has a pole among these values.
+    """
     parts = torch.stack(torch.broadcast_tensors(*moments), -1)
     distinct, which = _rounded(parts.flatten(0, -2)).unique(dim=0, return_inverse=True)
     mean, steady, power = distinct.T
@@ -95,8 +98,17 @@ def through(
         (values**2 * weights).sum(-1) @ channel_weights,
         (slopes**2 * weights).sum(-1) @ channel_weights,
     ]
+    step = spread[:, 0, 1] - spread[:, 0, 0]
+    steep = slopes.abs().amax((1, 2)) * step > found[2].sqrt()  # as saturation never is
+    found[3][steep & _is_rare(slopes**2 * weights, channel_weights)] = torch.nan
     mean, steady, power, slope = (shrunk(part[which].view(parts.shape[:-1])) for part in found)
     return Moments(mean, steady, power), slope
+
+
+def _is_rare(shares: Tensor, channel_weights: Tensor) -> Tensor:
+    """Whether over a fourth of the shares (..., channels, nodes) lies at two nodes in a row."""
+    most = (shares[..., 1:] + shares[..., :-1]).amax(-1)
+    return most @ channel_weights > shares.sum(-1) @ channel_weights / 4
 
 
 def _rounded(rows: Tensor) -> Tensor:

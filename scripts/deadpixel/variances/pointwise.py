@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
+from ..errors import InputError
 from .compact import broadcast_back
 from .moments import Moments, of_constant, through
 from .rule import Arriving, Known, Passed, Rule, only
@@ -38,10 +39,19 @@ def _activation(step: Step, known: Known) -> list[Moments]:
         slope = torch.zeros_like(found.mean)  # as of all norms
     else:
         found, slope = through(moments, function(step))
+        if _is_finite(*moments) and not _is_finite(*found, slope):
+            raise InputError(
+                f"{step} has a pole, or is not defined everywhere, where its argument is taken to "
+                "be normal: its sensitivity is not known; write it as one of PyTorch's activations"
+            )
     known.activations[made], known.slopes[made] = step, slope
     if source in known.statistics:
         known.statistics.add(made)
     return [found]
+
+
+def _is_finite(*parts: Tensor) -> bool:
+    return all(bool(part.isfinite().all()) for part in parts)
 
 
 def _is_root(step: Step) -> bool:
