@@ -5,6 +5,7 @@ same structure and random weights, the variance of the gradient at each pixel is
 paths, which one pass back over the operations adds up: an analytic effective receptive field.
 """
 
+import itertools
 from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
@@ -13,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.parameter import is_lazy
 
 from .errors import InputError
 from .features import observed
@@ -151,6 +153,7 @@ def recorded(
     channels: int = 3,
 ) -> tuple[Tape, Value]:
     """The tape of a forward pass up to the target, and the target's features (1, C) on it."""
+    _check_plain(model)
     name = str(target)
     wanted = named({name: target}, modules_of(model))[name]
     shapes = without_weights(model)
@@ -171,6 +174,18 @@ def recorded(
     features, length = found[0]
     del tape.steps[length:]
     return tape, features
+
+
+def _check_plain(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise InputError(
+                f"module {name!r} is scripted: give the nn.Module that it was made of instead"
+            )
+    if any(map(is_lazy, itertools.chain(model.parameters(), model.buffers()))):
+        raise InputError(
+            "the network has lazy modules, whose weights do not exist yet: call it once on an image"
+        )
 
 
 def _follow_modules(model: nn.Module, tape: Tape) -> None:

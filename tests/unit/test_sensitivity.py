@@ -560,7 +560,7 @@ def test_norms_by_hand_that_take_the_mean_away_are_pytorchs_own(by_hand, own):
     """Behind weights and a ReLU, where means of channels differ."""
 
     def built(norm: Callable[[Tensor], Tensor]) -> nn.Module:
-        before = [nn.ReLU(), nn.Conv2d(3, 4, 1), nn.ReLU(), nn.Conv2d(4, 4, 1)]
+        before = [nn.ReLU(), nn.Conv2d(3, 4, 1), nn.ReLU()]
         return nn.Sequential(*before, Only(lambda x: norm(x).relu()))
 
     found, truth = (sensitivity.expected(built(norm), (4, 4)) for norm in (by_hand, own))
@@ -851,6 +851,10 @@ REFUSED = {
     "a pole": (lambda x: x * (1 / (1 + torch.exp(-x))), "aten.reciprocal.default in .* has a pole"),
     "two poles": (torch.tan, "aten.tan.default in module '' has a pole"),
     "what is not defined everywhere": (torch.log1p, "aten.log1p.default in .* is not defined"),
+    "places that the image decides": (
+        lambda x: x[:, :, x.mean((0, 1, 3)).round().long()],
+        "aten.index.Tensor in module ''",
+    ),
     "a length of another kind": (lambda x: x / x.norm(p=1), "no Euclidean length"),
     "more maps than images": (lambda x: x[0] * 1.0, "yields 3 maps of 1 images"),
     "no image": (lambda x: torch.zeros(1, 3), "the image does not reach"),
@@ -871,6 +875,19 @@ REFUSED = {
 def test_what_is_not_known_is_refused_by_name(operation, message):
     with pytest.raises(InputError, match=message):
         sensitivity.expected(Only(operation), (8, 8))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit.script")
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (lambda: torch.jit.script(nn.ReLU()), "module '0' is scripted"),
+        (lambda: nn.LazyConv2d(3, 3), "has lazy modules"),
+    ],
+)
+def test_a_module_that_shows_no_operations_or_has_no_weights_yet_is_refused(module, message):
+    with pytest.raises(InputError, match=message):
+        sensitivity.expected(nn.Sequential(module()), (8, 8))
 
 
 class Recurrent(nn.Module):

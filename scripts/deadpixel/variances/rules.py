@@ -29,7 +29,7 @@ from .pointwise import ACTIVATION, ADDED_PRODUCT, ADDITION, PRODUCT
 from .reductions import LARGEST, LENGTH, MEAN, SPREAD
 from .rule import Rule
 from .sums import CONVOLUTION, MATRIX_PRODUCT
-from .tape import Step, Weight
+from .tape import Step, Value, Weight
 from .windows import AVERAGE_POOL, MAX_POOL, RESAMPLED
 
 aten = torch.ops.aten
@@ -43,7 +43,8 @@ def rule_of(step: Step) -> Rule:
     pointwise = torch.Tag.pointwise in step.func.tags and rule is not SAME
     if pointwise and len({*step.inputs}) == 1 and not others:
         return ACTIVATION
-    indexed = packet is aten.index and any(isinstance(leaf, Weight) for leaf in others)
+    indices = tree_leaves(step.given.get("indices", ()))
+    indexed = any(isinstance(index, Value | Weight) for index in indices)
     if rule is None or indexed:
         raise InputError(
             f"the sensitivity of operation {step} is not known: choose a target before"
