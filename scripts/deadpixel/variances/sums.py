@@ -33,7 +33,7 @@ def _convolution(step: Step, known: Known) -> list[Moments]:
     if isinstance(weight, Tensor):
         filters = _filters(step, weight.double())
         found = [_filtered(moments, source, taps, groups) for taps in filters]
-        return [Moments(*(sum(parts) / len(parts) for parts in zip(*found, strict=True)))]
+        return [Moments(*(_mean(parts) for parts in zip(*found, strict=True)))]
     if not isinstance(weight, Weight):
         raise InputError(f"{step} has weights that the image decides: its sensitivity is not known")
     places = range(2, len(source.shape))
@@ -44,6 +44,10 @@ def _convolution(step: Step, known: Known) -> list[Moments]:
 
     steady, power = spread(moments.steady), spread(moments.power)
     return [Moments(torch.zeros_like(power), steady, power)]
+
+
+def _mean(parts: Sequence[Tensor]) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*parts)).mean(0)
 
 
 def _filters(step: Step, weight: Tensor) -> list[Tensor]:
@@ -136,7 +140,8 @@ def _moments(factor: Any, known: Known, length: int) -> Moments:
 def _matrix_product(step: Step, known: Known) -> list[Moments]:
     factors = _matrices(step)
     length = factors[0].shape[-1]
-    product = _product(*(_moments(factor, known, length) for factor in factors), length)
+    left, right = (_moments(factor, known, length) for factor in factors)
+    product = _product(left, right, length)
     if not _adds(step):
         return [product]
     added = known.of(step.given["self"]).scaled(step.given["beta"])
