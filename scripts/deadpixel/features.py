@@ -5,7 +5,6 @@ nothing else: not on chance, on what the network saw before or on the images bes
 """
 
 import contextlib
-import copy
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
+from .copies import copied
 from .errors import InputError, in_one_line
 from .logs import log
 from .networks.folding import fold_batch_norms
@@ -248,14 +248,7 @@ def in_evaluation(model: nn.Module, device: torch.device, dtype: torch.dtype) ->
             "the network has lazy modules, whose weights do not exist yet: let its factory call it "
             "once on an image before it returns it"
         )
-    try:
-        copied = copy.deepcopy(model).to(device).eval().requires_grad_(False)
-    except Exception as error:  # the user's own code
-        raise InputError(
-            f"the network cannot be copied ({in_one_line(error)}): keep no results of a forward "
-            "pass in its attributes"
-        ) from error
-    return _cast(copied, dtype)
+    return _cast(copied(model).to(device).eval().requires_grad_(False), dtype)
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from .copies import copied
 from .data import draws
 from .errors import InputError, naming
 from .logs import log
@@ -20,7 +21,7 @@ from .surgery import blur, plain, ties, trial
 from .surgery.changes import Averages, Change, KeepsOutputShape, draw, is_changed
 from .surgery.kinds import ALL, KINDS
 from .surgery.selection import Selection, chosen
-from .surgery.windows import copied, evaluating, has_stride_two, odd_windows
+from .surgery.windows import evaluating, has_stride_two, odd_windows
 
 Init = Literal["zero", "random"]
 ChangeOf = Callable[[nn.Module], Change | str | None]  # or why it cannot, or nothing to do

@@ -5,7 +5,6 @@ runs can be measured, whatever its Python looks like. The arithmetic is that of 
 Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019.
 """
 
-import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -15,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
+from .copies import copied
 from .errors import InputError
 from .features import observed
 from .logs import log
@@ -96,7 +96,7 @@ def fields(
     counts unless another is asked for. Fields that cannot be determined are of the kind
     ``unknown``.
     """
-    model = copy.deepcopy(model).to("cpu", torch.float32).eval()
+    model = copied(model).to("cpu", torch.float32).eval()
     image = torch.zeros(1, channels, *input_size)
     mode = FieldMode(input_size, gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}

@@ -186,8 +186,8 @@ FAULTY = {
     ),
     "not to be copied": (
         "import torch\nfrom torch import nn\ndef make():\n    net = nn.Conv2d(3, 3, 3)\n"
-        "    net.twice = 2 * net.weight\n    return net",
-        "RuntimeError: Only Tensors created explicitly",
+        "    net.numbers = iter(lambda: 0, 1)\n    net.names = (n for n in 'abc')\n    return net",
+        "the network cannot be copied .TypeError: cannot pickle 'generator' object",
     ),
 }
 

@@ -341,7 +341,7 @@ def test_the_registry_has_the_transforms_of_torchvisions_enum():
 # that changed kernels have, so these are below the networks.
 FLOORS = (
     *(
-        {"errors", "logs", "uncompiled", "ahead"},
+        {"errors", "logs", "uncompiled", "ahead", "copies"},
         {"targets"},
         {"files"},
         {"trf", "variances"},

@@ -1,7 +1,6 @@
 """Batch norms folded into convolutions: the same function with fewer passes over memory."""
 
 import collections
-import copy
 import itertools
 import operator
 from collections.abc import Callable, Iterable
@@ -12,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 from torch.utils._pytree import tree_leaves
 
+from ..copies import copied
 from ..errors import in_one_line
 from ..logs import log
 from ..surgery.changes import OwnHook, is_changed
@@ -24,7 +24,7 @@ def fold_batch_norms(model: nn.Module, *, keep: Iterable[str] = ()) -> int:
     (a container may yield what its last convolution does), by a hook. A network that torch.fx
     cannot trace is left as it is: folding changes the speed, not the result.
     """
-    traced = copy.deepcopy(model)  # the user's own code may keep what it is called with
+    traced = copied(model)  # the user's own code may keep what it is called with
     tracer = _Tracer(traced, keep)
     try:
         graph = tracer.trace(traced)

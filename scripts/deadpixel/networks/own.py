@@ -1,6 +1,5 @@
 """Networks from the user's own file: whatever is wrong with it is one line that says where."""
 
-import copy
 import difflib
 import functools
 import importlib.util
@@ -15,7 +14,8 @@ import torch
 from torch import nn
 from torch.nn.parameter import is_lazy
 
-from ..errors import InputError, in_one_line
+from ..copies import copied
+from ..errors import InputError, in_one_line, naming
 from ..logs import log
 
 
@@ -35,7 +35,8 @@ def from_file(source: str) -> nn.Module:
     if other := {p.dtype for p in model.parameters() if p.is_floating_point()} - {torch.float32}:
         kinds = ", ".join(sorted(map(str, other)))
         log.warning("model %r has weights of %s: taken as torch.float32", source, kinds)
-    return _of_the_user(source, lambda: copy.deepcopy(model)).cpu().float()
+    with naming(f"model {source!r}"):
+        return copied(model).cpu().float()
 
 
 def _import(source: str, file: Path) -> ModuleType:

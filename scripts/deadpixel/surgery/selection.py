@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..copies import copied
 from ..errors import InputError
 from .kinds import ALL
-from .windows import copied
 
 Selection = str | Sequence[str] | Mapping[str, Any]
 _NEAR = 1.3  # ratio to a stride, as borders are lost or an odd map is halved

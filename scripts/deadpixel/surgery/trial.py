@@ -15,9 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from ..copies import copied
 from ..errors import InputError, in_one_line
 from .changes import NONE, ByParity, Change, Edges, Gains, grow, is_pytorchs, kernels
-from .windows import copied, is_odd_strided, odd_windows, pair
+from .windows import is_odd_strided, odd_windows, pair
 
 _PLACES: tuple[Edges, Edges] = ((0, 1), (1, 0))  # of the new row or column
 _TOLERANCE = 1e-10  # of the largest value: rounding in float64 stays far below, one weight above

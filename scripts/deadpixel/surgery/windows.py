@@ -1,7 +1,6 @@
 """Windows of convolutions and pools: their geometry, and which are odd with stride 2."""
 
 import contextlib
-import copy
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -10,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
+
+from ..copies import copied
 
 
 class Axis(NamedTuple):
@@ -116,17 +117,6 @@ def _sizes(operation: Any, args: tuple) -> tuple[Sequence[int], Sequence[int]]:
     if operation in (aten.max_pool2d_with_indices, aten.avg_pool2d) and len(args) > 2:
         return args[1], args[2]
     return (), ()
-
-
-def copied(model: nn.Module) -> Any:
-    """A deep copy, also of what PyTorch refuses: weights that a hook computed from others."""
-    computed = {
-        id(value): value.detach().clone()
-        for module in model.modules()
-        for value in vars(module).values()
-        if isinstance(value, Tensor) and value.grad_fn is not None
-    }
-    return copy.deepcopy(model, computed)
 
 
 @contextlib.contextmanager

@@ -4,7 +4,6 @@ What depends on the image, and parameters, are shapes alone (PyTorch's meta tens
 such as masks and fixed filters, are numbers.
 """
 
-import copy
 import dataclasses
 from typing import Any
 
@@ -15,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ..copies import copied
 from ..errors import InputError
 
 aten = torch.ops.aten
@@ -168,4 +168,4 @@ def without_weights(model: nn.Module) -> nn.Module:
         id(parameter): nn.Parameter(parameter.detach().to("meta"), parameter.requires_grad)
         for parameter in model.parameters()
     }
-    return copy.deepcopy(model, shapes).eval()
+    return copied(model, shapes).eval()
