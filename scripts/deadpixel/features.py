@@ -241,19 +241,33 @@ def check_independent(model: nn.Module, images: Tensor) -> None:
 def in_evaluation(model: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
     """A copy of `model` in evaluation mode, whose weights need no gradients.
 
-    Raises `InputError` if it cannot be copied or its weights do not exist yet.
+    Raises `InputError` if it cannot be copied or moved, or its weights do not exist yet.
     """
     if any(map(is_lazy, itertools.chain(model.parameters(), model.buffers()))):
         raise InputError(
             "the network has lazy modules, whose weights do not exist yet: let its factory call it "
             "once on an image before it returns it"
         )
-    return _cast(copied(model).to(device).eval().requires_grad_(False), dtype)
+    alike = copied(model)
+    try:
+        alike = alike.to(device).eval().requires_grad_(False)
+    except Exception as error:
+        raise InputError(
+            f"the network cannot be moved to {device} ({in_one_line(error)}): let all of its "
+            "weights have values, or choose another device"
+        ) from error
+    return _cast(alike, dtype)
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
-    """Complex weights stay complex, which `nn.Module.to` would make real."""
-    return {torch.float32: model.float, torch.float64: model.double}[dtype]()
+    """Complex weights stay complex, of the same precision, which `nn.Module.to` would make real."""
+
+    def cast(tensor: Tensor) -> Tensor:
+        if tensor.is_complex():
+            return tensor.to(dtype.to_complex())
+        return tensor.to(dtype) if tensor.is_floating_point() else tensor
+
+    return model._apply(cast)
 
 
 def _check_steady(

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import _disable_current_modes
 
-from .copies import copied
 from .errors import InputError
-from .features import observed
+from .features import in_evaluation, observed
 from .logs import log
 from .networks.forward import forward, taken_apart
 from .reading import modules_of, named, of_shape
@@ -96,7 +95,7 @@ def fields(
     counts unless another is asked for. Fields that cannot be determined are of the kind
     ``unknown``.
     """
-    model = copied(model).to("cpu", torch.float32).eval()
+    model = in_evaluation(model, torch.device("cpu"), torch.float32)
     image = torch.zeros(1, channels, *input_size)
     mode = FieldMode(input_size, gates_are_identity=not squeeze_excitation)
     found: dict[str, ReceptiveField] = {}

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .copies import copied
 from .errors import InputError
+from .features import in_evaluation
 from .networks.forward import forward
 from .receptive_field import ReceptiveField, fields, theoretical
 from .trf.windows import Window, WindowMode
@@ -38,7 +38,7 @@ def input_sizes(model: nn.Module, target: str, *, channels: int = 3) -> InputSiz
     `UnknownFieldError` if the field is not known.
     """
     field = theoretical(model, target, channels=channels)
-    shapes = copied(model).to("meta", torch.float32).eval()
+    shapes = in_evaluation(model, torch.device("meta"), torch.float32)
     reach = max(size if math.isfinite(size) else _MOST for size in field.size)
     smallest: list[float | None] = [None, None]
     for side in range(1, math.ceil(reach) + 1):
@@ -140,7 +140,7 @@ def halo(
 
 def _tiles_agree(model: nn.Module, target: str, margins: Halo, channels: int) -> bool:
     """Whether a random image without its first, then its last rows and columns yields the same."""
-    model = copied(model).to("cpu", torch.float64).eval()
+    model = in_evaluation(model, torch.device("cpu"), torch.float64)
     down, across = margins.stride
     height = margins.top + 2 * margins.bottom + 4 * down
     size = height, margins.left + 2 * margins.right + 4 * across

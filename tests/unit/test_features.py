@@ -206,6 +206,37 @@ def test_what_is_unusual_is_measured(make):
     assert np.linalg.norm(found - truth) < 1e-12 * np.linalg.norm(truth)
 
 
+class FourierLayer(Net):
+    """Takes weights of its own precision alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gains = nn.Parameter(torch.randn(3, 3, 8, 4, dtype=torch.complex64))
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = torch.einsum("nixy,ioxy->noxy", torch.fft.rfft2(image), self.gains)
+        return super().forward(torch.fft.irfft2(found, s=(8, 6)))
+
+
+def test_complex_weights_are_of_the_precision_asked_for(caplog):
+    caplog.set_level(logging.INFO, "deadpixel")
+    torch.manual_seed(0)
+    model = FourierLayer()
+    single, double = (
+        erf.accumulate(model, images(), ["output"], dtype=dtype)["output"].mean
+        for dtype in (torch.float32, torch.float64)
+    )
+    assert 0 < np.linalg.norm(single - double) < 1e-5 * np.linalg.norm(double)
+    assert "slower" not in caplog.text
+
+
+def test_weights_without_values_are_named():
+    with torch.device("meta"):
+        model = Net()
+    with pytest.raises(InputError, match=r"cannot be moved to cpu \(NotImpl"):
+        erf.accumulate(model, images(), ["output"])
+
+
 class Keeping(Net):
     """Keeps what a forward pass makes of its weights, which PyTorch does not copy."""
 

@@ -674,6 +674,17 @@ def test_factors_as_large_as_the_map_are_no_gates() -> None:
     assert sizes == [(13.0, 13.0), (13.0, 13.0), INFINITE]
 
 
+class Weights(nn.Module):
+    def __init__(self, values: Tensor) -> None:
+        super().__init__()
+        self.values = nn.Parameter(values)
+
+
+def _fourier_layer(net: Net, x: Tensor) -> Tensor:
+    found = torch.einsum("nixy,ioxy->noxy", torch.fft.rfft2(x), net.gains.values)
+    return torch.fft.irfft2(found, s=x.shape[2:])
+
+
 WHOLE: dict[str, nn.Module] = {
     "instance norm": nn.Sequential(_same(3), nn.InstanceNorm2d(3)),
     "group norm": nn.Sequential(_same(3), nn.GroupNorm(3, 3)),
@@ -700,6 +711,9 @@ WHOLE: dict[str, nn.Module] = {
         )
     ),
     "global maximum": nn.Sequential(_same(3), nn.AdaptiveMaxPool2d(1)),
+    "Fourier layer with complex weights": _local(
+        _fourier_layer, gains=Weights(torch.randn(3, 3, 24, 13, dtype=torch.complex64))
+    ),
     "linear over space": nn.Sequential(_same(3), nn.Flatten(), nn.Linear(3 * 24 * 24, 5)),
     "linear along both axes": Net(lambda net, x: net.fc(net.fc(x).mT), fc=nn.Linear(24, 24)),
     "rows as channels, columns too": Net(

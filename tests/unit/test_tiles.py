@@ -106,6 +106,24 @@ def test_a_margin_one_stride_smaller_is_too_small() -> None:
     assert not torch.allclose(whole[:, :, 8], tile[:, :, 8 - start // 8])
 
 
+class Complex(nn.Module):
+    """A convolution with complex weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(4, 3, 3, 3, dtype=torch.complex64))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.conv2d(x.to(self.weight.dtype), self.weight, stride=2, padding=1).real
+
+
+def test_complex_weights_make_no_difference() -> None:
+    same = nn.Sequential(_conv(3, 2, channels=3))
+    model = nn.Sequential(Complex())
+    assert tiles.halo(model, "0") == tiles.halo(same, "0")
+    assert tiles.input_sizes(model, "0") == tiles.input_sizes(same, "0")
+
+
 def test_there_is_no_halo_for_what_sees_the_whole_image() -> None:
     pooled = nn.Sequential(_conv(3, channels=3), nn.AdaptiveAvgPool2d(1))
     with pytest.raises(InputError, match=r"'output' .* whole input"):
