@@ -24,6 +24,7 @@ from .targets import OUTPUT, Target, feature
 Targets = Mapping[str, Target]
 _ZERO = 1e-12  # a mean over channels, relative to their sizes, in float64
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}  # of features, relative; 0.1 for others
+_SINGLE = 1e-5  # by which features in float64 differ at most where a part of them is of float32
 
 
 def features(model: nn.Module, images: Tensor, targets: Targets) -> dict[str, Tensor]:
@@ -192,14 +193,18 @@ def prepared(
     rough = features(plain, images.to(device, dtype), targets)
     exact_images = images.to(device, torch.float64)
     exact = in_evaluation(model, device, torch.float64)
+    fresh = in_evaluation(model, device, torch.float64)
     try:
         truth = features(exact, exact_images, targets)
+        _check_steady(exact, fresh, exact_images, targets, truth)
     except InputError as error:  # some networks cast to float32 on their way
-        log.info("batch norms are not folded, which is slower: in float64 %s", error)
+        if isinstance(error, _UnsteadyError) and error.difference > _SINGLE:
+            raise
+        finding = error.finding if isinstance(error, _UnsteadyError) else error
+        log.info("batch norms are not folded, which is slower: in float64 %s", finding)
         fresh = in_evaluation(model, device, dtype)
         _check_steady(plain, fresh, images.to(device, dtype), targets, rough)
         return plain
-    _check_steady(exact, in_evaluation(model, device, torch.float64), exact_images, targets, truth)
     for target in _differing(rough, truth, _TOLERANCES[torch.float32]):
         log.warning(
             "the features of target %r differ by %.2g from those in float64: the network computes "
@@ -270,6 +275,17 @@ def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:
     return model._apply(cast)
 
 
+class _UnsteadyError(InputError):
+    """Features of an image that depend on something else: they differ by `difference`."""
+
+    def __init__(self, target: str, difference: float, when: str, advice: str) -> None:
+        self.difference = difference
+        self.finding = f"the features of target {target!r} differ by {difference:.2g} {when}"
+        if difference <= _SINGLE:
+            advice += ", or take dtype float32 if a part of it computes in that"
+        super().__init__(f"{self.finding}: {advice}")
+
+
 def _check_steady(
     model: nn.Module,
     fresh: nn.Module,
@@ -279,20 +295,30 @@ def _check_steady(
 ) -> None:
     """`fresh` is a copy of `model` that has seen no image; `model` made `first` of `images`."""
     again = features(model, images, targets)
-    for target in _differing(again, first):
-        raise InputError(
-            f"the features of target {target!r} differ by {_distance(again, first, target):.2g} "
-            "between two passes of the same images: let the network neither draw numbers nor keep "
-            "anything between calls in evaluation mode"
-        )
+    _check_same(
+        again,
+        first,
+        "between two passes of the same images",
+        "let the network neither draw numbers nor keep anything between calls in evaluation mode",
+    )
     one_by_one = [features(fresh, image, targets) for image in images.split(1)]
     alone = {target: torch.cat([found[target] for found in one_by_one]) for target in targets}
-    for target in _differing(alone, first):
-        raise InputError(
-            f"the features of target {target!r} of an image differ by "
-            f"{_distance(alone, first, target):.2g} with the images beside it: let the network "
-            "not mix the images of a batch in evaluation mode"
-        )
+    _check_same(
+        alone,
+        first,
+        "for an image with the images beside it",
+        "let the network not mix the images of a batch in evaluation mode",
+    )
+
+
+def _check_same(
+    found: Mapping[str, Tensor], first: Mapping[str, Tensor], when: str, advice: str
+) -> None:
+    """Raises `_UnsteadyError` for the target that differs most, if any does."""
+    differing = {target: _distance(found, first, target) for target in _differing(found, first)}
+    if differing:
+        target = max(differing, key=differing.__getitem__)
+        raise _UnsteadyError(target, differing[target], when, advice)
 
 
 def _differing(

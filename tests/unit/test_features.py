@@ -281,6 +281,44 @@ def test_what_casts_to_float32_is_measured_in_it(caplog):
         erf.accumulate(model, images(), ["output"], dtype=torch.float64)
 
 
+class PartlySingle(Net):
+    """A part of it computes in float32, whatever comes in."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(3, 3, 3, 3))
+
+    def forward(self, image: Tensor) -> Tensor:
+        found = functional.conv2d(image.float(), self.weight.float(), padding=1)
+        return super().forward(found.to(image.dtype))
+
+
+def test_what_computes_in_float32_in_part_is_measured_in_it(caplog, monkeypatch):
+    """How a convolution rounds depends on how many images there are, and on the machine."""
+    caplog.set_level(logging.INFO, "deadpixel")
+    torch.manual_seed(0)
+    model = PartlySingle()
+    truth = erf.accumulate(model, images(), ["output"])["output"].mean
+    convolved = functional.conv2d
+    monkeypatch.setattr(
+        functional, "conv2d", lambda x, *w, **how: convolved(x, *w, **how) * (1 + 1e-7 * len(x))
+    )
+    caplog.clear()
+    found = erf.accumulate(model, images(), ["output"])["output"].mean
+    np.testing.assert_allclose(found, truth, rtol=1e-5, atol=1e-7)
+    assert re.search(
+        "not folded, which is slower: in float64 the features of target 'output' differ by "
+        r"\S+e-0[78] for an image with the images beside it$",
+        caplog.text,
+        re.MULTILINE,
+    )
+    with pytest.raises(InputError, match="of a batch in evaluation mode, or take dtype float32"):
+        erf.accumulate(model, images(), ["output"], dtype=torch.float64)
+    model.before = lambda image: image - 1e-3 * image.mean(0)
+    with pytest.raises(InputError, match=r"images of a batch in evaluation mode$"):
+        erf.accumulate(model, images(), ["output"])
+
+
 @pytest.mark.parametrize("half", [torch.float16, torch.bfloat16])
 def test_half_precision_inside_is_named(half, caplog):
     """In float64 it does not show."""
