@@ -8,18 +8,20 @@ Others compute other things under that name: `DEFINITIONS`.
 """
 
 import itertools
+import numbers
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from .ahead import ahead
 from .backward.way import Ties, WayBack
-from .errors import InputError
+from .errors import InputError, in_one_line
 from .features import features, image_gradient, in_evaluation, prepared
 from .files.effective import Erf
 from .logs import log
@@ -27,12 +29,11 @@ from .networks.forward import forward, full_precision, logits
 from .reading import Move, check, completed, modules_of, named
 from .targets import OUTPUT, Named
 
-if TYPE_CHECKING:
-    pass
-
 Logit = Literal["true", "predicted", "mean"]
+Labels = Tensor | np.ndarray | Sequence[int] | Iterable[Tensor]
 # Images that a device computes together: a CPU takes a fifth to a third longer for more.
 _AT_ONCE = {"cpu": 8}
+_NO_LABELS = "labels are no class numbers: give integers (N,), counted from 0"
 _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
 
 
@@ -85,7 +86,7 @@ def accumulate(
     images: Tensor | Iterable[Tensor],
     targets: Named,
     *,
-    labels: Tensor | Iterable[Tensor] | None = None,
+    labels: Labels | None = None,
     logit: Logit | None = None,
     definition: str = "kim",
     ties: Ties = "shared",
@@ -96,10 +97,10 @@ def accumulate(
     """Effective receptive fields of `targets`, one forward pass per batch shared by all.
 
     images: normalised (N, C, H, W), or an iterable of such batches, read once.
-    targets: names of modules that yield a map, or ``output``; or, by the names that their fields
-        get, modules, `Target`s or mappings of a `Target`'s fields. What these leave open, such as
-        the layout, is found and checked (`reading`).
-    labels: true classes (N,), or an iterable of such batches.
+    targets: one or several names of modules that yield a map, or ``output``; or, by the names that
+        their fields get, modules, `Target`s or mappings of a `Target`'s fields. What these leave
+        open, such as the layout, is found and checked (`reading`).
+    labels: true classes (N,), or an iterable of such batches, which are tensors.
     logit: which logit ``output`` means: ``true`` (the default with labels), ``predicted`` (the
         default without) or ``mean`` over all of them.
     definition: which of `DEFINITIONS`.
@@ -111,7 +112,7 @@ def accumulate(
     `InputError` for images that are no such tensors, an unknown target, one that is called twice,
     cannot be read as a map or is read as the wrong one, labels that are missing or no classes of
     the head, and a network that fails or whose features of an image depend on anything but that
-    image, as far as the first two tell.
+    image, as far as the first two tell; and for options that there are not.
     """
     logit = logit or ("predicted" if labels is None else "true")
     if logit == "true" and labels is None:
@@ -154,7 +155,7 @@ class Measurement:
         if definition not in DEFINITIONS:
             raise InputError(f"definition {definition!r} is none of {', '.join(DEFINITIONS)}")
         self._definition = DEFINITIONS[definition]
-        self._device = torch.device(device)
+        self._device = _usable(device)
         self.waited = 0.0
         self.at_once = _AT_ONCE.get(self._device.type, sys.maxsize)
         self._ready: nn.Module | None = None
@@ -260,6 +261,18 @@ class Measurement:
             yield target, values.detach(), gradients
 
 
+def _usable(device: torch.device | str) -> torch.device:
+    try:
+        found = torch.device(device)
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError, TypeError) as error:
+        raise InputError(
+            f"device {str(device)!r} cannot be used ({in_one_line(error)}): use cpu, or one that "
+            "is there"
+        ) from error
+    return found
+
+
 def _is_lack_of_memory(error: BaseException) -> bool:
     """Whether it, or what the network failed of, is that."""
     return isinstance(error, torch.OutOfMemoryError) or isinstance(
@@ -318,15 +331,22 @@ def check_head(model: nn.Module, image: Tensor, n_classes: int, key: str) -> Non
 
 def batched(
     images: Tensor | Iterable[Tensor],
-    labels: Tensor | Iterable[Tensor] | None,
+    labels: Labels | None,
     batch_size: int,
 ) -> Iterator[tuple[Tensor, Tensor | None]]:
     """Pairs of batches; raises `InputError` for those that are no images or no labels."""
+    if not isinstance(batch_size, numbers.Integral) or batch_size < 1:
+        raise InputError(f"batch_size {batch_size!r}: give a number of images, 1 or more")
+    batch_size = int(batch_size)  # which PyTorch does not take of NumPy
     if isinstance(images, Tensor):
-        images = images.split(batch_size)
-    if isinstance(labels, Tensor):
-        labels = labels.split(batch_size)
-    pairs = zip(images, itertools.repeat(None)) if labels is None else _paired(images, labels)
+        images = torch.atleast_1d(images).split(batch_size)
+    if not isinstance(images, Iterable):
+        images = [images]  # which is told to be none
+    pairs = (
+        zip(images, itertools.repeat(None))
+        if labels is None
+        else _paired(images, _in_batches(labels, batch_size))
+    )
     size = None
     for image_batch, label_batch in pairs:
         _check_images(image_batch)
@@ -352,16 +372,31 @@ def _check_images(batch: Any) -> None:
         )
 
 
+def _in_batches(labels: Any, batch_size: int) -> Iterable[Tensor]:
+    """Those of one tensor, array or list of numbers; others are batches as they are."""
+    if not isinstance(labels, Iterable):
+        raise InputError(_NO_LABELS)
+    listed = isinstance(labels, Sequence) and all(isinstance(n, numbers.Integral) for n in labels)
+    if listed or isinstance(labels, np.ndarray):
+        try:
+            labels = torch.as_tensor(labels)
+        except (TypeError, ValueError) as error:
+            raise InputError(_NO_LABELS) from error
+    if isinstance(labels, Tensor):
+        return torch.atleast_1d(labels).split(batch_size)
+    return labels
+
+
 def _paired(images: Iterable[Tensor], labels: Iterable[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
     for image_batch, label_batch in itertools.zip_longest(images, labels, fillvalue=torch.empty(0)):
+        if not isinstance(image_batch, Tensor) or not image_batch.ndim:
+            _check_images(image_batch)
+        if not isinstance(label_batch, Tensor) or label_batch.ndim != 1:
+            raise InputError(_NO_LABELS)
         if len(image_batch) != len(label_batch):
             raise InputError(
                 f"a batch of {len(image_batch)} images has {len(label_batch)} labels: give one each"
             )
-        if (
-            not isinstance(label_batch, Tensor)
-            or label_batch.ndim != 1
-            or label_batch.dtype not in _INTEGERS
-        ):
-            raise InputError("labels are no class numbers: give integers (N,), counted from 0")
+        if label_batch.dtype not in _INTEGERS:
+            raise InputError(_NO_LABELS)
         yield image_batch, label_batch

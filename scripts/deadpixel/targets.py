@@ -55,12 +55,12 @@ KEYS = tuple(field.name for field in dataclasses.fields(Target))
 
 
 def of_all(targets: Named) -> dict[str, Target]:
-    """Targets by name, of names of modules or of a configuration's mapping.
+    """Targets by name, of one or several names of modules or of a configuration's mapping.
 
     Raises `InputError` for keys that there are not and for values that they cannot have.
     """
     if not isinstance(targets, Mapping):
-        targets = {name: name for name in targets}
+        targets = {name: name for name in ([targets] if isinstance(targets, str) else targets)}
     return {name: _target(name, said) for name, said in targets.items()}
 
 

@@ -256,11 +256,47 @@ def test_the_model_is_left_as_it_was(small):
         (["output"], {"logit": "argmax"}, "logit 'argmax' is none of true, predicted, mean"),
         (["output"], {"dtype": torch.float16}, "use float32 or float64"),
         (["output"], {"ties": "true"}, "ties 'true' are none of shared, first"),
+        ("nowhere", {}, "'nowhere'"),
+        (["output"], {"labels": [0, 1]}, "5 images has 2 labels"),
+        (["output"], {"labels": []}, "5 images has 0 labels"),
+        (["output"], {"labels": 1}, "no class numbers"),
+        (["output"], {"labels": torch.tensor(1)}, "5 images has 1 labels"),
+        (["output"], {"labels": [torch.tensor(1), torch.tensor(1)]}, "no class numbers"),
+        (["output"], {"labels": [0.0, 1.0, 2.0, 1.0, 0.0]}, "no class numbers"),
+        (["output"], {"labels": "01210"}, "no class numbers"),
+        (["output"], {"labels": [True] * 5}, "no class numbers"),
+        (["output"], {"labels": [2**70] * 5}, "no class numbers"),
+        (["output"], {"labels": np.array(["a"] * 5)}, "no class numbers"),
+        (["output"], {"labels": np.array([0.0, 1, 2, 1, 0])}, "no class numbers"),
+        (["output"], {"batch_size": 0}, "batch_size 0: give a number of images"),
+        (["output"], {"batch_size": -1}, "batch_size -1: give a number of images"),
+        (["output"], {"batch_size": 2.5}, "batch_size 2.5: give a number of images"),
+        (["output"], {"device": "cpuu"}, "device 'cpuu' cannot be used .RuntimeError: .* use cpu"),
+        (["output"], {"device": "mps"}, "device 'mps' cannot be used .NotImpl.*: use cpu, or one"),
     ],
 )
 def test_bad_input_is_named(small, targets, options, message):
     with pytest.raises(InputError, match=message):
         erf.accumulate(*small, targets, **options)
+
+
+@pytest.mark.parametrize("of_numbers", [list, tuple, np.array, np.uint8])
+def test_labels_may_be_a_list_or_an_array(small, of_numbers):
+    model, images = small
+    numbers = [0, 1, 2, 1, 0]
+    how = {"batch_size": np.int64(2), "targets": "output"}
+    truth = erf.accumulate(model, images, labels=torch.tensor(numbers), **how)
+    found = erf.accumulate(model, images, labels=of_numbers(numbers), **how)
+    assert np.array_equal(found["output"].total, truth["output"].total)
+
+
+def test_a_device_without_a_driver_is_named(small, monkeypatch):
+    def no_driver(*_sizes: int, device: torch.device) -> Tensor:
+        raise RuntimeError(f"Found no NVIDIA driver for {device}")
+
+    monkeypatch.setattr(torch, "empty", no_driver)
+    with pytest.raises(InputError, match=r"device 'cuda' cannot be used \(Runt"):
+        erf.accumulate(*small, ["output"], device="cuda")
 
 
 def test_gradients_are_on_and_a_target_named_twice_counts_once(small):
@@ -315,14 +351,18 @@ def test_no_images_is_an_error(small):
         (lambda images: images[:0], r"shape \(0, 3, 9, 7\)"),
         (lambda images: (images * 9).to(torch.uint8), "torch.uint8"),
         (lambda images: [(images, torch.zeros(5))], "a batch of images is a tuple"),
+        (lambda images: images.numpy(), "a batch of images is a ndarray: give tensors"),
+        (lambda images: None, "a batch of images is a NoneType: give tensors"),
+        (lambda images: [images.mean()], r"shape \(\)"),
         (lambda images: [images, images[:, :, :8]], r"of \(9, 7\) and of \(8, 7\) px"),
     ],
-    ids=["channels last", "one image", "empty", "integers", "with labels", "two sizes"],
 )
 def test_images_that_are_none_are_named(small, spoil, message):
     model, images = small
     with pytest.raises(InputError, match=message):
         erf.accumulate(model, spoil(images), ["output"])
+    with pytest.raises(InputError, match=f"{message}|a batch of . images has . labels"):
+        erf.accumulate(model, spoil(images), ["output"], labels=[0, 1, 2, 1, 0])
 
 
 class Root(nn.Module):
