@@ -42,12 +42,14 @@ def apply(
     `SURGERIES`, each with a `Selection`: the modules that it is for. image: (N, C, H, W), black and
     of 224 px by default, which a selection by stride is read with.
 
-    Raises `InputError` for another name, and if there is nothing to change.
+    Raises `InputError` for another name or selection, and if there is nothing to change.
     """
     surgeries = _known(kind) if surgeries is None else surgeries
     image = torch.zeros(1, 3, 224, 224) if image is None else image
     for name, selection in surgeries.items():
         with naming(f"kernels.{kind}.{name}"):
+            if name not in SURGERIES:
+                raise InputError(f"there is no such surgery: use {', '.join(SURGERIES)}")
             model, changed = SURGERIES[name](model, selection, init, seed, image)
             if not changed:
                 raise InputError(

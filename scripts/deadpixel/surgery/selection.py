@@ -13,6 +13,7 @@ from ..errors import InputError
 from .kinds import ALL
 
 Selection = str | Sequence[str] | Mapping[str, Any]
+_HOW_TO_SELECT = "write all, names or wildcards of modules, {except: ...} or {stride: 1..2}"
 _NEAR = 1.3  # ratio to a stride, as borders are lost or an odd map is halved
 
 
@@ -28,8 +29,9 @@ def chosen(
     if selection == ALL:
         return [*names]
     if not isinstance(selection, Mapping):
-        patterns = [selection] if isinstance(selection, str) else selection
-        return _matching(patterns, names)
+        return _matching(_patterns(selection), names)
+    if [*selection] not in (["except"], ["stride"]):
+        raise InputError(f"{dict(selection)} is no selection: {_HOW_TO_SELECT}")
     if "except" in selection:
         others = chosen(selection["except"], names, model, image)
         return [name for name in names if name not in others]
@@ -42,9 +44,22 @@ def chosen(
 
 
 def bounds(strides: str | int) -> tuple[float, float]:
-    """First and last stride of text such as ``4``, ``1..2`` and ``4..``."""
+    """First and last stride of text such as ``4``, ``1..2`` and ``4..``; raises `InputError`."""
     first, dots, last = str(strides).partition("..")
-    return float(first), float(last) if last else math.inf if dots else float(first)
+    try:
+        return float(first), float(last) if last else math.inf if dots else float(first)
+    except ValueError as error:
+        raise InputError(
+            f"stride {strides!r} is no number or range: write it as 4, 1..2 or 4.."
+        ) from error
+
+
+def _patterns(selection: Any) -> list[str]:
+    patterns = [selection] if isinstance(selection, str) else selection
+    listed = isinstance(patterns, Sequence)
+    if not listed or not all(isinstance(pattern, str) for pattern in patterns):
+        raise InputError(f"{selection!r} is no selection: {_HOW_TO_SELECT}")
+    return [*patterns]
 
 
 def _matching(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
