@@ -151,7 +151,7 @@ def _averaged(
     for name in names:
         module: Any = model.get_submodule(name)
         module.stride = (1, 1)
-        module.register_forward_pre_hook(Averages())
+        Averages().register(module)
     return model, names
 
 

@@ -17,7 +17,7 @@ from torch.nn import functional
 
 from deadpixel import kernels
 from deadpixel.networks import calibration, folding
-from deadpixel.surgery import ties
+from deadpixel.surgery import selection, ties
 
 SIZES = [(9, 9), (10, 10), (9, 12), (16, 11), (31, 40), (57, 33)]
 
@@ -427,6 +427,42 @@ def test_a_module_without_a_batch_and_with_further_arguments():
     module = Scales(4, 6, 3, 2)
     image = torch.randn(4, 10, 9)
     assert torch.allclose(padded(module)(image, 3.0), module(image, 3.0), atol=1e-6)
+
+
+class ByName(nn.Module):
+    """Gives its modules their maps by name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.own, self.conv = PadsItself(4, 6, 3, 2), nn.Conv2d(6, 6, 1, 2)
+        self.pool = nn.MaxPool2d(3, 2, ceil_mode=True)
+
+    def forward(self, image: Tensor) -> Tensor:
+        return self.pool(input=self.conv(input=self.own(image=image)))
+
+
+class InOrder(ByName):
+    def forward(self, image: Tensor) -> Tensor:
+        return self.pool(self.conv(self.own(image)))
+
+
+@pytest.mark.parametrize("surgery", ["pad", "slice", "average", "blur3", "space_to_depth"])
+def test_maps_may_be_given_by_name(surgery):
+    image = image_of((30, 27)).float()
+    found = []
+    for network in (ByName, InOrder):
+        torch.manual_seed(0)
+        changed = kernels.apply(network(), "mine", {surgery: "all"})
+        found.append(changed(image))
+    assert torch.equal(*found)
+    names = ["own", "conv", "pool"]
+    by_stride = selection.chosen({"stride": "2.."}, names, ByName(), image[:1])
+    assert by_stride == ["conv", "pool"]
+
+
+def test_a_changed_module_without_a_map_fails_as_it_did():
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'input'"):
+        padded(nn.Conv2d(4, 6, 3, 2))()
 
 
 def test_what_is_proven_does_not_depend_on_the_weights():

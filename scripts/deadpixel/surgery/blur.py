@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .changes import OwnHook, is_changed
+from .changes import ChangesMap, OwnHook, is_changed
 from .plain import is_plain
 from .windows import Axis, axes
 
@@ -39,16 +39,15 @@ class Blurs(OwnHook):
 
 
 @dataclass(frozen=True)
-class ReachesBeyond(OwnHook):
-    """Forward pre-hook of a max-pool that was `old` and in ceil mode: also its cut windows."""
+class ReachesBeyond(ChangesMap):
+    """Of a max-pool that was `old` and in ceil mode: also its cut windows."""
 
     old: tuple[Axis, Axis]
 
-    def __call__(self, _module: nn.Module, arguments: tuple) -> tuple:
-        """The arguments, to whose first one -inf is added right and at the bottom."""
-        feature_map, *others = arguments
+    def changed(self, module: Any, feature_map: Tensor) -> Tensor:
+        """The map with -inf added right and at the bottom."""
         rows, columns = map(self._missing, self.old, feature_map.shape[-2:])
-        return functional.pad(feature_map, [0, columns, 0, rows], value=-math.inf), *others
+        return functional.pad(feature_map, [0, columns, 0, rows], value=-math.inf)
 
     @staticmethod
     def _missing(axis: Axis, length: int) -> int:
@@ -73,7 +72,7 @@ def blur(module: Any, taps: int) -> None:
     rows, columns = (_binomial(taps if axis.stride == 2 else 1) for axis in old)
     module.register_buffer("blur", torch.outer(rows, columns)[None, None], persistent=False)
     if getattr(module, "ceil_mode", False):
-        module.register_forward_pre_hook(ReachesBeyond(old))
+        ReachesBeyond(old).register(module)
     module.stride = tuple(1 if axis.stride == 2 else axis.stride for axis in old)
     strides = (2 if axis.stride == 2 else 1 for axis in old)
     module.register_forward_hook(Blurs((next(strides), next(strides))))

@@ -1,5 +1,6 @@
 """A change of one kernel: its new rows and columns, and a hook that keeps the output's shape."""
 
+import inspect
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -45,9 +46,30 @@ def is_changed(module: nn.Module) -> bool:
     return any(isinstance(hook, OwnHook) for hook in hooks)
 
 
+class ChangesMap(OwnHook, ABC):
+    """Forward pre-hook that changes the first argument, a map, by whatever name it is given."""
+
+    @abstractmethod
+    def changed(self, module: Any, feature_map: Tensor) -> Tensor:
+        """What the module gets instead of `feature_map`, ([N,] C, h, w)."""
+
+    def register(self, module: nn.Module) -> None:
+        """From now on `module` gets changed maps."""
+        module.register_forward_pre_hook(self, with_kwargs=True)
+
+    def __call__(
+        self, module: nn.Module, arguments: tuple, named: dict[str, Any]
+    ) -> tuple[tuple, dict[str, Any]]:
+        """All arguments, the first of which is changed."""
+        if arguments:
+            return (self.changed(module, arguments[0]), *arguments[1:]), named
+        first = [name for name in inspect.signature(module.forward).parameters if name in named][:1]
+        return (), named | {name: self.changed(module, named[name]) for name in first}
+
+
 @dataclass(frozen=True)
-class KeepsOutputShape(OwnHook, ABC):
-    """Forward pre-hook of a changed kernel: pads or crops the map, so that no output is lost."""
+class KeepsOutputShape(ChangesMap):
+    """Of a changed kernel: pads or crops the map, so that no output is lost."""
 
     gains: Gains
     fill: float
@@ -56,14 +78,13 @@ class KeepsOutputShape(OwnHook, ABC):
     def edges(self, module: Any, lengths: torch.Size) -> tuple[Edges, Edges]:
         """What to add to the rows and to the columns of a map of such `lengths`."""
 
-    def __call__(self, module: nn.Module, arguments: tuple) -> tuple | None:
-        """The arguments, to whose first one what is missing is added; None if nothing is."""
-        feature_map, *others = arguments
+    def changed(self, module: Any, feature_map: Tensor) -> Tensor:
+        """The map with what is missing."""
         rows, columns = self.edges(module, feature_map.shape[-2:])
         amounts = [*columns, *rows]
         if not any(amounts):
-            return None
-        return functional.pad(feature_map, amounts, value=self.fill), *others
+            return feature_map
+        return functional.pad(feature_map, amounts, value=self.fill)
 
 
 @dataclass(frozen=True)
@@ -96,14 +117,12 @@ class ByParity(KeepsOutputShape):
 
 
 @dataclass(frozen=True)
-class Averages(OwnHook):
-    """Forward pre-hook: means of 2 x 2 places, at the border of those that there are."""
+class Averages(ChangesMap):
+    """Means of 2 x 2 places, at the border of those that there are."""
 
-    def __call__(self, _module: nn.Module, arguments: tuple) -> tuple:
-        """The arguments, the first of which, (N, C, H, W), has half as many rows and columns."""
-        feature_map, *others = arguments
-        means = functional.avg_pool2d(feature_map, 2, ceil_mode=True, count_include_pad=False)
-        return means, *others
+    def changed(self, module: Any, feature_map: Tensor) -> Tensor:
+        """A map of half as many rows and columns."""
+        return functional.avg_pool2d(feature_map, 2, ceil_mode=True, count_include_pad=False)
 
 
 @dataclass(frozen=True)
@@ -118,7 +137,7 @@ class Change:
         grow(module, self.hook.gains, grown)
         for name, value in self.attributes.items():
             setattr(module, name, value)
-        module.register_forward_pre_hook(self.hook)
+        self.hook.register(module)
 
 
 def grow(module: nn.Module, gains: Gains, grown: dict[nn.Parameter, nn.Parameter]) -> None:

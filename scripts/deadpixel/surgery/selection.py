@@ -1,6 +1,7 @@
 """Which modules a surgery is for: all, by name, wildcard, or the stride at which they read."""
 
 import fnmatch
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -78,12 +79,13 @@ def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
     found: dict[str, float] = {}
     model = copied(model).eval().to(image.device)  # shapes alone, if it is on the meta device
 
-    def note(name: str, arguments: tuple) -> None:
-        if arguments and isinstance(arguments[0], Tensor) and arguments[0].ndim == 4:
-            found.setdefault(name, image.shape[2] / arguments[0].shape[2])
+    def note(name: str, _module: nn.Module, arguments: tuple, named: dict[str, Any]) -> None:
+        first = next(iter([*arguments, *named.values()]), None)
+        if isinstance(first, Tensor) and first.ndim == 4:
+            found.setdefault(name, image.shape[2] / first.shape[2])
 
     for name, module in model.named_modules():
-        module.register_forward_pre_hook(lambda _m, args, name=name: note(name, args))
+        module.register_forward_pre_hook(functools.partial(note, name), with_kwargs=True)
     with torch.no_grad():
         model(image)
     return found
