@@ -166,6 +166,34 @@ def test_what_selects_nothing_is_refused(
         kernels.apply(resnet18, "mine", surgeries)
 
 
+class Centred(nn.Module):
+    """Its constants are no buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.mean, self.scale = torch.tensor([0.4, 0.4, 0.4]).view(1, 3, 1, 1), torch.ones(1)
+        self.first, self.second = nn.Conv2d(3, 4, 3, 2, 1), nn.Conv2d(4, 4, 3, 2, 1)
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        image -= self.mean
+        rows = torch.linspace(0, 1, image.shape[2], device=image.device)[:, None]
+        return self.second(self.first(image * self.scale + rows) * torch.tensor(2.0))
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_strides_are_known_whatever_constants_a_network_has(device: str) -> None:
+    names, image = ["first", "second"], torch.ones(1, 3, 32, 32, device=device)
+    assert selection.chosen({"stride": 2}, names, Centred(), image) == ["second"]
+    assert device == "meta" or (image == 1).all()
+
+
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_a_network_that_fails_has_no_strides(device: str) -> None:
+    model, image = Centred(), torch.zeros(1, 5, 32, 32, device=device)
+    with pytest.raises(InputError, match=r"shape \(1, 5, 32, 32\) \(Runt.* select by names inst"):
+        selection.chosen({"stride": 2}, ["first"], model, image)
+
+
 def test_surgeries_follow_one_another_and_the_network_stays_as_it_was(resnet18: nn.Module) -> None:
     before = repr(resnet18)
     both = kernels.apply(resnet18, "both", {"pad": STEM, "average": "all"})

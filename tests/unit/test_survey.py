@@ -13,6 +13,7 @@ from deadpixel.survey import survey
 
 KINDS = {"odd": {}, "padded": {"pad": "all"}, "stem": {"pad": {"stride": "1..2"}}}
 NETWORK = """
+import torch
 from torch import nn
 
 def two():
@@ -31,6 +32,15 @@ def lopsided():
     return nn.Sequential(
         nn.ZeroPad2d((0, 4, 0, 4)), nn.Conv2d(3, 4, 5, 2, 2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
     )
+
+def centred():
+    class Centred(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mean, self.two = torch.tensor([0.4, 0.4, 0.4]).view(1, 3, 1, 1), two()
+        def forward(self, image):
+            return self.two(image - self.mean)
+    return Centred()
 
 def unknown():
     class Sums(nn.Module):
@@ -81,6 +91,18 @@ def test_where_a_network_takes_no_other_size_or_pads_itself_there_is_none(source
     for row in (fixed, lopsided):
         assert row["own_side"] == 64 and abs(row["own_asymmetry"]) > 0.01
         assert np.isnan(row["even_side"]) and np.isnan(row["even_step"])
+
+
+def test_constants_that_are_no_buffers_make_no_difference(source):
+    of_both = zip(
+        survey(source("centred"), KINDS, 64), survey(source("two"), KINDS, 64), strict=True
+    )
+    kinds = []
+    for (found, tile), (truth, of_truth) in of_both:
+        np.testing.assert_array_equal(tile, of_truth)
+        assert found["reason"] == "" and found["contrast"] == truth["contrast"]
+        kinds.append(found["kernels"])
+    assert kinds == [*KINDS]
 
 
 def test_networks_have_images_of_the_size_that_their_weights_are_published_for():

@@ -8,9 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..copies import copied
-from ..errors import InputError
+from ..errors import InputError, in_one_line
 from .kinds import ALL
 
 Selection = str | Sequence[str] | Mapping[str, Any]
@@ -77,7 +79,7 @@ def _matching(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
 def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
     """Pixels of `image` a cell of the map that each module reads first, by its name."""
     found: dict[str, float] = {}
-    model = copied(model).eval().to(image.device)  # shapes alone, if it is on the meta device
+    model = copied(model).eval().to(image.device)
 
     def note(name: str, _module: nn.Module, arguments: tuple, named: dict[str, Any]) -> None:
         first = next(iter([*arguments, *named.values()]), None)
@@ -86,6 +88,31 @@ def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
 
     for name, module in model.named_modules():
         module.register_forward_pre_hook(functools.partial(note, name), with_kwargs=True)
-    with torch.no_grad():
-        model(image)
+    try:
+        with torch.no_grad(), _ShapesAlone():
+            model(image.clone())  # it may change it in place
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:  # the user's own code
+        raise InputError(
+            f"the network fails on an image of shape {tuple(image.shape)} ({in_one_line(error)}), "
+            "so that no stride is known: select by names instead"
+        ) from error
     return found
+
+
+class _ShapesAlone(TorchDispatchMode):
+    """What meets a tensor on the meta device is a shape, too, such as constants of a network."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
+        return False
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        given = args, kwargs or {}
+        if any(isinstance(leaf, Tensor) and leaf.is_meta for leaf in tree_leaves(given)):
+            given = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), given)
+        return func(*given[0], **given[1])
