@@ -279,6 +279,14 @@ def test_windows_lie_beside_each_other_unless_a_stride_is_given():
         assert found.eq(1 / 4).all()
 
 
+@pytest.mark.parametrize("stride", [{}, {"stride": np.int64(3)}])
+def test_sizes_of_windows_may_be_numbers_of_numpy(stride):
+    image = torch.randn(2, 3, 9, 9, dtype=torch.float64)
+    pools = (nn.MaxPool2d(size, **stride) for size in (np.int64(2), 2))
+    ours, truth = (gradient(pool, image, ties="shared") for pool in pools)
+    assert torch.equal(ours, truth)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_values_that_rounding_tells_apart_are_equal_and_others_are_not(dtype):
     eps = torch.finfo(dtype).eps

@@ -405,6 +405,12 @@ def test_functions_that_no_module_holds_are_reported():
     ]
 
 
+def test_sizes_of_windows_may_be_numbers_of_numpy():
+    image = maps(14, 11)
+    numpys, ours = (changed_one(kernels.pad, nn.MaxPool2d(n(3), n(2))) for n in (np.int64, int))
+    assert torch.equal(numpys(image), ours(image))
+
+
 def test_copies_and_pickles_compute_the_same():
     padded = kernels.apply(narrow.resnet18(), "padded", init="random")
     image = torch.randn(1, 3, 65, 65)

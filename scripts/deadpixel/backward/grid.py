@@ -1,7 +1,7 @@
 """Windows over a map: which of its rows and columns they see."""
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -48,5 +48,6 @@ class Grid(NamedTuple):
 
 
 def _both(size: Any) -> tuple[int, int]:
-    sizes = (size,) if isinstance(size, int) else tuple(size)
+    """Also of NumPy's integers, which PyTorch takes."""
+    sizes = [*map(int, size)] if isinstance(size, Iterable) else [int(size)]
     return sizes[0], sizes[-1]

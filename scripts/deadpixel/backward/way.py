@@ -1,5 +1,6 @@
 """The way back from a feature to the image, by derivatives of our own for two operations."""
 
+from collections.abc import Sized
 from typing import Any, Literal
 
 import torch
@@ -24,7 +25,6 @@ class WayBack(TorchFunctionMode):
 
     Convolutions and max-pools get derivatives of their own; all other operations keep PyTorch's,
     as do max-pools of one or three dimensions, adaptive ones and those that yield their indices.
-
 
     images: (N, C, H, W), a leaf. ties: whether the largest values of a window share the gradient
     of their maximum equally, or the first one has all of it, as PyTorch does. mean_colour: only the
@@ -99,6 +99,7 @@ def _pooled(
     """`functional.max_pool2d`, if its input has a gradient."""
     if input.ndim != 4 or not input.requires_grad or input.dtype not in _EXACT:
         return None
-    sizes = kernel_size, stride if stride not in (None, ()) else kernel_size, padding, dilation
+    is_given = stride is not None and not (isinstance(stride, Sized) and not len(stride))
+    grid = Grid.of(kernel_size, stride if is_given else kernel_size, padding, dilation)
     behind_relu = input.grad_fn is not None and input.grad_fn.name() == _RELU
-    return MaxPool.apply(input, Grid.of(*sizes), ceil_mode, behind_relu)
+    return MaxPool.apply(input, grid, ceil_mode, behind_relu)

@@ -2,7 +2,7 @@
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -44,7 +44,7 @@ def axes(module: Any) -> tuple[Axis, Axis]:
 
 def pair(value: Any) -> tuple[int, int]:
     """Rows and columns of an attribute that may be one number for both."""
-    rows, columns = (value, value) if isinstance(value, int) else value
+    rows, columns = value if isinstance(value, Iterable) else (value, value)
     return rows, columns
 
 
