@@ -62,7 +62,8 @@ def observed(
         output = forward(model, images.clone())  # it may change them in place
     for name, target in targets.items():
         if target.module == OUTPUT:
-            found[name] = read(_of_output(output, name, target), name, target)
+            part = _of_output(output, name, target, of_shapes=images.is_meta)
+            found[name] = read(part, name, target)
         if name not in found:
             raise InputError(
                 f"target {name!r} is never called in a forward pass: choose another one"
@@ -114,12 +115,12 @@ class _Recorder:
         self._found[self._name] = self._read(part, self._name, self._target)
 
 
-def _of_output(output: Any, name: str, target: Target) -> Tensor:
-    """What the network puts out, or a part of it."""
+def _of_output(output: Any, name: str, target: Target, *, of_shapes: bool) -> Tensor:
+    """What the network puts out, or a part of it; `of_shapes` if it was given no numbers."""
     if target.part is not None:
         return _part_of(output, name, target)
     found = tensor_of(output)
-    return found if found.ndim > 2 else logits(found)
+    return found if found.ndim > 2 or of_shapes else logits(found)
 
 
 def _part_of(output: Any, name: str, target: Target) -> Tensor:

@@ -7,7 +7,6 @@ paths, which one pass back over the operations adds up: an analytic effective re
 
 import itertools
 from collections.abc import Collection
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -168,9 +167,8 @@ def recorded(
         found.append((features, len(tape.steps)))
         return torch.zeros(len(tensor))
 
-    of_hook = replace(wanted, module="" if wanted.module == OUTPUT else wanted.module)
     with torch.no_grad(), taken_apart(), tape:
-        observed(shapes, image, {name: of_hook}, note)
+        observed(shapes, image, {name: wanted}, note)
     features, length = found[0]
     del tape.steps[length:]
     return tape, features

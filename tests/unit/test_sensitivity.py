@@ -810,6 +810,28 @@ def test_the_target_may_be_a_module_and_its_place():
         assert (found == expected).all()
 
 
+class Parts(nn.Module):
+    """Puts out a dict, in which the logits have `name`."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.network, self.name = _headed(nn.Conv2d(3, 4, 3, 2, 1)), name
+
+    def forward(self, image: Tensor) -> dict[str, Tensor]:
+        found = self.network(image)
+        return {"other": found.sum(1), self.name: found}
+
+
+def test_logits_may_be_a_part_of_what_a_network_puts_out():
+    """As `erf` and `receptive_field` read it: what it calls logits, or the part that is named."""
+    truth = sensitivity.expected(Parts("logits").network, (16, 16))
+    scores = sensitivity.Target("output", part="scores")
+    assert np.array_equal(sensitivity.expected(Parts("logits"), (16, 16)), truth)
+    assert np.array_equal(sensitivity.expected(Parts("scores"), (16, 16), scores), truth)
+    with pytest.raises(InputError, match="puts out a dict of other, scores, no tensor of logits"):
+        sensitivity.expected(Parts("scores"), (16, 16))
+
+
 def test_what_comes_behind_the_target_need_not_be_known():
     model = nn.Sequential(nn.Conv2d(3, 4, 3), Only(lambda x: x.cumsum(2)))
     alone = sensitivity.expected(model[:1], (16, 16), "0")
