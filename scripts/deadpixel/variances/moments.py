@@ -18,7 +18,7 @@ from .compact import shrunk
 _CHANNELS = 15  # nodes of Gauss-Hermite quadrature over the means of channels
 _PLACES = 2000  # of the trapezoidal rule, which kinks do not upset, over the values of a channel
 _REACH = 8.5  # standard deviations
-_LEAST_POWER = 1e-200
+_LEAST_POWER = 1e-200  # by which nothing is divided into infinity
 
 
 class Moments(NamedTuple):

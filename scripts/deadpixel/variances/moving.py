@@ -21,10 +21,8 @@ PADDING = frozenset([aten.constant_pad_nd, aten.reflection_pad2d, aten.replicati
 def _same(step: Step, known: Known) -> list[Moments]:
     (source,), (made,) = step.inputs, step.outputs
     if source in known.activations:
-        known.activations[made], known.slopes[made] = (
-            known.activations[source],
-            known.slopes[source],
-        )
+        known.activations[made] = known.activations[source]
+        known.slopes[made] = known.slopes[source]
     if source in known.statistics:
         known.statistics.add(made)
     return [known.of(source)]
