@@ -488,9 +488,7 @@ def experiment_problems(experiment, dataset, models, weights=None, **_):
 
 
 def source_problems(key, source):
-    if not re.fullmatch(
-        r"(torchvision:)?\w+|timm:[\w.-]+|.+\.py:[^\W\d]\w*", source
-    ):
+    if not re.fullmatch(r"(torchvision:)?\w+|timm:[\w.-]+|.+\.py:[^\W\d]\w*", source):
         yield f"{key}: {source!r} is neither file.py:factory nor timm:NAME nor torchvision:NAME; write it like one of these"
     elif (file := own_file({"source": source})) and not Path(file).is_file():
         yield f"{key}: there is no file {file}; put the network's code there"

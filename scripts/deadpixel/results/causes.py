@@ -160,9 +160,8 @@ def _difference(before: np.ndarray, after: np.ndarray, level: float) -> dict[str
 
 def lacking(named: Mapping[str, Sequence[Pair]], table: pd.DataFrame) -> list[str]:
     """A sentence for each contrast of which there are pairs that no network has both arms of."""
-    compared = {
-        (row.contrast, pair) for row in table.itertuples() for pair in str(row.arms).split(", ")
-    }
+    rows = zip(table["contrast"], table["arms"], strict=True)
+    compared = {(contrast, pair) for contrast, arms in rows for pair in arms.split(", ")}
     sentences = []
     for name, of_contrast in named.items():
         pairs_of = [_in_words(pair) for pair in of_contrast]

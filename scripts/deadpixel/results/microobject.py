@@ -107,7 +107,7 @@ def table4(firsts: pd.DataFrame, paper: pd.DataFrame) -> pd.DataFrame:
         for row, of_row in pairs.compared(waited, "counted", paper, "epochs_")
     ]
     table = pd.DataFrame(rows, columns=TABLE4.names)
-    summed = table.groupby("kernels")[_NUMBERS].transform("sum")
+    summed: Any = table.groupby("kernels")[_NUMBERS].transform("sum")
     return table.fillna(summed).astype(dict.fromkeys(_NUMBERS, "Int32"))
 
 
