@@ -56,10 +56,10 @@ def test_every_job_of_the_paper_is_in_it(plan):
 
 def test_the_work_is_that_of_the_paper(plan):
     """resnet50 on caltech101, 224 px: 4.09e9 multiplications and additions a forward pass."""
-    run = plan.set_index("job").loc["finetune_model/caltech101+resnet50_imagenet_odd_0"]
+    run = plan.set_index("job").loc["finetune_model/caltech101+resnet50+imagenet+odd+0"]
     images = 8677 * (3 * 0.70 + 0.15)
     assert run["work"] == pytest.approx(200 * images * 2 * 4.09, rel=0.01)
-    field = plan.set_index("job").loc["accumulate_erf/cub200+resnet50_imagenet_odd"]
+    field = plan.set_index("job").loc["accumulate_erf/cub200+resnet50+imagenet+odd"]
     assert field["work"] == pytest.approx(5794 * 4 * 2 * 4.09, rel=0.01)
 
 
