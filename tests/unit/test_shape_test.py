@@ -341,9 +341,12 @@ def test_training_curves_have_a_line_for_each_run() -> None:
         for epoch in (1, 2, 3)
     ]
     columns = ["model", "kernels", "seed", "epoch", "train_loss", "valid_acc"]
-    figure = shape_test.training_curves(pd.DataFrame(rows, columns=columns))
-    assert [len(axes.lines) for axes in figure.axes] == [4, 4]
-    loss, accuracy = figure.axes
+    mine = pd.DataFrame(rows, columns=columns)
+    other = mine[mine["kernels"] == "odd"].assign(model="other")
+    figure = shape_test.training_curves(pd.concat([mine, other]))
+    assert [len(axes.lines) for axes in figure.axes] == [4, 2, 4, 2]  # losses, then accuracies
+    loss, _, accuracy, _ = figure.axes
+    assert loss.lines[0].get_xdata().tolist() == [1, 2, 3]
     assert loss.lines[0].get_ydata().tolist() == [0.1, 0.2, 0.3]
     assert accuracy.lines[0].get_ydata().tolist() == [0.05, 0.1, 0.15]
     (legend,) = figure.legends
