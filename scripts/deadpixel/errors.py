@@ -21,6 +21,17 @@ def naming(subject: str) -> Iterator[None]:
         raise InputError(f"{subject}: {error}") from error
 
 
+@contextlib.contextmanager
+def in_the_users_code(what: str, advice: str) -> Iterator[None]:
+    """An error within, or an exit, becomes an `InputError` of `what` fails, the error, `advice`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (Exception, SystemExit) as error:
+        raise InputError(f"{what} ({in_one_line(error)}){advice}") from error
+
+
 def in_one_line(error: BaseException) -> str:
     """Kind and first line of an error, and the last line of the user's own code that it passed."""
     text = str(error).strip().partition("\n")[0]

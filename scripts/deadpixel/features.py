@@ -254,15 +254,15 @@ def in_evaluation(model: nn.Module, device: torch.device, dtype: torch.dtype) ->
             "the network has lazy modules, whose weights do not exist yet: let its factory call it "
             "once on an image before it returns it"
         )
-    alike = copied(model)
+    model = copied(model)
     try:
-        alike = alike.to(device).eval().requires_grad_(False)
+        model = model.to(device).eval().requires_grad_(False)
     except Exception as error:
         raise InputError(
             f"the network cannot be moved to {device} ({in_one_line(error)}): let all of its "
             "weights have values, or choose another device"
         ) from error
-    return _cast(alike, dtype)
+    return _cast(model, dtype)
 
 
 def _cast(model: nn.Module, dtype: torch.dtype) -> nn.Module:

@@ -7,20 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import InputError, in_one_line
+from ..errors import InputError, in_the_users_code
 
 
 def forward(model: nn.Module, images: Tensor) -> Any:
     """`model(images)`; raises `InputError` with the shape of the images if that fails."""
-    try:
+    what = f"the network fails on images of shape {tuple(images.shape)}"
+    with in_the_users_code(what, ": choose a size that it takes, or fix its code"):
         return model(images)
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's own code
-        raise InputError(
-            f"the network fails on images of shape {tuple(images.shape)} ({in_one_line(error)}): "
-            "choose a size that it takes, or fix its code"
-        ) from error
 
 
 @contextlib.contextmanager

@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..copies import copied
-from ..errors import InputError, in_one_line
+from ..errors import InputError, in_the_users_code
 from .kinds import ALL
 
 Selection = str | Sequence[str] | Mapping[str, Any]
@@ -88,16 +88,10 @@ def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
 
     for name, module in model.named_modules():
         module.register_forward_pre_hook(functools.partial(note, name), with_kwargs=True)
-    try:
-        with torch.no_grad(), _ShapesAlone():
-            model(image.clone())  # it may change it in place
-    except InputError:
-        raise
-    except (Exception, SystemExit) as error:  # the user's own code
-        raise InputError(
-            f"the network fails on an image of shape {tuple(image.shape)} ({in_one_line(error)}), "
-            "so that no stride is known: select by names instead"
-        ) from error
+    what = f"the network fails on an image of shape {tuple(image.shape)}"
+    advice = ", so that no stride is known: select by names instead"
+    with in_the_users_code(what, advice), torch.no_grad(), _ShapesAlone():
+        model(image.clone())  # it may change it in place
     return found
 
 

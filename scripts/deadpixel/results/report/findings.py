@@ -129,7 +129,7 @@ def images_enough(run: Run) -> Iterator[str]:
         said.append(f"{every} images are too few for {errors} of any map to be {below}")
     if unfit:
         said.append(f"no Gaussian fits {unfit} of {len(courses)} maps")
-    first, rest = said[0], said[1:]
+    first, *rest = said
     yield "; ".join([first[0].upper() + first[1:], *rest]) + "."
 
 
