@@ -14,6 +14,7 @@ from unittest import mock
 
 import torch
 from torch._compile import _disable_dynamo
+from torch.utils._python_dispatch import TorchDispatchMode
 
 _COMPILER = "torch._dynamo"
 _UTILS = f"{_COMPILER}.utils"
@@ -40,6 +41,14 @@ class SGD(torch.optim.SGD):
     add_param_group = inspect.unwrap(torch.optim.SGD.add_param_group)
     zero_grad = inspect.unwrap(torch.optim.SGD.zero_grad)
     step = torch.no_grad()(inspect.unwrap(torch.optim.SGD.step))
+
+
+class DispatchMode(TorchDispatchMode):
+    """The same, which does not import the compiler to keep it out."""
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False
 
 
 def _is_compile_supported(device_type: Any) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from ..copies import copied
 from ..errors import InputError, in_the_users_code
+from ..uncompiled import DispatchMode
 from .kinds import ALL
 
 Selection = str | Sequence[str] | Mapping[str, Any]
@@ -95,13 +95,8 @@ def _strides(model: nn.Module, image: Tensor) -> dict[str, float]:
     return found
 
 
-class _ShapesAlone(TorchDispatchMode):
+class _ShapesAlone(DispatchMode):
     """What meets a tensor on the meta device is a shape, too, such as constants of a network."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
-        return False
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.module_tracker import ModuleTracker
 
 from ..copies import copied
+from ..uncompiled import DispatchMode
 
 
 class Axis(NamedTuple):
@@ -87,12 +87,7 @@ def odd_windows(model: nn.Module, image: Tensor) -> list[Window]:
     return mode.found
 
 
-class _OddWindows(TorchDispatchMode):
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
-        return False
-
+class _OddWindows(DispatchMode):
     def __init__(self, tracker: ModuleTracker) -> None:
         super().__init__()
         self.tracker = tracker

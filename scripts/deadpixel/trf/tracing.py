@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 from torch.overrides import TorchFunctionMode
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 from torch.utils.weak import WeakIdKeyDictionary
 
+from ..uncompiled import DispatchMode
 from .algebra import EVERYWHERE, Field, UnknownFieldError, compact, constant, varies
 from .attention import hidden_pairs
 from .call import Call
@@ -44,13 +44,8 @@ class ExitMode(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class FieldMode(TorchDispatchMode):
+class FieldMode(DispatchMode):
     """Carries fields through each operation; tensors without one do not depend on the image."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
-        return False
 
     def __init__(self, image: tuple[int, int], *, gates_are_identity: bool) -> None:
         """`image`: its height and width. `gates_are_identity`: a smaller factor does not count."""

@@ -4,7 +4,8 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..uncompiled import DispatchMode
 
 aten = torch.ops.aten
 _POOLS = {aten.max_pool2d_with_indices, aten.avg_pool2d}
@@ -27,13 +28,8 @@ class Window(NamedTuple):
         return any(all(not 0 <= s + tap < self.length for s in starts) for tap in offsets)
 
 
-class WindowMode(TorchDispatchMode):
+class WindowMode(DispatchMode):
     """Notes the windows of each convolution and pooling, as (rows, columns)."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
-        return False
 
     def __init__(self) -> None:
         """No windows yet."""

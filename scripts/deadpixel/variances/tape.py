@@ -10,12 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.weak import WeakIdKeyDictionary
 
 from ..copies import copied
 from ..errors import InputError
+from ..uncompiled import DispatchMode
 
 aten = torch.ops.aten
 # Only the shape of what they are given counts, so that they make constants.
@@ -59,13 +59,8 @@ class Step:
         return f"{self.func} in module {self.module!r}"
 
 
-class Tape(TorchDispatchMode):
+class Tape(DispatchMode):
     """Notes each operation that reads something that depends on the image."""
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """No: nothing is compiled here, and skipping would import PyTorch's whole compiler."""
-        return False
 
     def __init__(self, image: Tensor) -> None:
         """`image`: (1, C, H, W) on the meta device, to be given to the network."""
