@@ -183,6 +183,21 @@ def test_only_what_is_not_zero_is_computed(place, seen):
     assert sizes.seen == seen
 
 
+def test_gradients_that_cancel_are_not_zero():
+    """Over channels or over images; the outermost of those that arrive do."""
+    network = nn.Conv2d(3, 2, 3, padding=1).double().requires_grad_(False)
+    arriving = torch.zeros(2, 2, 9, 9, dtype=torch.float64)
+    arriving[0, 0, 2, 4], arriving[0, 1, 2, 4] = 1, -1
+    arriving[0, 0, 6, 4], arriving[1, 0, 6, 4] = 1, -1
+    arriving[0, 1, 4, 2] = arriving[1, 0, 4, 6] = 1
+    image = noise(2, 3, 9, 9).requires_grad_()
+    with WayBack(image, "first", mean_colour=False):
+        found = network(image.clone())
+    (ours,) = torch.autograd.grad(found, image, arriving)
+    (truth,) = torch.autograd.grad(network(image), image, arriving)
+    torch.testing.assert_close(ours, truth, **EXACT)
+
+
 def test_no_gradient_is_no_gradient():
     layers = nn.Conv2d(3, 3, 3, padding=1), nn.Conv2d(3, 2, 3)
     network = nn.Sequential(*layers, nn.Threshold(100, 0)).double().requires_grad_(False)

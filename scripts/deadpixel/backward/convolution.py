@@ -122,6 +122,6 @@ def _spans(gradient: Tensor) -> list[slice] | None:
     corners = (gradient[:, :, end, end] for end in (0, -1))
     if gradient.device.type != "cpu" or all(corner.any() for corner in corners):
         return None
-    used = gradient.any(1).any(0)
+    used = gradient.abs().sum((0, 1)) != 0  # `any` takes four times as long
     places = [used.any(axis).nonzero().flatten().tolist() or [0] for axis in (1, 0)]
     return [slice(found[0], found[-1] + 1) for found in places]
