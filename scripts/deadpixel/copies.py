@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
-from .errors import InputError, in_one_line
+from .errors import in_the_users_code
 
 
 def copied(model: nn.Module, others: Mapping[int, Any] | None = None) -> Any:
@@ -22,10 +22,9 @@ def copied(model: nn.Module, others: Mapping[int, Any] | None = None) -> Any:
         for leaf in tree_leaves(vars(module))
         if isinstance(leaf, Tensor) and leaf.grad_fn is not None
     }
-    try:
+    advice = (
+        ": keep nothing in its attributes that cannot, such as results of a forward pass or open "
+        "files"
+    )
+    with in_the_users_code("the network cannot be copied", advice):
         return copy.deepcopy(model, {**computed, **(others or {})})
-    except Exception as error:  # the user's own code
-        raise InputError(
-            f"the network cannot be copied ({in_one_line(error)}): keep nothing in its attributes "
-            "that cannot, such as results of a forward pass or open files"
-        ) from error

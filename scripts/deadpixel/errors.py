@@ -1,4 +1,4 @@
-"""The one exception that means: the user can fix this."""
+"""The one exception that means: the user can fix this; and the one that is nobody's mistake."""
 
 import contextlib
 import os
@@ -10,6 +10,10 @@ from pathlib import Path
 
 class InputError(ValueError):
     """Bad input. The message names the file, key or image and says what to do about it."""
+
+
+class Stopped(SystemExit):
+    """The process was asked to end, whatever it was at."""
 
 
 @contextlib.contextmanager
@@ -26,7 +30,7 @@ def in_the_users_code(what: str, advice: str) -> Iterator[None]:
     """An error within, or an exit, becomes an `InputError` of `what` fails, the error, `advice`."""
     try:
         yield
-    except InputError:
+    except (InputError, Stopped):
         raise
     except (Exception, SystemExit) as error:
         raise InputError(f"{what} ({in_one_line(error)}){advice}") from error

@@ -15,7 +15,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parameter import is_lazy
 
 from .copies import copied
-from .errors import InputError, in_one_line
+from .errors import InputError, in_the_users_code
 from .logs import log
 from .networks.folding import fold_batch_norms
 from .networks.forward import described, forward, logits, tensor_of
@@ -163,15 +163,11 @@ def image_gradient(target: str, values: Tensor, images: Tensor, *, keep_graph: b
     """Gradient of each image's value, (N, C, H, W)."""
     gradient = None
     if values.requires_grad:
-        try:
+        what = f"target {target!r} cannot be differentiated"
+        with in_the_users_code(what, ": choose another one, or fix the network's code"):
             (gradient,) = torch.autograd.grad(
                 values.sum(), images, retain_graph=keep_graph, allow_unused=True
             )
-        except Exception as error:  # the user's own code
-            raise InputError(
-                f"target {target!r} cannot be differentiated ({in_one_line(error)}): "
-                "choose another one, or fix the network's code"
-            ) from error
     if gradient is None:
         raise InputError(
             f"no gradient leads from target {target!r} to the image: "
@@ -255,13 +251,9 @@ def in_evaluation(model: nn.Module, device: torch.device, dtype: torch.dtype) ->
             "once on an image before it returns it"
         )
     model = copied(model)
-    try:
+    what = f"the network cannot be moved to {device}"
+    with in_the_users_code(what, ": let all of its weights have values, or choose another device"):
         model = model.to(device).eval().requires_grad_(False)
-    except Exception as error:
-        raise InputError(
-            f"the network cannot be moved to {device} ({in_one_line(error)}): let all of its "
-            "weights have values, or choose another device"
-        ) from error
     return _cast(model, dtype)
 
 

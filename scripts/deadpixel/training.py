@@ -22,7 +22,7 @@ from torch.nn import functional
 
 from . import features, kernels, uncompiled
 from .data.draws import Purpose, generator, torch_seed
-from .errors import InputError, in_one_line
+from .errors import InputError, Stopped, in_the_users_code
 from .files.resume import Scratch
 from .logs import log, progress
 from .networks import heads
@@ -224,12 +224,8 @@ def predict(model: nn.Module, batches: Batches) -> tuple[Tensor, Tensor]:
     Raises `InputError` if the network does not put out finite logits of every image, or if, as far
     as the first two tell, an image's depend on anything but that image.
     """
-    try:
+    with in_the_users_code("the network cannot be set to evaluation", ": fix its eval()"):
         model.eval()
-    except Exception as error:  # the user's own code
-        raise InputError(
-            f"the network cannot be set to evaluation ({in_one_line(error)}): fix its eval()"
-        ) from error
     found = []
     for images, labels in batches:
         with full_precision(), _autocast("float32", images.device):
@@ -392,7 +388,7 @@ def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one would save into the first
         save()
         log.warning("stopped by SIGTERM; run again to go on after the last finished epoch")
-        raise SystemExit(TERMINATED)
+        raise Stopped(TERMINATED)
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:

@@ -327,6 +327,20 @@ def test_a_second_sigterm_does_not_save_into_the_first():
     assert saves == ["begun"]
 
 
+@pytest.mark.parametrize("in_training", [True, False])
+def test_sigterm_in_a_forward_pass_is_no_failure_of_the_network(scratch, in_training):
+    model = network()
+
+    def ask_to_end(module, _):
+        if module.training == in_training:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    model.register_forward_pre_hook(ask_to_end)
+    with pytest.raises(SystemExit) as stopped:
+        list(fit(model, scratch))
+    assert stopped.value.code == training.TERMINATED
+
+
 def test_a_loss_that_is_not_finite_stops_the_run(scratch):
     def train(epoch):
         images, labels = data(16)
