@@ -40,7 +40,7 @@ AT_WORK = 0.8  # share of kills that wait for it: imports are the longest part o
 SECONDS = 1.5  # up to so long after that, if the job still runs
 KINDS = {
     "all": "SIGKILL to the process group",
-    "snakemake": "SIGKILL to Snakemake alone, its jobs live on",
+    "snakemake": "SIGKILL to Snakemake alone",
     "stop": "SIGTERM to Snakemake",
     "interrupt": "SIGINT to the process group, as by Ctrl-C",
     "job": "SIGKILL to a job",

@@ -1,4 +1,4 @@
-"""A job that is started again takes the place of its process that is still alive."""
+"""A job ends with its Snakemake, and one that is started again takes the place of an orphan."""
 
 import fcntl
 import os
@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 import deadpixel
@@ -25,14 +26,16 @@ job.begin(SimpleNamespace(log=[sys.argv[1]]))
 logs.log.info("alone")
 time.sleep(float(sys.argv[2]))
 """
+# Starts the program that its arguments are, and waits for it.
+SNAKEMAKE = "import subprocess, sys; subprocess.run(sys.argv[1:])"
 
 
 @pytest.fixture
 def start(tmp_path):
     processes = []
 
-    def start(script: str, seconds: float) -> subprocess.Popen:
-        command = [sys.executable, script, "logs/job.log", str(seconds)]
+    def start(script: str, seconds: float, *through: str) -> subprocess.Popen:
+        command = [*through, sys.executable, script, "logs/job.log", str(seconds)]
         env = {**os.environ, "PYTHONPATH": str(Path(deadpixel.__file__).parents[1])}
         processes.append(
             subprocess.Popen(command, cwd=tmp_path, env=env, stderr=subprocess.PIPE, text=True)
@@ -53,6 +56,17 @@ def wait_for_log(tmp_path: Path) -> None:
     while not (log.exists() and "alone" in log.read_text()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_a_job_ends_with_its_snakemake(start, tmp_path):
+    snakemake = start("first.py", 60, sys.executable, "-c", SNAKEMAKE)
+    wait_for_log(tmp_path)
+    (job,) = psutil.Process(snakemake.pid).children()
+    time.sleep(1.5 * orphans._SECONDS_BETWEEN_LOOKS)
+    assert job.is_running()
+    snakemake.kill()
+    job.wait(30)
+    assert (tmp_path / "logs/job.log").read_text().endswith("so it ends, too: run again\n")
 
 
 def test_the_older_process_is_ended(start, tmp_path):

@@ -209,7 +209,7 @@ def test_two_at_once_and_one_whose_snakemake_alone_is_killed(checkout, publisher
     assert status != 0 and "Directory cannot be locked" in output
     assert first.poll() is None
 
-    os.kill(first.pid, signal.SIGKILL)  # its job lives on
+    os.kill(first.pid, signal.SIGKILL)  # its job ends a moment later
     status, output = checkout.snakemake(*command)
     os.killpg(first.pid, signal.SIGKILL)
     first.wait()

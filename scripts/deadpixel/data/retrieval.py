@@ -122,7 +122,7 @@ def _is_right(file: Path, published: Published, first_seen: Path) -> bool:
 
 @contextlib.contextmanager
 def _alone(file: Path) -> Iterator[None]:
-    """Wait for another process that downloads `file`: one whose Snakemake was killed lives on."""
+    """Wait for another process that downloads `file`, such as one of another workflow."""
     lock = FileLock(file.with_name(f".{file.name}.lock"))
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

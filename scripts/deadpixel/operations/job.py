@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import logs
-from .orphans import replace_predecessor
+from .orphans import end_with_snakemake, replace_predecessor
 
 
 def kept(snakemake: Any, experiment: str) -> Path:
@@ -14,8 +14,9 @@ def kept(snakemake: Any, experiment: str) -> Path:
 
 
 def begin(snakemake: Any) -> None:
-    """Log to the job's own file, as its only process: an orphan of a killed Snakemake is ended."""
+    """Log to the job's own file, as its only process, which ends with its Snakemake."""
     file = Path(snakemake.log[0])
     file.parent.mkdir(parents=True, exist_ok=True)
+    end_with_snakemake()
     replace_predecessor(file)
     logs.to_file(file)

@@ -1,4 +1,4 @@
-"""No job runs twice at once: one that outlived its Snakemake makes way for its successor."""
+"""A job ends with its Snakemake; one that outlives it all the same makes way for its successor."""
 
 import contextlib
 import fcntl
@@ -7,22 +7,43 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TextIO
 
+from ..logs import log
+
 _SECONDS_BETWEEN_TRIES = 0.1
+_SECONDS_BETWEEN_LOOKS = 1
 _held: list[TextIO] = []  # as long as the process lives; the kernel frees them even on kill -9
 
 
-def replace_predecessor(log: Path) -> None:
-    """Become the only process of the job with this log, until it ends.
+def end_with_snakemake() -> None:
+    """End as by SIGTERM soon after the process that started this one.
 
-    After kill -9 of Snakemake alone its jobs live on, and would write the same files as those that
-    the next Snakemake starts. The older process is asked to end, which training does after saving
-    its last epoch, and waited for; on another host it is waited for only.
+    An orphan that finishes after the next Snakemake has given the same job up leaves results of
+    which no Snakemake knows how they were made.
     """
-    lock = log.with_name(f".{log.name}.lock").open("a+")
+    threading.Thread(target=_follow, args=(os.getppid(),), daemon=True).start()
+
+
+def _follow(parent: int) -> None:
+    while os.getppid() == parent:
+        time.sleep(_SECONDS_BETWEEN_LOOKS)
+    log.warning("the Snakemake that started this job has ended, so it ends, too: run again")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def replace_predecessor(file: Path) -> None:
+    """Become the only process of the job with this log file, until it ends.
+
+    Where a shell stands between it and its Snakemake, a job lives on after kill -9 of Snakemake
+    alone, and would write the same files as those that the next one starts. The older process is
+    asked to end, which training does after saving its last epoch, and waited for; on another host
+    it is waited for only.
+    """
+    lock = file.with_name(f".{file.name}.lock").open("a+")
     signalled = None
     while True:
         try:
