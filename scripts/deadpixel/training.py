@@ -8,6 +8,7 @@ recipe, evaluation always in float32.
 import contextlib
 import json
 import math
+import os
 import signal
 import threading
 import time
@@ -399,9 +400,18 @@ def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _sigterm_waits() -> Iterator[None]:
-    """The handler would write to the file that is being written."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    """The handler would write to the file that is being written.
+
+    To mask the signal is not enough: another thread would get it, and the handler run here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    handler = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.signal(signal.SIGTERM, handler)
+        for number in came[:1]:
+            os.kill(os.getpid(), number)

@@ -735,6 +735,27 @@ def test_a_run_outside_the_main_thread(tmp_path):
     assert len(rows) == 5
 
 
+def test_sigterm_waits_for_a_save_beside_other_threads(tmp_path, monkeypatch):
+    events, save = [], Scratch.save
+
+    def noted(scratch, name, arrays):
+        events.append("begun")
+        if len(events) == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+        save(scratch, name, arrays)
+        events.append("ended")
+
+    monkeypatch.setattr(Scratch, "save", noted)
+    over = threading.Event()
+    threading.Thread(target=over.wait).start()
+    try:
+        with pytest.raises(SystemExit):
+            list(fit(network(), Scratch(tmp_path, []), seconds_between_saves=0))
+    finally:
+        over.set()
+    assert events == ["begun", "ended"] * 2
+
+
 def test_saving_leaves_the_signals_of_the_caller_as_they_were(tmp_path):
     handler = signal.getsignal(signal.SIGTERM)
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
