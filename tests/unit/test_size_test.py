@@ -274,7 +274,7 @@ def test_sizes_of_the_papers_networks_and_ours() -> None:
     assert texts[:4] == [
         *("ours (birds, own weights)", "the paper (CUB-200-2011)", "1 resnet18", "2 resnet34")
     ]
-    assert texts[10:] == ["9 resnext101_32x8d", "10 poor", "11 global", "12 mine"]
+    assert texts[10:] == ["9 resnext101_32x8d", "10 poor", "11 global"]
     numbers = {text.get_text(): text.xy for text in panels[1].texts}
     assert numbers["3"] == (64.82, 76.13) and numbers["11"] == (50, 75)
     assert len(numbers) == len(panels[1].texts) == 10
@@ -293,6 +293,8 @@ def test_networks_without_a_published_accuracy_are_not_drawn_and_that_is_said() 
     for panel in figure.axes:
         assert [*_drawn(panel)] == ["the paper (CUB-200-2011)"]
         assert "ours" not in panel.get_title(loc="left")
+    (legend,) = figure.legends
+    assert legend.get_texts()[-1].get_text() == "9 resnext101_32x8d"
     assert figure.get_suptitle() == (
         "Ours (birds, own weights) are not drawn:\nno accuracy is published of such weights"
     )

@@ -143,7 +143,8 @@ def size_against_accuracy(
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.subplots(1, len(SIZES), sharey=True)
         colour_of = colours(table["kernels"])
-        names = dict.fromkeys([*paper["model"], *table["model"]])
+        known_of_ours = table.loc[table["acc1"].notna(), "model"]
+        names = dict.fromkeys([*paper["model"], *known_of_ours])
         numbers = {model: str(number) for number, model in enumerate(names, start=1)}
         for panel, (size, label) in zip(axes, SIZES.items(), strict=True):
             drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
