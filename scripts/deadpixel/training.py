@@ -8,11 +8,11 @@ recipe, evaluation always in float32.
 import contextlib
 import json
 import math
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -147,7 +147,7 @@ def fit(
     state = _state(model, optimizer, rows, best)
     saved = time.monotonic()
     yield from rows
-    with _saved_on_sigterm(lambda: scratch.save(_SAVED, _arrays(state))):
+    with _saved_on_sigterm(lambda: scratch.save(_SAVED, _arrays(state))) as sigterm_waits:
         left = range(len(rows), recipe.epochs)
         for epoch in progress(left, total=len(left), what="epochs"):
             if is_done(rows):
@@ -167,7 +167,7 @@ def fit(
             rows = [*rows, row]
             state = _state(model, optimizer, rows, best)
             if time.monotonic() - saved > seconds_between_saves:
-                with _sigterm_waits():
+                with sigterm_waits():
                     scratch.save(_SAVED, _arrays(state))
                 saved = time.monotonic()
             yield row
@@ -379,10 +379,13 @@ def _lost(found: Tensor, own: Tensor) -> bool:
 
 
 @contextlib.contextmanager
-def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
-    """Only the main thread may handle signals; in another, SIGTERM does what it did before."""
+def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[Callable[[], AbstractContextManager]]:
+    """Yields a context in which SIGTERM waits.
+
+    Only the main thread may handle signals; in another, SIGTERM does what it did before.
+    """
     if threading.current_thread() is not threading.main_thread():
-        yield
+        yield contextlib.nullcontext
         return
 
     def stop(*_: Any) -> None:
@@ -393,7 +396,7 @@ def _saved_on_sigterm(save: Callable[[], None]) -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        yield _sigterm_waits
     finally:
         signal.signal(signal.SIGTERM, previous or signal.SIG_DFL)
 
@@ -404,14 +407,11 @@ def _sigterm_waits() -> Iterator[None]:
 
     To mask the signal is not enough: another thread would get it, and the handler run here.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     came: list[int] = []
     handler = signal.signal(signal.SIGTERM, lambda number, _: came.append(number))
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, handler)
-        for number in came[:1]:
-            os.kill(os.getpid(), number)
+        if came:
+            signal.raise_signal(signal.SIGTERM)

@@ -143,13 +143,12 @@ def size_against_accuracy(
         figure = Figure(figsize=(WIDTH, 3.2), layout="constrained")
         axes = figure.subplots(1, len(SIZES), sharey=True)
         colour_of = colours(table["kernels"])
-        known_of_ours = table.loc[table["acc1"].notna(), "model"]
-        names = dict.fromkeys([*paper["model"], *known_of_ours])
+        known: Any = table[table["acc1"].notna()]
+        names = dict.fromkeys([*paper["model"], *known["model"]])
         numbers = {model: str(number) for number, model in enumerate(names, start=1)}
         for panel, (size, label) in zip(axes, SIZES.items(), strict=True):
-            drawn = table if size == "trf" else table[table["r_squared"] >= LEAST_R_SQUARED]
-            known: Any = drawn[drawn["acc1"].notna()]  # pyright: ignore[reportAttributeAccessIssue]
-            for kernels, of_kernels in known.groupby("kernels", sort=False):
+            drawn = known if size == "trf" else known[known["r_squared"] >= LEAST_R_SQUARED]
+            for kernels, of_kernels in drawn.groupby("kernels", sort=False):
                 whose = f"ours ({ours})" if kernels == ODD else f"ours, {kernels}"
                 colour = colour_of[str(kernels)]
                 _join(panel, of_kernels.merge(paper, on="model"), size, colour)
@@ -169,7 +168,7 @@ def size_against_accuracy(
         labels += [f"{number} {model}" for model, number in numbers.items()]
         beside: Any = "outside right"  # unknown to the stubs
         figure.legend(handles + unseen, labels, loc=beside)
-        if all(table["acc1"].isna()):
+        if known.empty:
             figure.suptitle(
                 f"Ours ({ours}) are not drawn:\nno accuracy is published of such weights"
             )
