@@ -36,8 +36,6 @@ class Checkout:
         # ours, not the user's
         for variable in ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "PYTHONDONTWRITEBYTECODE"):
             environment.pop(variable, None)
-        # Another test computes on the same cores: threads that spin while they wait take them away.
-        environment["OMP_WAIT_POLICY"] = "passive"
         with log.open("w") as printed:
             return subprocess.Popen(
                 command,
